@@ -1,0 +1,174 @@
+"""Convolution whose second derivative is as cheap as its first.
+
+Training on attention maps differentiates a gradient. PyTorch writes the weight's share of a convolution's second
+derivative as a convolution with the batch in the place of the channels, which takes several times as long as a
+weight gradient. But a convolution, its image gradient and its weight gradient are bilinear, and the derivatives
+of each are the other two: three small functions close the circle on the ordinary kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["FastSecondDerivative"]
+
+
+class _Settings(NamedTuple):
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    image_shape: torch.Size  # without the batch
+    weight_shape: torch.Size
+
+
+class _Bilinear(torch.autograd.Function):
+    """Base of the three: saves both factors for the backward."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        first, second, ctx.settings = inputs
+        ctx.save_for_backward(first, second)
+
+
+def _wanted(ctx: Any, place: int) -> bool:
+    """Whether the engine, in its present run, needs the gradient of an argument; not just whether it could."""
+    node = ctx.next_functions[place][0]
+    return node is not None and torch._C._will_engine_execute_node(node)
+
+
+class _Convolve(_Bilinear):
+    """image (B, C, H, W), weight -> output (B, D, h, w)."""
+
+    @staticmethod
+    def forward(image: Tensor, weight: Tensor, settings: _Settings) -> Tensor:
+        return torch.ops.aten.convolution(image, weight, None, *settings[:3], False, [0, 0], settings.groups)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        image, weight = ctx.saved_tensors
+        wanted = [_wanted(ctx, 0), _wanted(ctx, 1)]
+        if not torch.is_grad_enabled():  # no derivative will be asked of these: one kernel for both
+            return *_convolution_backward(grad, image, weight, ctx.settings, wanted), None
+        to_image = _ImageGradient.apply(grad, weight, ctx.settings) if wanted[0] else None
+        to_weight = _WeightGradient.apply(grad, image, ctx.settings) if wanted[1] else None
+        return to_image, to_weight, None
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        return _fold(_Convolve, info.batch_size, dims, *args)
+
+
+class _ImageGradient(_Bilinear):
+    """grad (B, D, h, w), weight -> gradient of the image (B, C, H, W)."""
+
+    @staticmethod
+    def forward(grad: Tensor, weight: Tensor, settings: _Settings) -> Tensor:
+        image = grad.new_empty(()).expand(len(grad), *settings.image_shape)  # its shape is all that is read
+        return _convolution_backward(grad, image, weight, settings, [True, False])[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        output_grad, weight = ctx.saved_tensors
+        to_grad = _Convolve.apply(grad, weight, ctx.settings) if _wanted(ctx, 0) else None
+        to_weight = _WeightGradient.apply(output_grad, grad, ctx.settings) if _wanted(ctx, 1) else None
+        return to_grad, to_weight, None
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        return _fold(_ImageGradient, info.batch_size, dims, *args)
+
+
+class _WeightGradient(_Bilinear):
+    """grad (B, D, h, w), image (B, C, H, W) -> gradient of the weight."""
+
+    @staticmethod
+    def forward(grad: Tensor, image: Tensor, settings: _Settings) -> Tensor:
+        weight = grad.new_empty(()).expand(settings.weight_shape)
+        return _convolution_backward(grad, image, weight, settings, [False, True])[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        output_grad, image = ctx.saved_tensors
+        to_grad = _Convolve.apply(image, grad, ctx.settings) if _wanted(ctx, 0) else None
+        to_image = _ImageGradient.apply(output_grad, grad, ctx.settings) if _wanted(ctx, 1) else None
+        return to_grad, to_image, None
+
+
+def _convolution_backward(
+    grad: Tensor, image: Tensor, weight: Tensor, settings: _Settings, wanted: list[bool]
+) -> Any:
+    """Gradients of the image and of the weight; None for one that is not wanted."""
+    return torch.ops.aten.convolution_backward(
+        grad, image, weight, None, *settings[:3], False, [0, 0], settings.groups, [*wanted, False]
+    )[:2]
+
+
+def _fold(
+    function: type[_Bilinear],
+    size: int,
+    dims: tuple[Any, ...],
+    first: Tensor,
+    weight: Tensor,
+    settings: _Settings,
+) -> tuple[Tensor, int]:
+    """One call for K batches (K, B, ...) of first factors: K and B together are a convolution's batch."""
+    if dims[1] is not None:
+        raise RuntimeError("a batch of weights cannot be folded into one convolution")
+    output = function.apply(first.movedim(dims[0], 0).flatten(0, 1), weight, settings)
+    return output.unflatten(0, (size, -1)), 0
+
+
+class FastSecondDerivative(TorchFunctionMode):
+    """Inside this context 2-D convolutions are computed by the functions above; values are the same.
+
+    Args:
+        active: asked at every convolution; those for which it is False are left alone.
+
+    """
+
+    def __init__(self, active: Callable[[], bool] = lambda: True) -> None:
+        super().__init__()
+        self.active = active
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        wanted = func in (F.conv2d, torch.conv2d) and not kwargs and torch.is_grad_enabled() and self.active()
+        if wanted and not torch.compiler.is_compiling():
+            return _convolve(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _convolve(
+    image: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    if isinstance(padding, str) or image.ndim != 4:
+        return torch.conv2d(image, weight, bias, stride, padding, dilation, groups)
+    device = image.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        image, weight = image.to(dtype), weight.to(dtype)
+    settings = _Settings(_pair(stride), _pair(padding), _pair(dilation), groups, image.shape[1:], weight.shape)
+    output: Tensor = _Convolve.apply(image, weight, settings)
+    return output if bias is None else output + bias.to(output.dtype)[:, None, None]
+
+
+def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
+    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))

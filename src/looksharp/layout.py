@@ -1,0 +1,88 @@
+"""How a layer's output is laid out: as (B, C, h, w), channels last, or as tokens with a prefix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Layout", "layout_of"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout and its inverse: `from_map(to_map(output), output)` is `output`.
+
+    Attributes:
+        kind: "NCHW", "NHWC" or "tokens" (B, N, C).
+        prefix: tokens before the image's, which have no place in a map.
+        grid: rows and columns of the image's tokens.
+
+    """
+
+    kind: str
+    prefix: int = 0
+    grid: tuple[int, int] = (0, 0)
+
+    def to_map(self, output: Tensor) -> Tensor:
+        """The map (B, C, h, w) in a layer's output; a view."""
+        if self.kind == "tokens":
+            return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+        return output.permute(0, 3, 1, 2) if self.kind == "NHWC" else output
+
+    def from_map(self, features: Tensor, output: Tensor) -> Tensor:
+        """The layer's `output` with `features` (B, C, h, w) in the place of its map."""
+        if self.kind == "tokens":
+            tokens = features.flatten(2).transpose(1, 2)  # (B, N, C)
+            return torch.cat([output[:, : self.prefix], tokens], 1) if self.prefix else tokens
+        return features.permute(0, 2, 3, 1) if self.kind == "NHWC" else features
+
+
+def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[int, int] | None) -> Layout:
+    """The layout of `output`, which the module named `layer` returned for images of (height, width).
+
+    Raises:
+        ValueError: if the output has no positions, or its tokens fit no grid of the image's shape.
+
+    """
+    if output.ndim == 4:
+        return Layout("NHWC" if _is_channels_last(network, layer) else "NCHW")
+    if output.ndim != 3:
+        raise ValueError(
+            f"layer {layer!r} returns a tensor of shape {tuple(output.shape)}; "
+            f"a map needs (B, C, h, w), (B, h, w, C) or tokens (B, N, C)"
+        )
+    known = _nearest(network, layer, "num_prefix_tokens")
+    height, width = image_size or (1, 1)
+    for prefix in range(9) if known is None else (int(str(known)),):
+        tokens = output.shape[1] - prefix
+        rows = round(math.sqrt(max(tokens, 0) * height / width))
+        if rows and rows * round(rows * width / height) == tokens:
+            return Layout("tokens", prefix, (rows, tokens // rows))
+    raise ValueError(
+        f"layer {layer!r} returns {output.shape[1]} tokens, which fit no grid of the shape of a "
+        f"{height}x{width} image; record a layer whose tokens are image patches"
+    )
+
+
+def _is_channels_last(network: nn.Module, layer: str) -> bool:
+    module = network.get_submodule(layer)
+    if isinstance(module, nn.LayerNorm | nn.Linear) and not type(module).__name__.endswith("2d"):
+        return True  # they work on the last dimension, so that one is the channels
+    # timm's networks say so themselves; torchvision's Swin is the one channels-last network there.
+    return _nearest(network, layer, "output_fmt") == "NHWC" or any(
+        type(owner).__name__ == "SwinTransformer" for owner in _owners(network, layer)
+    )
+
+
+def _nearest(network: nn.Module, layer: str, attribute: str) -> object:
+    """The attribute of the innermost module around `layer` that has it; else None."""
+    found = (getattr(owner, attribute, None) for owner in reversed(_owners(network, layer)))
+    return next((value for value in found if value is not None), None)
+
+
+def _owners(network: nn.Module, layer: str) -> list[nn.Module]:
+    parts = layer.split(".")
+    return [network.get_submodule(".".join(parts[:depth])) for depth in range(len(parts))]

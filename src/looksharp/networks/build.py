@@ -1,0 +1,163 @@
+"""A network from its name: looksharp's own, torchvision's and timm's."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import textwrap
+from typing import Any
+
+from torch import nn
+
+from looksharp.networks.cifar import CifarResNet
+from looksharp.networks.small import SmallNet
+
+__all__ = ["build_network", "network_names"]
+
+_PREFIX = "torchvision/"
+_CIFAR = re.compile(r"cifar_resnet(\d+)")
+_CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+
+
+def network_names() -> tuple[str, ...]:
+    """List looksharp's own networks; `build_network` knows those of torchvision and timm besides."""
+    return ("small", "small_deep", *(f"cifar_resnet{depth}" for depth in _CIFAR_DEPTHS))
+
+
+def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
+    """Build a classifier that maps images (B, in_channels, H, W) to logits (B, num_classes).
+
+    Names, in the order in which they are tried:
+
+    - `small`, `small_deep`: `SmallNet`; `cifar_resnet20` and any other depth 6n + 2: `CifarResNet`.
+    - `torchvision/NAME`: a classifier of `torchvision.models`. Auxiliary classifiers (GoogLeNet, Inception)
+      are left out, so that the output is the logits alone in training mode too.
+    - anything else: `timm.create_model`, with or without a tag of weights (`resnet50.a1_in1k`), or
+      `hf-hub:ID` and `local-dir:PATH`, which timm reads from the Hugging Face Hub and from a folder.
+
+    Pretrained weights come from the library's own download cache or the network. The classifier is new where
+    `num_classes` differs from theirs. Where `in_channels` is not 3, timm's rule adapts their first
+    convolution: the response to grey images stays.
+
+    Args:
+        name: one of the above.
+        num_classes: number of logits.
+        pretrained: load the library's default weights for the name, or those of its tag.
+        in_channels: channels of the images.
+
+    Raises:
+        ValueError: if the name is not known (the message lists close ones), if `num_classes` or
+            `in_channels` is below 1, or if pretrained weights do not exist or cannot be loaded.
+
+    Example:
+        >>> net = build_network("cifar_resnet20", num_classes=10)
+        >>> sum(parameter.numel() for parameter in net.parameters())
+        269722
+
+    """
+    for argument, value in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if value < 1:
+            raise ValueError(f"{argument} must be at least 1, got {value}; pass {argument} explicitly")
+    cifar = _CIFAR.fullmatch(name)
+    if name in ("small", "small_deep") or cifar:
+        if pretrained:
+            raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
+        if cifar:
+            return CifarResNet(int(cifar[1]), num_classes, in_channels)
+        return SmallNet(num_classes, deep=name == "small_deep", in_channels=in_channels)
+    build = _from_torchvision if name.startswith(_PREFIX) else _from_timm
+    return build(name, num_classes, pretrained, in_channels)
+
+
+def _from_timm(name: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:
+    import timm  # here, because it takes seconds
+
+    remote = name.startswith(("hf-hub:", "hf_hub:"))
+    arch = name.partition(".")[0]
+    if not remote and not name.startswith("local-dir:"):
+        if not timm.is_model(arch):
+            raise _unknown(name, [*network_names(), *timm.list_models()])
+        try:
+            weights = timm.get_pretrained_cfg(name)
+        except RuntimeError as exc:  # the architecture is known, its tag is not
+            raise _unknown(name, timm.list_pretrained(f"{arch}.*")) from exc
+        if pretrained and weights is not None and not weights.has_weights:
+            raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
+    try:
+        network: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
+        )
+    except (OSError, RuntimeError) as exc:
+        if pretrained or remote:
+            raise _unloadable(name, exc) from exc
+        raise
+    return network
+
+
+def _from_torchvision(name: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:
+    from torchvision import models
+
+    arch = name.removeprefix(_PREFIX)
+    known = models.list_models(module=models)  # classification only
+    if arch not in known:
+        raise _unknown(name, [_PREFIX + other for other in known])
+    auxiliary = _AUXILIARY.get(arch, ())
+    if pretrained:
+        try:
+            network = models.get_model(arch, weights="DEFAULT")
+        except (OSError, RuntimeError) as exc:
+            raise _unloadable(name, exc) from exc
+        if auxiliary:
+            network.aux_logits = False
+            for head in auxiliary:
+                setattr(network, head, None)
+        _resize_classifier(network, num_classes)
+    else:
+        # Both have to be said where there are auxiliary classifiers: the defaults warn.
+        options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if auxiliary else {}
+        network = models.get_model(arch, num_classes=num_classes, **options)
+    if in_channels != 3:
+        _resize_input(network, in_channels, pretrained)
+        if auxiliary:
+            network.transform_input = False  # it rescales the three colours
+    return network  # type: ignore[no-any-return]
+
+
+def _resize_classifier(network: nn.Module, num_classes: int) -> None:
+    """Replace the classifier, the last linear layer (SqueezeNet: convolution), unless its size fits."""
+    layers = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    name, old = layers[-1]
+    bias = old.bias is not None
+    if isinstance(old, nn.Linear) and old.out_features != num_classes:
+        network.set_submodule(name, nn.Linear(old.in_features, num_classes, bias))
+    elif isinstance(old, nn.Conv2d) and old.out_channels != num_classes:
+        network.set_submodule(name, nn.Conv2d(old.in_channels, num_classes, 1, bias=bias))
+
+
+def _resize_input(network: nn.Module, in_channels: int, pretrained: bool) -> None:
+    """Give the first convolution `in_channels`: pretrained weights adapted by timm's rule, or new ones."""
+    from timm.models import adapt_input_conv
+
+    conv = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    if pretrained:
+        conv.weight = nn.Parameter(adapt_input_conv(in_channels, conv.weight.detach()))
+    else:
+        conv.weight = nn.Parameter(conv.weight.new_empty(conv.out_channels, in_channels, *conv.kernel_size))
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    conv.in_channels = in_channels
+
+
+def _unknown(name: str, known: list[str]) -> ValueError:
+    close = ", ".join(map(repr, difflib.get_close_matches(name.lower(), known, n=3)))
+    own = ", ".join(network_names())
+    mend = f"did you mean {close}?" if close else f"take {own}, 'torchvision/NAME' or one of timm.list_models()"
+    return ValueError(f"backbone {name!r} is not known; {mend}")
+
+
+def _unloadable(name: str, exc: Exception) -> ValueError:
+    reason = textwrap.shorten(f"{type(exc).__name__}: {exc}", 160, placeholder=" ...")
+    return ValueError(
+        f"the weights of {name!r} could not be loaded ({reason}); "
+        f"they need network access or a local cache of the download"
+    )

@@ -1,0 +1,170 @@
+"""ICASC: separable attention of confused classes, consistent across layers."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from looksharp.attention import attention_maps, normalize_maps, resize_maps
+from looksharp.batch import Batch
+from looksharp.losses import attention_consistency, attention_separation, soft_threshold
+from looksharp.mechanisms import Mechanism, find_mechanism
+from looksharp.objectives.base import Objective, Step, WarmUp
+from looksharp.objectives.classification import classification_loss
+from looksharp.recording import logits_of, record
+from looksharp.stages import last_stages
+
+__all__ = ["ICASC", "confused_classes"]
+
+
+def confused_classes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """True classes and the most confusing one: the wrong class with the highest score.
+
+    ICASC Sec. 3.2.
+
+    Args:
+        logits: (B, C).
+        targets: class indices (B,), or multi-hot (B, C).
+
+    Returns:
+        classes: (B, T + 1), each image's true classes, padded to the largest number T in the batch, and last its
+            most confusing class.
+        valid: (B, T) booleans, False for padding and for images that have no wrong class.
+
+    Example:
+        >>> confused_classes(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
+        (tensor([[0, 2]]), tensor([[True]]))
+
+    """
+    scores = logits.detach().float()
+    if targets.ndim == 1:
+        true = targets.unsqueeze(1)
+        wrong = scores.scatter(1, true, -torch.inf)
+        return torch.cat([true, wrong.argmax(1, keepdim=True)], 1), torch.ones_like(true, dtype=torch.bool)
+    present = targets > 0.5
+    confusing = scores.masked_fill(present, -torch.inf).argmax(1, keepdim=True)
+    counts = present.sum(1, keepdim=True)
+    # Padding repeats whatever classes sort last; `valid` keeps them out of every term.
+    true = present.int().argsort(stable=True, dim=1, descending=True)[:, : max(int(counts.max()), 1)]
+    valid = torch.arange(true.shape[1], device=logits.device) < counts
+    return torch.cat([true, confusing], 1), valid & (counts < targets.shape[1])
+
+
+class ICASC(Objective):
+    """Classification, separated attention at two layers, and consistency between them.
+
+    ICASC Eq. 6: L = L_C + L_AS^in + L_AS^la + L_AC, on maps of the true and of the most confusing class, at the
+    last feature layer and at the end of the stage before. Each map is divided by its own maximum before
+    Eq. 3 to 5, since the mask of Eq. 4 thresholds nothing on raw maps; one mask, from the last layer's map of the
+    true class, resized bilinearly for the inner layer, serves all three terms. With several labels the terms
+    average over an image's true classes. An image with no wrong class adds nothing to them.
+
+    Args:
+        mechanism: how maps are made; `channel_weighted` is the paper's A_ch.
+        layers: (inner, last); found in the backbone if not given.
+        separation_inner: weight of L_AS^in.
+        separation_last: weight of L_AS^la.
+        consistency: weight of L_AC.
+        sigma: the mask's threshold as a share of the map's maximum (Eq. 4).
+        omega: the mask's steepness (Eq. 4).
+        theta: offset of L_AC (Eq. 5).
+        warmup: training steps over which the three weights rise from 0.
+        detach_mask: stop the gradient through the mask.
+        detach_weights: stop the gradient through the maps' channel weights: no second-order terms, cheaper.
+        label_smoothing: see `Classification`.
+
+    Example:
+        >>> from looksharp.networks import CifarResNet
+        >>> objective = ICASC()
+        >>> step = objective(CifarResNet(20, 10), (torch.rand(2, 3, 32, 32), torch.tensor([1, 7])))
+        >>> step.loss.backward()
+        >>> sorted(step.terms)
+        ['classification', 'consistency', 'separation_inner', 'separation_last']
+
+    """
+
+    def __init__(
+        self,
+        mechanism: str | Mechanism = "channel_weighted",
+        layers: tuple[str, str] | None = None,
+        separation_inner: float = 1.0,
+        separation_last: float = 1.0,
+        consistency: float = 1.0,
+        sigma: float = 0.55,
+        omega: float = 100.0,
+        theta: float = 0.8,
+        warmup: int = 0,
+        detach_mask: bool = False,
+        detach_weights: bool = False,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if layers is not None and len(layers) != 2:
+            raise ValueError(f"layers must name two layers, the inner and the last; got {layers!r}")
+        self.mechanism = find_mechanism(mechanism)
+        self.layers = None if layers is None else (layers[0], layers[1])
+        self.weights = {
+            "separation_inner": separation_inner,
+            "separation_last": separation_last,
+            "consistency": consistency,
+        }
+        self.sigma, self.omega, self.theta = sigma, omega, theta
+        self.detach_mask, self.detach_weights = detach_mask, detach_weights
+        self.label_smoothing = label_smoothing
+        self.warmup = WarmUp(warmup)
+        self._found: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+
+    def step(self, model: nn.Module, batch: Batch) -> Step:
+        """One forward, one batched backward to the inner layer, and the four terms."""
+        inner, last = self._layers_of(model, batch)
+        training = torch.is_grad_enabled()
+        with record(model, (inner, last)) as features:
+            output = model(batch.image)
+        logits = logits_of(output)
+        classes, valid = confused_classes(logits, batch.target)
+        maps = attention_maps(
+            output,
+            features,
+            classes,
+            self.mechanism,
+            create_graph=training,
+            detach_weights=self.detach_weights,
+        )
+        values = self.terms({"inner": maps[inner], "last": maps[last]}, valid)
+        loss = classification_loss(logits, batch, self.label_smoothing)
+        terms = {"classification": loss.detach()}
+        factor = self.warmup(model.training and training)
+        for name, value in values.items():
+            loss = loss + factor * self.weights[name] * value
+            terms[name] = value.detach()
+        return Step(loss, logits, terms, {layer: m.detach() for layer, m in maps.items()})
+
+    def terms(self, maps: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
+        """The three attention terms, scalars, from raw maps (B, T + 1, h, w) at "inner" and "last".
+
+        The last of the T + 1 maps is the most confusing class's; `valid` (B, T) tells which true ones count.
+        """
+        inner, last = normalize_maps(maps["inner"]), normalize_maps(maps["last"])
+        true = last[:, :-1]  # (B, T, h, w)
+        # The maximum of a normalised map is 1, or 0 where it is zero everywhere.
+        mask = soft_threshold(true, self.sigma * true.amax((-2, -1), keepdim=True), self.omega)
+        if self.detach_mask:
+            mask = mask.detach()
+        inner_mask = resize_maps(mask, (inner.shape[-2], inner.shape[-1]))
+        per_class = {
+            "separation_inner": attention_separation(inner[:, :-1], inner[:, -1:], inner_mask),
+            "separation_last": attention_separation(true, last[:, -1:], mask),
+            "consistency": attention_consistency(inner[:, :-1], inner_mask, self.theta),
+        }
+        share = valid / valid.sum(1, keepdim=True).clamp(min=1)  # (B, T)
+        return {name: (value * share).sum(1).mean() for name, value in per_class.items()}
+
+    def _layers_of(self, model: nn.Module, batch: Batch) -> tuple[str, str]:
+        if self.layers is not None:
+            return self.layers
+        if model not in self._found:
+            self._found[model] = last_stages(model, batch.image)
+        inner, last = self._found[model]
+        return inner, last

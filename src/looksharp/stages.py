@@ -1,0 +1,144 @@
+"""Find the ends of a backbone's last stages without being told their names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from looksharp.layout import layout_of
+from looksharp.recording import unwrapped
+
+__all__ = ["last_stages"]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One module's call in a probing forward, and the sizes (h, w) of its first input and output, if they are maps."""
+
+    name: str
+    module: nn.Module
+    before: tuple[int, int] | None
+    after: tuple[int, int] | None
+
+    @property
+    def spans_stages(self) -> bool:
+        """Whether more than one stage may lie inside."""
+        if self.before is None or self.after is None:
+            return True
+        return self.before[0] >= 4 * self.after[0] or self.before[1] >= 4 * self.after[1]
+
+
+def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, ...]:
+    """Names of the layers that end the last `count` stages that still have positions, the earliest first.
+
+    A stage is a run of layers of one resolution that holds parameters; it ends where the network next pools or
+    strides. In a network of one resolution throughout (ViT) the stages are blocks, the last one and one a
+    quarter of the depth before it, recorded at the norm before their attention, since a class token reads
+    nothing of the last block's output at the patches. Two images go forward once; no buffer, mode or random
+    state changes.
+
+    Args:
+        model: any classifier.
+        images: (B, 3, H, W) of the size that the stages are wanted for.
+        count: how many stages.
+
+    Raises:
+        ValueError: if there are fewer stages with more than one position; name layers yourself then.
+
+    Example:
+        >>> import torch
+        >>> from looksharp.networks import CifarResNet
+        >>> last_stages(CifarResNet(20, 10), torch.rand(2, 3, 32, 32))
+        ('layer2', 'layer3')
+
+    """
+    network = unwrapped(model)
+    calls = _probe(network, images[:2])
+    units = [unit for unit in _units(network, "", calls) if unit.after is not None and max(unit.after) > 1]
+    ends = []
+    for _, stage in itertools.groupby(units, key=lambda unit: unit.after):
+        members = list(stage)
+        if any(True for unit in members for _ in unit.module.parameters()):  # a lone pooling is no stage
+            ends.append(members[-1].name)
+    if len(ends) == 1:
+        ends = _blocks(network, calls, count) or ends
+    if len(ends) < count:
+        raise ValueError(
+            f"layers must be named for {type(network).__name__} at {images.shape[-2]}x{images.shape[-1]} px: "
+            f"of {count} stages with more than one position, found {len(ends)} ({', '.join(ends) or 'none'})"
+        )
+    return tuple(ends[-count:])
+
+
+def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
+    """Every module's call, in the order in which they end."""
+    calls: dict[str, _Call] = {}
+    image_size = (images.shape[-2], images.shape[-1])
+
+    def size(name: str, value: Any) -> tuple[int, int] | None:
+        value = value[0] if isinstance(value, tuple | list) and value else value
+        if not isinstance(value, Tensor) or value.ndim not in (3, 4):
+            return None
+        try:
+            shape = layout_of(network, name, value, image_size).to_map(value).shape
+        except ValueError:
+            return None
+        return shape[-2], shape[-1]
+
+    def note(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        # The input of the first layers is the image, whatever the layout within.
+        first = args[0] if args else None
+        is_image = isinstance(first, Tensor) and first.shape[-2:] == image_size
+        before = image_size if is_image else size(name, first)
+        calls.pop(name, None)
+        calls[name] = _Call(name, module, before, size(name, output))
+
+    with ExitStack() as stack:
+        for name, module in network.named_modules():
+            if name:
+                hook = module.register_forward_hook(lambda m, a, o, name=name: note(name, m, a, o))
+                stack.callback(hook.remove)
+        devices = [images.device] if images.is_cuda else []
+        stack.enter_context(torch.random.fork_rng(devices))
+        stack.enter_context(torch.no_grad())
+        # BatchNorm in training mode updates these copies and not the model's own.
+        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        torch.func.functional_call(network, buffers, (images,))
+    return calls
+
+
+def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[_Call]:
+    """The shallowest calls that lie within one stage each, in the order in which they end."""
+    children = {f"{prefix}{name}": child for name, child in module.named_children()}
+    order = {name: place for place, name in enumerate(calls)}
+
+    def ends(name: str) -> int:
+        return max((place for call, place in order.items() if f"{call}.".startswith(f"{name}.")), default=-1)
+
+    for name, child in sorted(children.items(), key=lambda item: ends(item[0])):
+        call = calls.get(name)
+        inner = list(_units(child, f"{name}.", calls)) if call is None or call.spans_stages else []
+        yield from inner or ([call] if call else [])
+
+
+def _blocks(network: nn.Module, calls: dict[str, _Call], count: int) -> list[str]:
+    """In a network of one resolution: the norms before the attention of evenly spaced blocks."""
+    sequences = {
+        name: [call for child, _ in module.named_children() if (call := calls.get(f"{name}.{child}"))]
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Sequential | nn.ModuleList)
+    }
+    blocks = max(sequences.values(), key=len, default=[])
+    step = max(len(blocks) // 4, 1)
+    found = []
+    for block in blocks[::-1][: step * count : step][::-1]:
+        norms = (n for n, m in block.module.named_modules() if isinstance(m, nn.LayerNorm))
+        first = next(norms, "")
+        found.append(f"{block.name}.{first}" if first else block.name)
+    return found
