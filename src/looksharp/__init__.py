@@ -1,1 +1,72 @@
 """Train image classifiers that look at the right place, and show, measure and correct where they look."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from looksharp.attention import attend, attention_maps
+    from looksharp.batch import Batch
+    from looksharp.config import RunConfig
+    from looksharp.data import DataConfig, build_data
+    from looksharp.evaluation import evaluate
+    from looksharp.explaining import explain
+    from looksharp.maps import normalize_maps, resize_maps
+    from looksharp.mechanisms import MECHANISMS
+    from looksharp.networks import build_network
+    from looksharp.objectives import GAIN, ICASC, Classification, Guidance, Objective, Step
+    from looksharp.recording import record
+    from looksharp.stages import last_stages
+    from looksharp.training import load_run, train
+
+__all__ = [
+    "GAIN",
+    "ICASC",
+    "MECHANISMS",
+    "Batch",
+    "Classification",
+    "DataConfig",
+    "Guidance",
+    "Objective",
+    "RunConfig",
+    "Step",
+    "attend",
+    "attention_maps",
+    "build_data",
+    "build_network",
+    "evaluate",
+    "explain",
+    "last_stages",
+    "load_run",
+    "normalize_maps",
+    "record",
+    "resize_maps",
+    "train",
+]
+
+_HOMES = {
+    "attention": ("attend", "attention_maps"),
+    "batch": ("Batch",),
+    "config": ("RunConfig",),
+    "data": ("DataConfig", "build_data"),
+    "evaluation": ("evaluate",),
+    "explaining": ("explain",),
+    "maps": ("normalize_maps", "resize_maps"),
+    "mechanisms": ("MECHANISMS",),
+    "networks": ("build_network",),
+    "objectives": ("GAIN", "ICASC", "Classification", "Guidance", "Objective", "Step"),
+    "recording": ("record",),
+    "stages": ("last_stages",),
+    "training": ("load_run", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: `import looksharp` alone loads not even torch."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"looksharp.{home}"), name)
+    raise AttributeError(f"module 'looksharp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

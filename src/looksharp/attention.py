@@ -1,4 +1,4 @@
-"""Attention maps of chosen classes at recorded layers, and their normalising and resizing."""
+"""Attention maps of chosen classes at recorded layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from looksharp.mechanisms import Mechanism, cam, find_mechanism
 from looksharp.recording import PooledLinearHead, Recording, logits_of, record
 from looksharp.stages import last_stages
 
-__all__ = ["Attention", "attend", "attention_maps", "normalize_maps", "resize_maps"]
+__all__ = ["Attention", "attend", "attention_maps"]
 
 
 class Attention(NamedTuple):
@@ -125,7 +125,7 @@ def attend(
         torch.Size([2, 3, 8, 8])
 
     """
-    names = last_stages(model, images)[-1:] if layers is None else layers
+    names = last_stages(model, images, count=1) if layers is None else layers
     with torch.no_grad(), record(model, names) as features:
         output = model(images)
     logits = logits_of(output)
@@ -133,21 +133,6 @@ def attend(
         classes = logits.topk(min(top, logits.shape[1])).indices
     maps = attention_maps(output, features, classes, mechanism, signed=signed)
     return Attention(logits.detach(), classes.reshape(len(images), -1), maps)
-
-
-def normalize_maps(maps: Tensor) -> Tensor:
-    """Divide each map (..., h, w) by its own largest magnitude: [0, 1], or [-1, 1] for signed maps.
-
-    A map that is zero everywhere stays zero: no evidence is not stretched to full contrast. Differentiable.
-    """
-    peak = maps.abs().amax((-2, -1), keepdim=True)
-    return maps / torch.where(peak > 0, peak, 1)
-
-
-def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize maps (B, h, w) or (B, K, h, w) bilinearly to `size` (height, width)."""
-    grouped = maps.unsqueeze(1) if maps.ndim == 3 else maps
-    return F.interpolate(grouped, size, mode="bilinear", align_corners=False).view(*maps.shape[:-2], *size)
 
 
 def _gradients(
@@ -159,10 +144,18 @@ def _gradients(
     if backward:
         inputs = [features[layer] for layer in backward]
 
-        def backpropagate(chosen: Tensor) -> tuple[Tensor | None, ...]:
+        unused: set[str] = set()
+
+        def backpropagate(chosen: Tensor) -> tuple[Tensor, ...]:
             # The graph is kept, because the caller may still train on these logits.
-            return torch.autograd.grad(
+            found = torch.autograd.grad(
                 logits, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
+            )
+            unused.update(layer for layer, gradient in zip(backward, found, strict=True) if gradient is None)
+            # `vmap` takes tensors only.
+            return tuple(
+                torch.zeros_like(x) if gradient is None else gradient
+                for x, gradient in zip(inputs, found, strict=True)
             )
 
         chosen = F.one_hot(classes, logits.shape[1]).to(logits.dtype)  # (B, K, classes)
@@ -170,13 +163,8 @@ def _gradients(
         found = vmap(backpropagate, 1, 1)(chosen) if batched else backpropagate(chosen[:, 0])
         for layer, gradient in zip(backward, found, strict=True):
             # Behind prefix tokens a map can be connected to the logits and yet never be read.
-            unread = (
-                gradient is not None
-                and layer in features.behind_prefix
-                and not gradient.any()
-                and not _head_is_zero(features)
-            )
-            if gradient is None or unread:
+            unread = layer in features.behind_prefix and not gradient.any() and not _head_is_zero(features)
+            if layer in unused or unread:
                 raise ValueError(
                     f"layer {layer!r} got no gradient: the logits do not depend on its map. In a network that "
                     f"classifies by a class token, record a layer before the last block's attention"
@@ -196,7 +184,8 @@ def _head_is_zero(features: Recording) -> bool:
 
 
 def _check_classes(classes: Tensor, logits: Tensor, *, check_range: bool) -> Tensor:
-    if classes.is_floating_point() or classes.ndim not in (1, 2) or len(classes) != len(logits):
+    integers = not classes.is_floating_point() and classes.dtype != torch.bool
+    if not integers or classes.ndim not in (1, 2) or len(classes) != len(logits):
         raise ValueError(
             f"classes must be integers of shape ({len(logits)},) or ({len(logits)}, K) for a batch of "
             f"{len(logits)}; got {str(classes.dtype).removeprefix('torch.')} of shape {tuple(classes.shape)}"

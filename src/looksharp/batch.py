@@ -63,9 +63,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
-        guidance = self.guidance and Guidance(
-            self.guidance.sample.to(device), self.guidance.label.to(device), self.guidance.mask.to(device)
-        )
+        guidance = self.guidance
+        if guidance is not None:  # also where it is empty
+            guidance = Guidance(*(part.to(device) for part in (guidance.sample, guidance.label, guidance.mask)))
         group = None if self.group is None else self.group.to(device)
         return replace(
             self, image=self.image.to(device), target=self.target.to(device), guidance=guidance, group=group

@@ -40,7 +40,10 @@ class _Bilinear(torch.autograd.Function):
 def _wanted(ctx: Any, place: int) -> bool:
     """Whether the engine, in its present run, needs the gradient of an argument; not just whether it could."""
     node = ctx.next_functions[place][0]
-    return node is not None and torch._C._will_engine_execute_node(node)
+    try:
+        return node is not None and torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # torch will not say so of a leaf, a weight mostly, that `autograd.grad` was asked for
+        return True
 
 
 class _Convolve(_Bilinear):
@@ -128,6 +131,8 @@ def _fold(
 class FastSecondDerivative(TorchFunctionMode):
     """Inside this context 2-D convolutions are computed by the functions above; values are the same.
 
+    So is the hard sigmoid (MobileNetV3), by its definition, since torch has no second derivative of its own.
+
     Args:
         active: asked at every convolution; those for which it is False are left alone.
 
@@ -144,10 +149,12 @@ class FastSecondDerivative(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        wanted = func in (F.conv2d, torch.conv2d) and not kwargs and torch.is_grad_enabled() and self.active()
+        kwargs = kwargs or {}
+        convolves = func in (F.conv2d, torch.conv2d) and not kwargs
+        wanted = (convolves or func is F.hardsigmoid) and torch.is_grad_enabled() and self.active()
         if wanted and not torch.compiler.is_compiling():
-            return _convolve(*args)
-        return func(*args, **(kwargs or {}))
+            return _convolve(*args) if convolves else _hardsigmoid(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 def _convolve(
@@ -164,10 +171,16 @@ def _convolve(
     device = image.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-        image, weight = image.to(dtype), weight.to(dtype)
+        # As torch does it, float64 is left alone.
+        image, weight = (x if x.dtype == torch.float64 else x.to(dtype) for x in (image, weight))
     settings = _Settings(_pair(stride), _pair(padding), _pair(dilation), groups, image.shape[1:], weight.shape)
     output: Tensor = _Convolve.apply(image, weight, settings)
     return output if bias is None else output + bias.to(output.dtype)[:, None, None]
+
+
+def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    output = F.relu6(input + 3) / 6
+    return input.copy_(output) if inplace else output
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, ...]:

@@ -56,7 +56,8 @@ def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[
         )
     known = _nearest(network, layer, "num_prefix_tokens")
     height, width = image_size or (1, 1)
-    for prefix in range(9) if known is None else (int(str(known)),):
+    # A network that has prefix tokens may add them after its first layers.
+    for prefix in range(9) if known is None else (int(str(known)), 0):
         tokens = output.shape[1] - prefix
         rows = round(math.sqrt(max(tokens, 0) * height / width))
         if rows and rows * round(rows * width / height) == tokens:
@@ -71,6 +72,8 @@ def _is_channels_last(network: nn.Module, layer: str) -> bool:
     module = network.get_submodule(layer)
     if isinstance(module, nn.LayerNorm | nn.Linear) and not type(module).__name__.endswith("2d"):
         return True  # they work on the last dimension, so that one is the channels
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+        return False  # these on the second one, also inside a channels-last network
     # timm's networks say so themselves; torchvision's Swin is the one channels-last network there.
     return _nearest(network, layer, "output_fmt") == "NHWC" or any(
         type(owner).__name__ == "SwinTransformer" for owner in _owners(network, layer)
@@ -78,11 +81,11 @@ def _is_channels_last(network: nn.Module, layer: str) -> bool:
 
 
 def _nearest(network: nn.Module, layer: str, attribute: str) -> object:
-    """The attribute of the innermost module around `layer` that has it; else None."""
+    """The attribute of `layer` or of the innermost module around it that has one; else None."""
     found = (getattr(owner, attribute, None) for owner in reversed(_owners(network, layer)))
     return next((value for value in found if value is not None), None)
 
 
 def _owners(network: nn.Module, layer: str) -> list[nn.Module]:
     parts = layer.split(".")
-    return [network.get_submodule(".".join(parts[:depth])) for depth in range(len(parts))]
+    return [network.get_submodule(".".join(parts[:depth])) for depth in range(len(parts) + 1)]

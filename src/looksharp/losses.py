@@ -5,7 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["attention_consistency", "attention_separation", "soft_threshold"]
+from looksharp.maps import normalize_maps, resize_maps
+
+__all__ = [
+    "attention_consistency",
+    "attention_mining",
+    "attention_separation",
+    "guidance_energy",
+    "guidance_input_gradient",
+    "guidance_squared_error",
+    "mask_out",
+    "separation_and_consistency",
+    "soft_threshold",
+]
 
 _SPATIAL = (-2, -1)
 
@@ -65,6 +77,125 @@ def attention_consistency(inner: Tensor, mask: Tensor, theta: float = 0.8) -> Te
 
     """
     return theta - _share((inner * mask).sum(_SPATIAL), inner.sum(_SPATIAL))
+
+
+def separation_and_consistency(
+    inner: Tensor,
+    last: Tensor,
+    *,
+    sigma: float = 0.55,
+    omega: float = 100.0,
+    theta: float = 0.8,
+    detach_mask: bool = False,
+) -> dict[str, Tensor]:
+    """All of ICASC's attention terms, of T true classes against the most confusing one.
+
+    ICASC Eq. 3 to 5. Each map is first divided by its own maximum, since Eq. 4 thresholds nothing on raw maps.
+    One mask, from the last layer's map of the true class, resized bilinearly for the inner layer, serves all.
+
+    Args:
+        inner: raw maps >= 0, (B, T + 1, h, w), at the inner layer; the last one the most confusing class's.
+        last: raw maps >= 0, (B, T + 1, h', w'), at the last layer.
+        sigma: the mask's threshold as a share of the map's maximum.
+        omega: the mask's steepness.
+        theta: offset of L_AC.
+        detach_mask: stop the gradient through the mask.
+
+    Returns:
+        "separation_inner" and "separation_last" in [0, 1], "consistency" in [theta - 1, theta], each (B, T).
+    """
+    inner, last = normalize_maps(inner), normalize_maps(last)
+    true = last[:, :-1]
+    mask = soft_threshold(true, sigma * true.amax(_SPATIAL, keepdim=True), omega)
+    if detach_mask:
+        mask = mask.detach()
+    inner_mask = resize_maps(mask, (inner.shape[-2], inner.shape[-1]))
+    return {
+        "separation_inner": attention_separation(inner[:, :-1], inner[:, -1:], inner_mask),
+        "separation_last": attention_separation(true, last[:, -1:], mask),
+        "consistency": attention_consistency(inner[:, :-1], inner_mask, theta),
+    }
+
+
+def mask_out(images: Tensor, mask: Tensor, fill: float | Tensor = 0.0) -> Tensor:
+    """Images with the masked region removed: I - T(A) * (I - fill).
+
+    GAIN Eq. 3, there with a fill of 0.
+
+    Args:
+        images: (P, C, H, W), normalised.
+        mask: T(A), (P, H, W) in [0, 1], Eq. 4.
+        fill: what stands in the removed region, in normalised colours: 0 is the data set's mean colour.
+
+    Returns:
+        (P, C, H, W); the image where the mask is 0, the fill where it is 1.
+    """
+    return images - mask.unsqueeze(1) * (images - fill)
+
+
+def attention_mining(logits: Tensor, classes: Tensor, *, multilabel: bool) -> Tensor:
+    """What is left of a class's probability once its attention is masked out of the image, L_am.
+
+    GAIN Eq. 5; the paper's "prediction score" is read as the probability.
+
+    Args:
+        logits: (P, C) for the masked images.
+        classes: (P,) the class whose attention was masked out.
+        multilabel: sigmoid probabilities instead of softmax.
+
+    Returns:
+        (P,) in [0, 1].
+    """
+    probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
+    return probabilities.gather(1, classes.unsqueeze(1)).squeeze(1)
+
+
+def guidance_squared_error(attention: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared difference of map and mask, L_e.
+
+    GAIN Eq. 7, as a mean over positions.
+
+    Args:
+        attention: A^c in [0, 1], (G, h, w): maps divided by their own maximum.
+        mask: H^c in [0, 1], (G, h, w).
+
+    Returns:
+        (G,) in [0, 1]; 0 exactly if the map is the mask.
+    """
+    return (attention - mask).square().mean(_SPATIAL)
+
+
+def guidance_energy(attention: Tensor, mask: Tensor) -> Tensor:
+    """Share of the map's mass outside the mask: 1 - sum_ij |A_ij| H_ij / sum_ij |A_ij|.
+
+    The complement of the energy-based pointing game (Wang et al. 2020, "Score-CAM", Sec. 4.2). For maps taken
+    before their ReLU it weighs evidence for and against alike.
+
+    Args:
+        attention: maps (G, h, w), signed or not.
+        mask: (G, h, w) in [0, 1].
+
+    Returns:
+        (G,) in [0, 1]: 0 for a map wholly inside, 1 wholly outside; 0 for a map that is zero everywhere.
+    """
+    magnitude = attention.abs()
+    return _share((magnitude * (1 - mask)).sum(_SPATIAL), magnitude.sum(_SPATIAL))
+
+
+def guidance_input_gradient(gradient: Tensor, mask: Tensor) -> Tensor:
+    """Squared input gradient outside the mask: sum_chw ((1 - H_hw) g_chw)^2.
+
+    Ross et al. 2017, "Right for the Right Reasons", Eq. 1, second term; g is the gradient of the summed log
+    probabilities with respect to the image.
+
+    Args:
+        gradient: (G, C, H, W).
+        mask: (G, H, W) in [0, 1].
+
+    Returns:
+        (G,) >= 0.
+    """
+    return ((1 - mask).unsqueeze(1) * gradient).square().flatten(1).sum(1)
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:

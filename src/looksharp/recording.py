@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from looksharp.convolution import FastSecondDerivative
 from looksharp.layout import layout_of
@@ -52,7 +53,7 @@ class Recording(Mapping[str, Tensor]):
         entries: layer name -> the graph node through which the rest of the network reads the map.
         behind_prefix: layers of tokens whose prefix (class or register tokens) is left out of the map.
         trainable: False if the forward ran under `no_grad`, or if nothing in the network can be trained.
-        last_linear: the linear layer that ran last, with its input and output.
+        last_linear: the linear layer that ran last, with the weight it used, its input and its output.
 
     """
 
@@ -61,10 +62,10 @@ class Recording(Mapping[str, Tensor]):
     entries: dict[str, Node | None] = field(default_factory=dict)
     behind_prefix: set[str] = field(default_factory=set)
     trainable: bool = True
-    last_linear: tuple[nn.Linear, Tensor, Tensor] | None = None
+    last_linear: tuple[nn.Linear, Tensor, Tensor, Tensor] | None = None
 
     def __getitem__(self, layer: str) -> Tensor:
-        if layer in self.maps:
+        if layer in self.layers and layer in self.maps:
             return self.maps[layer]
         if layer in self.layers:
             raise ValueError(
@@ -79,16 +80,23 @@ class Recording(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.layers)
 
+    def restricted(self, layers: Iterable[str]) -> Recording:
+        """The same forward, some of its layers alone."""
+        return replace(self, layers=tuple(layers))
+
     def pooled_linear_head(self, logits: Tensor) -> PooledLinearHead | None:
         """The head, if `logits` are one linear layer over the mean of a recorded map's positions; else None.
 
         Read off the autograd graph, so it holds for the forward that was run (dropout in training mode, for
         one, makes it None) and costs neither arithmetic nor a device synchronisation.
         """
-        if self.last_linear is None or self.last_linear[2] is not logits:
+        if self.last_linear is None:
             return None
-        linear, pooled, _ = self.last_linear
-        entries = {node: layer for layer, node in self.entries.items()}
+        linear, weight, pooled, output = self.last_linear
+        # A weight of another forward, as with `torch.func.functional_call`, says nothing about these logits.
+        if output is not logits or weight is not linear.weight:
+            return None
+        entries = {self.entries[layer]: layer for layer in self.layers if layer in self.entries}
         node, pools = pooled.grad_fn, 0
         while node is not None and node not in entries:
             name = node.name()
@@ -189,14 +197,18 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
 
     def keep_linear(module: nn.Linear, args: tuple[Any, ...], output: Tensor) -> None:
         if args:
-            recording.last_linear = (module, args[0], output)
+            recording.last_linear = (module, module.weight, args[0], output)
 
     def keep_output(name: str, output: Any) -> Any:
         if not isinstance(output, Tensor):
             if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
-                return type(output)([keep_output(name, output[0]), *output[1:]])
+                items = [keep_output(name, output[0]), *output[1:]]
+                return output._make(items) if hasattr(output, "_make") else type(output)(items)
             raise ValueError(f"layer {name!r} returns {type(output).__name__}, not a tensor that has a map")
         torch.set_grad_enabled(True)  # from here on the logits must depend on the map; `after` restores it
+        if not recording.maps:
+            # Fused attention has no second derivative, and no batched first one.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         layout = layout_of(network, name, output, image_size)
         features = layout.to_map(output)
         if not features.requires_grad:
@@ -214,7 +226,8 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
         stack.callback(network.register_forward_pre_hook(before, with_kwargs=True).remove)
-        for linear in (m for m in network.modules() if isinstance(m, nn.Linear)):
+        # A subclass that computes something else (a cosine classifier, say) is no linear layer.
+        for linear in (m for m in network.modules() if getattr(type(m), "forward", None) is nn.Linear.forward):
             stack.callback(linear.register_forward_hook(keep_linear).remove)
         for name, module in modules.items():
             hook = module.register_forward_hook(lambda _m, _a, output, name=name: keep_output(name, output))

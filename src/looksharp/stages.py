@@ -19,7 +19,7 @@ __all__ = ["last_stages"]
 
 @dataclass(frozen=True)
 class _Call:
-    """One module's call in a probing forward, and the sizes (h, w) of its first input and output, if they are maps."""
+    """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps."""
 
     name: str
     module: nn.Module
@@ -130,7 +130,11 @@ def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[
 def _blocks(network: nn.Module, calls: dict[str, _Call], count: int) -> list[str]:
     """In a network of one resolution: the norms before the attention of evenly spaced blocks."""
     sequences = {
-        name: [call for child, _ in module.named_children() if (call := calls.get(f"{name}.{child}"))]
+        name: [
+            call
+            for child, _ in module.named_children()
+            if (call := calls.get(f"{name}.{child}")) and call.after is not None and max(call.after) > 1
+        ]
         for name, module in network.named_modules()
         if isinstance(module, nn.Sequential | nn.ModuleList)
     }

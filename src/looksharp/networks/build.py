@@ -15,6 +15,7 @@ from looksharp.networks.small import SmallNet
 __all__ = ["build_network", "network_names"]
 
 _PREFIX = "torchvision/"
+_SOURCES = ("hf-hub:", "local-dir:")  # timm's own prefixes
 _CIFAR = re.compile(r"cifar_resnet(\d+)")
 _CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
@@ -73,9 +74,9 @@ def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_c
 def _from_timm(name: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:
     import timm  # here, because it takes seconds
 
-    remote = name.startswith(("hf-hub:", "hf_hub:"))
-    arch = name.partition(".")[0]
-    if not remote and not name.startswith("local-dir:"):
+    elsewhere = name.startswith(_SOURCES)
+    if not elsewhere:
+        arch = name.partition(".")[0]
         if not timm.is_model(arch):
             raise _unknown(name, [*network_names(), *timm.list_models()])
         try:
@@ -89,7 +90,7 @@ def _from_timm(name: str, num_classes: int, pretrained: bool, in_channels: int) 
             name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
         )
     except (OSError, RuntimeError) as exc:
-        if pretrained or remote:
+        if pretrained or elsewhere:
             raise _unloadable(name, exc) from exc
         raise
     return network
@@ -110,8 +111,8 @@ def _from_torchvision(name: str, num_classes: int, pretrained: bool, in_channels
             raise _unloadable(name, exc) from exc
         if auxiliary:
             network.aux_logits = False
-            for head in auxiliary:
-                setattr(network, head, None)
+        for head in auxiliary:
+            setattr(network, head, None)
         _resize_classifier(network, num_classes)
     else:
         # Both have to be said where there are auxiliary classifiers: the defaults warn.
@@ -121,7 +122,7 @@ def _from_torchvision(name: str, num_classes: int, pretrained: bool, in_channels
         _resize_input(network, in_channels, pretrained)
         if auxiliary:
             network.transform_input = False  # it rescales the three colours
-    return network  # type: ignore[no-any-return]
+    return network
 
 
 def _resize_classifier(network: nn.Module, num_classes: int) -> None:

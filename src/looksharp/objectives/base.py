@@ -1,17 +1,25 @@
-"""What every objective is: `objective(model, batch) -> Step`. It owns no network and works in anybody's loop."""
+"""What an objective is: `objective(model, batch) -> Step`, a sum of parts that share one forward.
+
+It owns no network and works in anybody's loop. A part names the layers it needs recorded and turns the forward
+into weighted terms, so parts combine freely: `GAIN() + Guidance("energy")`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from looksharp.batch import Batch, as_batch
+from looksharp.recording import Recording, logits_of, record, unwrapped
+from looksharp.stages import last_stages
 
-__all__ = ["Objective", "Step", "WarmUp"]
+__all__ = ["Forward", "LayerChoice", "Objective", "Part", "Step", "Term", "WarmUp", "second_pass"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,6 @@ class Step:
         logits: (B, classes), part of the graph.
         terms: name -> detached scalar, each before its weight.
         maps: name -> detached maps (B, K, h, w) that the step computed on the way.
-
     """
 
     loss: Tensor
@@ -32,16 +39,89 @@ class Step:
     maps: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Objective(nn.Module, ABC):
-    """Base of all objectives. A module only so that a schedule's counter is saved with a checkpoint."""
+@dataclass(frozen=True)
+class Forward:
+    """One forward of a model, as parts read it.
 
-    def forward(self, model: nn.Module, batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Step:
-        """Run `model` on the batch and return the step; never touches `.grad`, modes or buffers itself."""
-        return self.step(model, as_batch(batch))
+    Attributes:
+        model: the model that ran.
+        batch: what it ran on.
+        output: what it returned.
+        logits: (B, classes).
+        features: the layers that all parts asked for, recorded.
+    """
+
+    model: nn.Module
+    batch: Batch
+    output: object
+    logits: Tensor
+    features: Recording
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether maps are to be trained on, or only looked at (under `torch.no_grad`)."""
+        return torch.is_grad_enabled()
+
+
+class Term(NamedTuple):
+    """A scalar and its weight in the loss."""
+
+    value: Tensor
+    weight: float | Tensor = 1.0
+
+
+class Part(nn.Module, ABC):
+    """A family of terms. A module only so that a schedule's counter is saved with a checkpoint."""
 
     @abstractmethod
-    def step(self, model: nn.Module, batch: Batch) -> Step:
-        """What an objective defines."""
+    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """Names of the layers to record; none if empty."""
+
+    @abstractmethod
+    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Terms by name, and the maps (B, K, h, w) they were read from, by layer."""
+
+
+class Objective(nn.Module):
+    """A sum of parts.
+
+    Args:
+        parts: each adds its terms to the loss.
+    """
+
+    def __init__(self, *parts: Part) -> None:
+        super().__init__()
+        self._parts = nn.ModuleList(parts)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts, to combine with others."""
+        return tuple(part for part in self._parts if isinstance(part, Part))
+
+    def __add__(self, part: Part) -> Objective:
+        """The same objective with one more part."""
+        return Objective(*self.parts, part)
+
+    def forward(self, model: nn.Module, batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Step:
+        """Run `model` once on the batch (see `as_batch` for its forms) and sum all terms."""
+        batch = as_batch(batch)
+        layers = dict.fromkeys(layer for part in self.parts for layer in part.layers(model, batch))
+        if layers:
+            with record(model, layers) as features:
+                output = model(batch.image)
+        else:
+            features, output = Recording(()), model(batch.image)
+        forward = Forward(model, batch, output, logits_of(output), features)
+        loss = forward.logits.new_zeros(())
+        terms: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
+        for part in self.parts:
+            found, read = part(forward)
+            for name, term in found.items():
+                loss = loss + term.weight * term.value
+                terms[name] = term.value.detach()
+            maps |= {layer: values.detach() for layer, values in read.items()}
+        return Step(loss, forward.logits, terms, maps)
 
 
 class WarmUp(nn.Module):
@@ -56,11 +136,44 @@ class WarmUp(nn.Module):
         self.steps = steps
         self.register_buffer("done", torch.zeros((), dtype=torch.long))
 
-    def forward(self, training: bool) -> float | Tensor:
-        """The factor of this step; counts the step if `training`."""
+    def forward(self, forward: Forward) -> float | Tensor:
+        """The factor of this step; training steps are counted."""
         if self.steps == 0:
             return 1.0
         factor = (self.done / self.steps).clamp(max=1.0)
-        if training:
+        if forward.model.training and forward.differentiable:
             self.done += 1
         return factor
+
+
+class LayerChoice:
+    """Layers given by name, or the ends of a network's last stages, looked up once per network.
+
+    Args:
+        names: names of layers; None to find them.
+        count: how many.
+    """
+
+    def __init__(self, names: Sequence[str] | None, count: int) -> None:
+        if names is not None and len(names) != count:
+            raise ValueError(f"layers must name {count} layer(s), the last one last; got {list(names)}")
+        self.names, self.count = None if names is None else tuple(names), count
+        self._found: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """The names, the last layer last."""
+        if self.names is not None:
+            return self.names
+        if model not in self._found:
+            self._found[model] = last_stages(model, batch.image, self.count)
+        return self._found[model]
+
+
+def second_pass(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits of another forward that shares the model's parameters and leaves its buffers alone.
+
+    In training mode BatchNorm normalises by these images' own statistics, and its running ones do not move.
+    """
+    network = unwrapped(model)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    return logits_of(torch.func.functional_call(network, buffers, (images,)))

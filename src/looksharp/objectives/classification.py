@@ -1,4 +1,4 @@
-"""The classification loss alone: the baseline, and the first term of every other objective."""
+"""The classification loss: the baseline alone, and the first part of every other objective."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch
-from looksharp.objectives.base import Objective, Step
-from looksharp.recording import logits_of
+from looksharp.objectives.base import Forward, Objective, Part, Term
 
-__all__ = ["Classification", "classification_loss"]
+__all__ = ["Classification", "ClassificationPart", "classification_loss"]
 
 
 def classification_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
@@ -26,14 +25,39 @@ def classification_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0
         Scalar, the mean over the batch.
 
     Raises:
-        ValueError: if multi-hot targets have another number of classes than the logits.
-
+        ValueError: if a class index is out of range, or multi-hot targets are of another width than the logits.
     """
-    if not batch.multilabel:
-        return F.cross_entropy(logits, batch.target, label_smoothing=label_smoothing)
-    if batch.target.shape != logits.shape:
-        raise ValueError(f"multi-hot targets must be {tuple(logits.shape)}; got {tuple(batch.target.shape)}")
-    return F.multilabel_soft_margin_loss(logits, batch.target.to(logits.dtype))
+    classes = logits.shape[1]
+    if batch.multilabel:
+        if batch.target.shape != logits.shape:
+            raise ValueError(f"multi-hot targets must be {tuple(logits.shape)}; got {tuple(batch.target.shape)}")
+        return F.multilabel_soft_margin_loss(logits, batch.target.to(logits.dtype))
+    # On an accelerator the check would wait for the device; the loss itself stops there.
+    if batch.target.device.type == "cpu" and not 0 <= int(batch.target.min()) <= int(batch.target.max()) < classes:
+        low, high = int(batch.target.min()), int(batch.target.max())
+        raise ValueError(f"targets must be 0 to {classes - 1} for {classes} logits; got {low} to {high}")
+    return F.cross_entropy(logits, batch.target, label_smoothing=label_smoothing)
+
+
+class ClassificationPart(Part):
+    """The term "classification".
+
+    Args:
+        label_smoothing: share of the target spread over all classes.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """The loss on the targets."""
+        loss = classification_loss(forward.logits, forward.batch, self.label_smoothing)
+        return {"classification": Term(loss)}, {}
 
 
 class Classification(Objective):
@@ -41,15 +65,7 @@ class Classification(Objective):
 
     Args:
         label_smoothing: share of the target spread over all classes; off by default.
-
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-
-    def step(self, model: nn.Module, batch: Batch) -> Step:
-        """One forward and its classification loss."""
-        logits = logits_of(model(batch.image))
-        loss = classification_loss(logits, batch, self.label_smoothing)
-        return Step(loss, logits, {"classification": loss.detach()})
+        super().__init__(ClassificationPart(label_smoothing))

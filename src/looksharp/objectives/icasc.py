@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
 import torch
 from torch import Tensor, nn
 
-from looksharp.attention import attention_maps, normalize_maps, resize_maps
+from looksharp.attention import attention_maps
 from looksharp.batch import Batch
-from looksharp.losses import attention_consistency, attention_separation, soft_threshold
+from looksharp.losses import separation_and_consistency
 from looksharp.mechanisms import Mechanism, find_mechanism
-from looksharp.objectives.base import Objective, Step, WarmUp
-from looksharp.objectives.classification import classification_loss
-from looksharp.recording import logits_of, record
-from looksharp.stages import last_stages
+from looksharp.objectives.base import Forward, LayerChoice, Objective, Part, Term, WarmUp
+from looksharp.objectives.classification import ClassificationPart
 
-__all__ = ["ICASC", "confused_classes"]
+__all__ = ["ICASC", "SeparationPart", "confused_classes"]
 
 
 def confused_classes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,6 +46,67 @@ def confused_classes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     true = present.int().argsort(stable=True, dim=1, descending=True)[:, : max(int(counts.max()), 1)]
     valid = torch.arange(true.shape[1], device=logits.device) < counts
     return torch.cat([true, confusing], 1), valid & (counts < targets.shape[1])
+
+
+class SeparationPart(Part):
+    """The attention terms of ICASC: "separation_inner", "separation_last", "consistency"; see `ICASC`."""
+
+    def __init__(
+        self,
+        mechanism: str | Mechanism = "channel_weighted",
+        layers: tuple[str, str] | None = None,
+        separation_inner: float = 1.0,
+        separation_last: float = 1.0,
+        consistency: float = 1.0,
+        sigma: float = 0.55,
+        omega: float = 100.0,
+        theta: float = 0.8,
+        warmup: int = 0,
+        detach_mask: bool = False,
+        detach_weights: bool = False,
+    ) -> None:
+        super().__init__()
+        self.mechanism = find_mechanism(mechanism)
+        self.choose = LayerChoice(layers, 2)
+        self.weights = {
+            "separation_inner": separation_inner,
+            "separation_last": separation_last,
+            "consistency": consistency,
+        }
+        self.sigma, self.omega, self.theta = sigma, omega, theta
+        self.detach_mask, self.detach_weights = detach_mask, detach_weights
+        self.warmup = WarmUp(warmup)
+
+    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """The inner layer and the last."""
+        return self.choose(model, batch)
+
+    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """One batched backward to the inner layer, and the three terms, each a mean over the batch."""
+        inner, last = self.choose(forward.model, forward.batch)
+        classes, valid = confused_classes(forward.logits, forward.batch.target)
+        maps = attention_maps(
+            forward.output,
+            forward.features.restricted((inner, last)),
+            classes,
+            self.mechanism,
+            create_graph=forward.differentiable,
+            detach_weights=self.detach_weights,
+        )
+        values = separation_and_consistency(
+            maps[inner],
+            maps[last],
+            sigma=self.sigma,
+            omega=self.omega,
+            theta=self.theta,
+            detach_mask=self.detach_mask,
+        )
+        share = valid / valid.sum(1, keepdim=True).clamp(min=1)  # (B, T): an image's classes count as one
+        factor = self.warmup(forward)
+        return {
+            name: Term((value * share).sum(1).mean(), factor * self.weights[name])
+            for name, value in values.items()
+        }, maps
 
 
 class ICASC(Objective):
@@ -100,71 +157,19 @@ class ICASC(Objective):
         detach_weights: bool = False,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        if layers is not None and len(layers) != 2:
-            raise ValueError(f"layers must name two layers, the inner and the last; got {layers!r}")
-        self.mechanism = find_mechanism(mechanism)
-        self.layers = None if layers is None else (layers[0], layers[1])
-        self.weights = {
-            "separation_inner": separation_inner,
-            "separation_last": separation_last,
-            "consistency": consistency,
-        }
-        self.sigma, self.omega, self.theta = sigma, omega, theta
-        self.detach_mask, self.detach_weights = detach_mask, detach_weights
-        self.label_smoothing = label_smoothing
-        self.warmup = WarmUp(warmup)
-        self._found: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
-
-    def step(self, model: nn.Module, batch: Batch) -> Step:
-        """One forward, one batched backward to the inner layer, and the four terms."""
-        inner, last = self._layers_of(model, batch)
-        training = torch.is_grad_enabled()
-        with record(model, (inner, last)) as features:
-            output = model(batch.image)
-        logits = logits_of(output)
-        classes, valid = confused_classes(logits, batch.target)
-        maps = attention_maps(
-            output,
-            features,
-            classes,
-            self.mechanism,
-            create_graph=training,
-            detach_weights=self.detach_weights,
+        super().__init__(
+            ClassificationPart(label_smoothing),
+            SeparationPart(
+                mechanism,
+                layers,
+                separation_inner,
+                separation_last,
+                consistency,
+                sigma,
+                omega,
+                theta,
+                warmup,
+                detach_mask,
+                detach_weights,
+            ),
         )
-        values = self.terms({"inner": maps[inner], "last": maps[last]}, valid)
-        loss = classification_loss(logits, batch, self.label_smoothing)
-        terms = {"classification": loss.detach()}
-        factor = self.warmup(model.training and training)
-        for name, value in values.items():
-            loss = loss + factor * self.weights[name] * value
-            terms[name] = value.detach()
-        return Step(loss, logits, terms, {layer: m.detach() for layer, m in maps.items()})
-
-    def terms(self, maps: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
-        """The three attention terms, scalars, from raw maps (B, T + 1, h, w) at "inner" and "last".
-
-        The last of the T + 1 maps is the most confusing class's; `valid` (B, T) tells which true ones count.
-        """
-        inner, last = normalize_maps(maps["inner"]), normalize_maps(maps["last"])
-        true = last[:, :-1]  # (B, T, h, w)
-        # The maximum of a normalised map is 1, or 0 where it is zero everywhere.
-        mask = soft_threshold(true, self.sigma * true.amax((-2, -1), keepdim=True), self.omega)
-        if self.detach_mask:
-            mask = mask.detach()
-        inner_mask = resize_maps(mask, (inner.shape[-2], inner.shape[-1]))
-        per_class = {
-            "separation_inner": attention_separation(inner[:, :-1], inner[:, -1:], inner_mask),
-            "separation_last": attention_separation(true, last[:, -1:], mask),
-            "consistency": attention_consistency(inner[:, :-1], inner_mask, self.theta),
-        }
-        share = valid / valid.sum(1, keepdim=True).clamp(min=1)  # (B, T)
-        return {name: (value * share).sum(1).mean() for name, value in per_class.items()}
-
-    def _layers_of(self, model: nn.Module, batch: Batch) -> tuple[str, str]:
-        if self.layers is not None:
-            return self.layers
-        if model not in self._found:
-            self._found[model] = last_stages(model, batch.image)
-        inner, last = self._found[model]
-        return inner, last

@@ -1,0 +1,166 @@
+"""A run's settings: plain values, one flat YAML, the same names as the command line's flags."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from looksharp.data.build import DataConfig
+from looksharp.objectives.guidance import GuidanceLoss
+
+__all__ = ["GuidanceConfig", "NetworkConfig", "OptimizationConfig", "RunConfig", "TrainingConfig"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network.
+
+    Args:
+        backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, small or small_deep.
+        pretrained: start from published weights; needs network access or a local cache of them.
+    """
+
+    backbone: str = "small"
+    pretrained: bool = False
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Masks or boxes for a few training images.
+
+    Args:
+        guidance: a COCO JSON file, a VOC folder or a folder of masks laid out like the images; "data" for the
+            masks that the data set itself has. No guidance if not given.
+        guided: how many training images are guided, drawn by seed: a number, or a share below 1. All that are
+            annotated if not given.
+        guided_per_batch: places of each batch that are drawn from the guided images; 0 leaves them where they
+            fall.
+        guidance_boxes: replace every mask by the box around it.
+        guidance_loss: squared_error, energy, evidence, contrast or rrr.
+        guidance_weight: weight of the guidance loss.
+        guidance_layer: the layer that is guided; found in the backbone if not given.
+        guidance_warmup: training steps over which the weight rises from 0.
+    """
+
+    guidance: str | None = None
+    guided: float | None = None
+    guided_per_batch: int = 8
+    guidance_boxes: bool = False
+    guidance_loss: GuidanceLoss = "squared_error"
+    guidance_weight: float = 10.0
+    guidance_layer: str | None = None
+    guidance_warmup: int = 0
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """How parameters move.
+
+    Args:
+        optimizer: sgd (with momentum) or adamw.
+        lr: initial learning rate.
+        momentum: of sgd.
+        weight_decay: of all parameters.
+        schedule: cosine (one cycle, from lr to 0, step by step), step (divided at the milestones) or constant.
+        milestones: epochs after which the learning rate is multiplied by gamma, for schedule step.
+        gamma: see milestones.
+        clip: largest norm of the gradient; no clipping if not given.
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: list[int] = field(default_factory=lambda: [81, 122])
+    gamma: float = 0.1
+    clip: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, and with what.
+
+    Args:
+        epochs: passes through the training images.
+        batch_size: images a step.
+        augment: none, crop, crop_flip or resized_crop_flip; what suits the data if not given.
+        seed: of everything drawn at random.
+        patience: stop after so many epochs without a better validation score; never if not given.
+        precision: 32-true, bf16-mixed, 16-mixed or 64-true.
+        device: auto, cpu, cuda or mps.
+        devices: how many of them.
+        workers: processes that read image files.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"] | None = None
+    seed: int = 0
+    patience: int | None = None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    workers: int = 2
+
+
+_SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "network": NetworkConfig,
+    "guidance": GuidanceConfig,
+    "optimization": OptimizationConfig,
+    "training": TrainingConfig,
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run.
+
+    Attributes:
+        objective: classification, icasc or gain.
+        options: the objective's own arguments.
+        data: which images.
+        network: which network.
+        guidance: masks or boxes for a few training images.
+        optimization: how parameters move.
+        training: how long, and with what.
+    """
+
+    objective: str = "classification"
+    options: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by the name of its flag; the objective's own below its name."""
+        values: dict[str, Any] = {"objective": self.objective}
+        for section in _SECTIONS:
+            values |= asdict(getattr(self, section))
+        values[self.objective] = dict(self.options)
+        return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any]) -> RunConfig:
+        """The inverse of `flat`; what is missing takes its default.
+
+        Raises:
+            ValueError: if there is a name that is no setting.
+        """
+        rest = dict(values)
+        objective = rest.pop("objective", "classification")
+        options = rest.pop(objective, None) or {}
+        sections = {}
+        for name, section in _SECTIONS.items():
+            known = {f.name for f in fields(section)}
+            chosen = {key: rest.pop(key) for key in list(rest) if key in known}
+            if isinstance(chosen.get("root"), str):
+                chosen["root"] = Path(chosen["root"])
+            sections[name] = section(**chosen)
+        if rest:
+            raise ValueError(f"{next(iter(rest))!r} is no setting of a run")
+        return cls(objective, dict(options), **sections)

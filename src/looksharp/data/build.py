@@ -1,0 +1,72 @@
+"""A data set from a name and a few settings, and what is guided in it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from looksharp.data.split import Data
+
+__all__ = ["DataConfig", "build_data"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images.
+
+    Args:
+        data: digits, biased_digits, cifar10, cifar100, mnist, voc, or an image folder (train/CLASS/..., with val
+            and test folders beside it; or CLASS/..., divided by seed).
+        root: the folder that holds the files of cifar10, cifar100, mnist or voc.
+        image_size: side to which images of a folder are brought, in pixels.
+        val_share: share of the training images held out for validation where the set has no validation split;
+            with 0, validation reads the test split.
+        train_size: training images of digits and biased_digits.
+        rho: probability that the cue of biased_digits follows the class in training.
+    """
+
+    data: str = "digits"
+    root: Path | None = None
+    image_size: int | None = None
+    val_share: float = 0.1
+    train_size: int = 6000
+    rho: float = 0.98
+
+
+def build_data(config: DataConfig, seed: int = 0) -> Data:
+    """Read or make the data set.
+
+    Raises:
+        ValueError: if there is no such set or folder, or if it is not laid out as it should be.
+    """
+    if not 0 <= config.val_share < 1:
+        raise ValueError(f"val_share must be at least 0 and below 1; got {config.val_share}")
+    name = config.data
+    if name == "digits":
+        from looksharp.data.synthetic import digits
+
+        return digits(config.train_size, seed=seed)
+    if name == "biased_digits":
+        from looksharp.data.synthetic import biased_digits
+
+        return biased_digits(config.rho, config.train_size, seed=seed)
+    if name in ("cifar10", "cifar100", "mnist", "voc"):
+        if config.root is None:
+            raise ValueError(f"root must name the folder that holds {name}'s files; nothing is downloaded")
+        if name == "voc":
+            from looksharp.data.pascal import read_pascal
+
+            return read_pascal(config.root, config.image_size or 224)
+        from looksharp.data.torchvision_sets import read_torchvision
+
+        return read_torchvision(name, config.root, config.val_share, seed)
+    folder = Path(name)
+    if not folder.exists() and folder.name == name:
+        known = ("digits", "biased_digits", "cifar10", "cifar100", "mnist", "voc")
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        raise ValueError(f"data {name!r} is neither a folder nor a set that is known; {hint}")
+    from looksharp.data.folder import read_folder
+
+    return read_folder(folder, config.image_size, config.val_share, seed)

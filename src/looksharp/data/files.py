@@ -1,0 +1,213 @@
+"""Splits whose images are files, read and augmented by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from looksharp.batch import Batch, Guidance
+from looksharp.data.split import Augment, BatchLoader, Data, Pairs, Pixels, Split
+from looksharp.data.tensors import TensorSplit
+
+__all__ = ["SMALL", "FileSplit", "image_transform", "keep_in_memory", "read_image"]
+
+SMALL = 96
+"""The largest side, in pixels, of images that are kept in memory and cropped there."""
+_MEMORY = 1 << 30  # and bytes that they may take together
+
+_Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
+
+
+def read_image(path: Path) -> tv_tensors.Image:
+    """A file's pixels as RGB bytes (3, H, W), whatever its colour mode.
+
+    Raises:
+        ValueError: if the file is missing, no image, or truncated.
+    """
+    try:
+        with Image.open(path) as image:
+            return tv_tensors.Image(image.convert("RGB"))
+    except OSError as error:  # PIL's own errors are OSErrors
+        raise ValueError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None
+
+
+def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
+    """What an image and its masks go through together, to `pixels.size`.
+
+    Without augmentation: the shorter side is resized to fit and the middle cropped.
+    """
+    size = list(pixels.size)
+    if augment == "resized_crop_flip":
+        return v2.Compose(
+            [v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()]
+        )
+    steps: list[v2.Transform] = [_Cover(pixels.size), v2.CenterCrop(size)]
+    if augment in ("crop", "crop_flip"):
+        steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
+    if augment == "crop_flip":
+        steps.append(v2.RandomHorizontalFlip())
+    return v2.Compose(steps)
+
+
+class _Cover(v2.Transform):
+    """Resize, keeping proportions, to the smallest size that covers (height, width)."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
+        """One image or mask."""
+        height, width = inpt.shape[-2:]
+        scale = max(self.size[0] / height, self.size[1] / width)
+        size = [max(round(height * scale), self.size[0]), max(round(width * scale), self.size[1])]
+        return inpt if size == [height, width] else v2.functional.resize(inpt, size, antialias=True)
+
+
+@dataclass(kw_only=True)
+class FileSplit(Split):
+    """A split whose images are files below `root`; masks are of the images' own sizes."""
+
+    root: Path
+    paths: Sequence[str] = field(repr=False)
+
+    def image(self, index: int) -> tv_tensors.Image:
+        """One image (3, H, W) of bytes, at its own size."""
+        return read_image(self.root / self.paths[index])
+
+    def loader(
+        self,
+        batches: Iterable[list[int]],
+        pixels: Pixels,
+        *,
+        augment: Augment = "none",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+    ) -> BatchLoader:
+        """Batches read by `workers` processes; the same whatever their number."""
+        return _FileLoader(self, _Seeded(batches, seed), image_transform(pixels, augment), pixels, device, workers)
+
+
+class _Seeded:
+    """Batches of (image, seed of its augmentation)."""
+
+    def __init__(self, batches: Iterable[list[int]], seed: int) -> None:
+        self.batches, self.seed = batches, seed
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self.batches))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        drawn = torch.Generator().manual_seed(self.seed * 1_000_003 + getattr(self.batches, "epoch", 0))
+        for batch in self.batches:
+            seeds = torch.randint(2**62, (len(batch),), generator=drawn).tolist()
+            yield list(zip(batch, seeds, strict=True))
+
+
+class _Images(Dataset[_Item]):
+    def __init__(self, split: FileSplit, transform: v2.Transform) -> None:
+        self.split, self.transform = split, transform
+
+    def __getitem__(self, key: tuple[int, int]) -> _Item:
+        index, seed = key
+        image = self.split.image(index)
+        pairs = self.split.pairs.of(index) if self.split.pairs is not None else []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if pairs:
+                masks = tv_tensors.Mask(torch.stack([mask for _, mask in pairs]).to(torch.uint8))
+                image, masks = self.transform(image, masks)
+                pairs = [(label, mask) for (label, _), mask in zip(pairs, masks, strict=True)]
+            else:
+                image = self.transform(image)
+        groups = self.split.groups
+        return (
+            image.as_subclass(Tensor),
+            self.split.targets[index],
+            pairs,
+            None if groups is None else groups[index],
+        )
+
+
+class _FileLoader:
+    def __init__(
+        self,
+        split: FileSplit,
+        batches: _Seeded,
+        transform: v2.Transform,
+        pixels: Pixels,
+        device: torch.device | str,
+        workers: int,
+    ) -> None:
+        self.pixels, self.device = pixels, torch.device(device)
+        self.loader: DataLoader[_Item] = DataLoader(
+            _Images(split, transform),
+            batch_sampler=batches,
+            collate_fn=_collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for read in cast(Iterable[Batch], self.loader):
+            batch = read.to(self.device)
+            yield Batch(self.pixels.normalize(batch.image), batch.target, batch.guidance, batch.group)
+
+
+def _collate(items: list[_Item]) -> Batch:
+    images, targets, pairs, groups = zip(*items, strict=True)
+    found = [(place, label, mask) for place, owned in enumerate(pairs) for label, mask in owned]
+    guidance = None
+    if found:
+        places, labels, masks = zip(*found, strict=True)
+        guidance = Guidance(torch.tensor(places), torch.tensor(labels), torch.stack(masks).float())
+    group = None if groups[0] is None else torch.stack(groups)
+    return Batch(torch.stack(images), torch.stack(targets), guidance, group)
+
+
+def keep_in_memory(data: Data) -> Data:
+    """The data set with splits of small image files read once and for all; others as they are.
+
+    Small are images of up to 96 px a side that together take up to 1 GiB.
+    """
+    area = data.pixels.size[0] * data.pixels.size[1]
+    splits: dict[str, Split] = {}
+    for name, split in data.splits.items():
+        small = max(data.pixels.size) <= SMALL and 3 * area * len(split) <= _MEMORY
+        splits[name] = _in_memory(split, data.pixels, name) if small and isinstance(split, FileSplit) else split
+    return replace(data, splits=splits)
+
+
+def _in_memory(split: FileSplit, pixels: Pixels, name: str) -> TensorSplit:
+    """All of a split's images read once, at the size of `pixels`, as one tensor; masks with them."""
+    transform = image_transform(pixels)
+    images = torch.empty(len(split), 3, *pixels.size, dtype=torch.uint8)
+    samples, labels, masks = [], [], []
+    for index in tqdm(range(len(split)), f"reading {name} images", disable=len(split) < 2000, leave=False):
+        owned = split.pairs.of(index) if split.pairs is not None else []
+        stack = torch.stack([mask for _, mask in owned]) if owned else torch.zeros(0, *pixels.size)
+        image = split.image(index)
+        if owned:
+            image, stack = transform(image, tv_tensors.Mask(stack.to(torch.uint8)))
+        else:
+            image = transform(image)
+        images[index] = image
+        samples += [index] * len(owned)
+        labels += [label for label, _ in owned]
+        masks += list(stack.bool().as_subclass(Tensor))
+    pairs = Pairs(samples, labels, masks) if split.pairs is not None else None
+    return TensorSplit(targets=split.targets, pairs=pairs, groups=split.groups, images=images)

@@ -1,0 +1,198 @@
+"""Image folders: ROOT/train/CLASS/*, with val and test splits beside it, or ROOT/CLASS/* divided by seed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from looksharp.data.annotations import AnnotationSet, read_annotations
+from looksharp.data.files import SMALL, FileSplit
+from looksharp.data.split import Data, Pairs, Pixels, Split
+
+__all__ = ["ImageSizes", "divide", "pairs_of", "read_folder"]
+
+_VALIDATION = ("val", "valid", "validation")
+
+
+class ImageSizes(Mapping[str, tuple[int, int]]):
+    """(height, width) of each image of a folder, read from its header when asked for."""
+
+    def __init__(self, root: Path, paths: list[str]) -> None:
+        self.root, self.paths = root, dict.fromkeys(paths)
+
+    def __getitem__(self, path: str) -> tuple[int, int]:
+        if path not in self.paths:
+            raise KeyError(path)
+        try:
+            with Image.open(self.root / path) as image:
+                return image.height, image.width
+        except OSError as error:
+            raise ValueError(f"{self.root / path} cannot be read as an image: {error}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def read_folder(root: Path, size: int | None = None, val_share: float = 0.1, seed: int = 0) -> Data:
+    """Read the layout ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE, which is then divided 80 : 10 : 10 by seed.
+
+    Beside train there may be val (else `val_share` of train is held out by seed; with 0, validation reads the
+    first test split) and any folders whose names begin with "test". Masks in ROOT/masks (the image's relative
+    path, any image suffix) are used to measure and to guide; ROOT/groups.csv (columns path, group) gives groups.
+
+    Args:
+        root: the folder.
+        size: side to which images are brought; that of the first image if it is square and small, else 224.
+        val_share: share of the training images held out where there is no val folder.
+        seed: of whatever is divided at random.
+
+    Raises:
+        ValueError: if the folder or a class is missing or empty, there is one class only, splits disagree about
+            classes, or a file is no image; in one line that names it.
+    """
+    if not root.is_dir():
+        raise ValueError(f"data folder {root} does not exist")
+    divided = (root / "train").is_dir()
+    roots = {"train": root / "train"} if divided else {"train": root}
+    if divided:
+        for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+            if folder.name in _VALIDATION:
+                roots["val"] = folder
+            elif folder.name.startswith("test"):
+                roots[folder.name] = folder
+    classes = _classes(roots["train"], ignore=() if divided else ("masks",))
+    files = {name: _files(root, folder, classes) for name, folder in roots.items()}
+    if not divided:
+        parts = divide([label for _, label in files["train"]], (0.8, 0.1, 0.1), seed)
+        everything = files["train"]
+        files = {n: [everything[i] for i in part] for n, part in zip(("train", "val", "test"), parts, strict=True)}
+    elif "val" not in files:
+        tests = [name for name in files if name != "train"]
+        if val_share:
+            parts = divide([label for _, label in files["train"]], (1 - val_share, val_share), seed)
+            files["train"], files["val"] = ([files["train"][i] for i in part] for part in parts)
+        elif tests:
+            files["val"] = files[tests[0]]
+        else:
+            raise ValueError(f"{root} has neither val nor test; val_share must be above 0")
+    pixels = Pixels(_size(root / files["train"][0][0], size))
+    masks, notes = _masks(root, files, classes)
+    groups, group_names = _groups(root)
+    splits: dict[str, Split] = {}
+    for name in ("train", "val", *(n for n in files if n not in ("train", "val"))):
+        paths = [path for path, _ in files[name]]
+        splits[name] = FileSplit(
+            targets=torch.tensor([label for _, label in files[name]]),
+            pairs=pairs_of(masks, paths, classes) if masks else None,
+            groups=_groups_of(root, paths, groups) if groups else None,
+            root=root,
+            paths=paths,
+        )
+    augment = "crop_flip" if max(pixels.size) <= SMALL else "resized_crop_flip"
+    return Data(str(root), classes, splits, pixels, augment, group_names, notes)  # type: ignore[arg-type]
+
+
+def divide(labels: list[int], shares: tuple[float, ...], seed: int) -> list[list[int]]:
+    """Places divided at random in the given shares, class by class, so that each part has all classes.
+
+    Raises:
+        ValueError: if a class has fewer images than there are parts.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    places: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    parts: list[list[int]] = [[] for _ in shares]
+    for label, owned in places.items():
+        if len(owned) < len(shares):
+            raise ValueError(
+                f"class {label} has {len(owned)} images, too few to divide into {len(shares)} splits; "
+                f"lay the splits out as folders train, val and test"
+            )
+        order = [owned[i] for i in torch.randperm(len(owned), generator=generator).tolist()]
+        start = 0
+        for number, share in enumerate(shares):
+            rest = len(shares) - number - 1
+            wanted = max(round(share * len(owned)), 1) if rest else len(order) - start
+            stop = min(start + wanted, len(order) - rest)
+            parts[number] += order[start:stop]
+            start = stop
+    return [sorted(part) for part in parts]
+
+
+def pairs_of(annotations: AnnotationSet, paths: list[str], classes: tuple[str, ...]) -> Pairs:
+    """The annotations of these images, by their places."""
+    places = {path: place for place, path in enumerate(paths)}
+    found = [a for a in annotations.annotations if a.image in places]
+    return Pairs(
+        [places[a.image] for a in found],
+        [classes.index(a.label) for a in found],
+        [torch.from_numpy(a.mask) for a in found],
+    )
+
+
+def _classes(folder: Path, ignore: tuple[str, ...]) -> tuple[str, ...]:
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in ignore and p.name[0] != ".")
+    if len(names) < 2:
+        found = f"only {names[0]!r}" if names else "none"
+        raise ValueError(f"{folder} must hold a folder per class, at least two; found {found}")
+    return tuple(names)
+
+
+def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:
+    """(path relative to the root, class index) of every image, class by class."""
+    extra = {p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."} - {*classes, "masks"}
+    if extra:
+        raise ValueError(f"{folder} has a class that train lacks: {min(extra)!r}")
+    files = []
+    for label, name in enumerate(classes):
+        where = folder / name
+        found = sorted(p for p in where.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS) if where.is_dir() else []
+        if not found:
+            raise ValueError(f"class folder {where} " + ("holds no image" if where.is_dir() else "does not exist"))
+        files += [(p.relative_to(root).as_posix(), label) for p in found]
+    return files
+
+
+def _size(first: Path, size: int | None) -> tuple[int, int]:
+    if size is not None:
+        return size, size
+    height, width = ImageSizes(first.parent, [first.name])[first.name]
+    return (height, width) if height == width <= SMALL else (224, 224)
+
+
+def _masks(
+    root: Path, files: dict[str, list[tuple[str, int]]], classes: tuple[str, ...]
+) -> tuple[AnnotationSet | None, dict[str, int]]:
+    if not (root / "masks").is_dir():
+        return None, {}
+    paths = [path for listed in files.values() for path, _ in listed]
+    found = read_annotations(root / "masks", ImageSizes(root, paths), classes)
+    return found, dict(found.skipped)
+
+
+def _groups(root: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    table = root / "groups.csv"
+    if not table.is_file():
+        return {}, ()
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"path", "group"} <= rows[0].keys():
+        raise ValueError(f"{table} must have the columns path and group")
+    names = tuple(sorted({row["group"] for row in rows}))
+    return {row["path"]: names.index(row["group"]) for row in rows}, names
+
+
+def _groups_of(root: Path, paths: list[str], groups: dict[str, int]) -> torch.Tensor:
+    missing = next((path for path in paths if path not in groups), None)
+    if missing is not None:
+        raise ValueError(f"{root / 'groups.csv'} has no group for {missing}")
+    return torch.tensor([groups[path] for path in paths])

@@ -1,0 +1,85 @@
+"""Which training images are guided: annotations read, and a few of them chosen by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from looksharp.data.annotations import read_annotations
+from looksharp.data.files import FileSplit
+from looksharp.data.folder import ImageSizes, pairs_of
+from looksharp.data.split import Data, Pairs, Split
+
+__all__ = ["GuidanceChoice", "choose_guided", "few"]
+
+
+class GuidanceChoice(Protocol):
+    """The settings that are read here; see `GuidanceConfig`."""
+
+    @property
+    def guidance(self) -> str | None:
+        """Annotations."""
+
+    @property
+    def guided(self) -> float | None:
+        """How many images."""
+
+    @property
+    def guidance_boxes(self) -> bool:
+        """Whether masks become boxes."""
+
+
+def choose_guided(data: Data, choice: GuidanceChoice, seed: int) -> Data:
+    """The data set with the pairs of its training split replaced by those that guide.
+
+    Without guidance the training split has none, so that no objective sees masks by accident; the other splits
+    keep theirs, to measure.
+
+    Raises:
+        ValueError: if annotations are asked for that are not there, or that fit no image.
+    """
+    train = data.splits["train"]
+    if choice.guidance is None:
+        return _with_pairs(data, train, None)
+    if choice.guidance == "data":
+        if train.pairs is None or not len(train.pairs):
+            raise ValueError(
+                f"guidance is 'data', but {data.name} has no masks; name a file or folder of annotations"
+            )
+        pairs = train.pairs
+    else:
+        pairs = _read(Path(choice.guidance), train, data)
+    pairs = pairs.restricted(few(pairs.images, choice.guided, len(train), seed))
+    return _with_pairs(data, train, pairs.as_boxes() if choice.guidance_boxes else pairs)
+
+
+def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> list[int]:
+    """`wanted` of the images, drawn by seed: a number of them, a share of `total` if below 1, or all if None.
+
+    Raises:
+        ValueError: if there are not that many.
+    """
+    if wanted is None:
+        return list(images)
+    count = round(wanted * total) if wanted < 1 else round(wanted)
+    if not 0 < count <= len(images):
+        raise ValueError(f"guided is {wanted:g}, which makes {count} images; {len(images)} are annotated")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
+    return sorted(images[place] for place in order[:count])
+
+
+def _read(path: Path, train: Split, data: Data) -> Pairs:
+    files = getattr(train, "paths", None)
+    if not isinstance(train, FileSplit) or files is None:
+        raise ValueError(f"guidance from {path} needs images that are files; {data.name} is not an image folder")
+    found = read_annotations(path, ImageSizes(train.root, list(files)), data.classes)
+    data.notes.update({f"guidance: {reason}": count for reason, count in found.skipped.items()})
+    return pairs_of(found, list(files), data.classes)
+
+
+def _with_pairs(data: Data, train: Split, pairs: Pairs | None) -> Data:
+    return replace(data, splits=data.splits | {"train": replace(train, pairs=pairs)})

@@ -1,0 +1,79 @@
+"""PASCAL VOC as a multi-label data set, in the devkit's own layout, with its class masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from PIL import Image
+
+from looksharp.data.annotations import read_annotations
+from looksharp.data.files import FileSplit
+from looksharp.data.folder import ImageSizes, pairs_of
+from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.voc import VOC_CLASSES, voc_folder
+
+__all__ = ["read_pascal"]
+
+
+def read_pascal(root: Path, size: int = 224) -> Data:
+    """Read VOCdevkit/VOC*: splits train and val, 20 classes, masks where SegmentationClass has them.
+
+    The images are those of ImageSets/Main/{train,val}.txt, else of ImageSets/Segmentation. An image's classes come
+    from its XML annotation (objects marked difficult included), else from its class mask.
+
+    Args:
+        root: the folder that holds VOCdevkit, or VOCdevkit, or a VOC year's folder.
+        size: side to which images are brought.
+
+    Raises:
+        ValueError: if a part of the layout is missing, or an image has neither annotation nor mask.
+    """
+    home = voc_folder(root)
+    if home is None:
+        raise ValueError(f"{root} holds no VOC devkit: no VOCdevkit/VOC* with Annotations or SegmentationClass")
+    paths = {name: [f"JPEGImages/{image}.jpg" for image in _names(home, name)] for name in ("train", "val")}
+    everything = [path for listed in paths.values() for path in listed]
+    missing = next((path for path in everything if not (home / path).is_file()), None)
+    if missing is not None:
+        raise ValueError(f"{home / missing} does not exist, though ImageSets lists it")
+    masks = None
+    if (home / "SegmentationClass").is_dir():
+        masks = read_annotations(home, ImageSizes(home, everything), VOC_CLASSES)
+    splits: dict[str, Split] = {}
+    for name, listed in paths.items():
+        splits[name] = FileSplit(
+            targets=torch.stack([_labels(home, path) for path in listed]),
+            pairs=None if masks is None else pairs_of(masks, listed, VOC_CLASSES),
+            root=home,
+            paths=listed,
+        )
+    notes = {} if masks is None else dict(masks.skipped)
+    return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((size, size)), "resized_crop_flip", notes=notes)
+
+
+def _names(home: Path, split: str) -> list[str]:
+    for kind in ("Main", "Segmentation"):
+        table = home / "ImageSets" / kind / f"{split}.txt"
+        if table.is_file():
+            return [line.split()[0] for line in table.read_text().splitlines() if line.strip()]
+    raise ValueError(f"{home / 'ImageSets'} has neither Main/{split}.txt nor Segmentation/{split}.txt")
+
+
+def _labels(home: Path, path: str) -> torch.Tensor:
+    """The image's classes, multi-hot."""
+    name = Path(path).stem
+    annotation, mask = home / "Annotations" / f"{name}.xml", home / "SegmentationClass" / f"{name}.png"
+    labels = torch.zeros(len(VOC_CLASSES))
+    if annotation.is_file():
+        names = [node.findtext("name", "") for node in ElementTree.parse(annotation).iter("object")]
+        present = [VOC_CLASSES.index(n) for n in names if n in VOC_CLASSES]
+    elif mask.is_file():
+        with Image.open(mask) as image:
+            present = [int(v) - 1 for v in np.unique(np.asarray(image)) if 0 < v <= len(VOC_CLASSES)]
+    else:
+        raise ValueError(f"{home / path} has neither {annotation.name} in Annotations nor a class mask")
+    labels[present] = 1
+    return labels

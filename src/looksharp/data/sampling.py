@@ -1,0 +1,95 @@
+"""Which images make up each batch, reproducibly from a seed and an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import distributed
+
+__all__ = ["InOrder", "Shuffled"]
+
+
+class InOrder:
+    """Batches of all images in order, for evaluation; the last one may be short."""
+
+    def __init__(self, images: int, batch_size: int) -> None:
+        self.images, self.batch_size = images, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(self.images / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, self.images, self.batch_size):
+            yield list(range(start, min(start + self.batch_size, self.images)))
+
+
+class Shuffled:
+    """Training batches: every image once an epoch in random order, and guided images beside them.
+
+    With `guided_per_batch` the last places of each batch are drawn from the guided images, which take turns:
+    GAIN's external stream (Sec. 3.2), so that few guided images guide every step. The other places go through
+    the whole set. An incomplete last batch is dropped, unless it is the only one. Under
+    `torch.distributed` each process takes its share of every epoch's batches.
+
+    Args:
+        images: how many there are.
+        batch_size: places of a batch, guided ones included.
+        seed: with the epoch, it determines every batch.
+        guided: places of the guided images.
+        guided_per_batch: places of a batch that are theirs.
+
+    Raises:
+        ValueError: if `guided_per_batch` leaves no place for others, or asks for guided images of none.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        seed: int,
+        guided: Sequence[int] = (),
+        guided_per_batch: int = 0,
+    ) -> None:
+        if not 0 <= guided_per_batch < batch_size:
+            raise ValueError(
+                f"guided_per_batch must be 0 to {batch_size - 1}, below batch_size; got {guided_per_batch}"
+            )
+        if guided_per_batch and not guided:
+            raise ValueError(f"guided_per_batch is {guided_per_batch}, but no image is guided; give --guidance")
+        self.images, self.batch_size, self.seed = images, min(batch_size, images), seed
+        self.guided, self.guided_per_batch = list(guided), guided_per_batch
+        self.epoch = 0
+
+    @property
+    def _free(self) -> int:
+        return max(self.batch_size - self.guided_per_batch, 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration that of `epoch`."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(self.images // self._free // _processes(), 1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.images, generator=generator).tolist()
+        turns = self._turns(generator)
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
+        for batch in range(len(self) * _processes()):
+            start = batch * self._free
+            chosen = order[start : start + self._free] + [next(turns) for _ in range(self.guided_per_batch)]
+            if batch % _processes() == rank:
+                yield chosen
+        self.epoch += 1
+
+    def _turns(self, generator: torch.Generator) -> Iterator[int]:
+        while True:
+            for place in torch.randperm(len(self.guided), generator=generator).tolist():
+                yield self.guided[place]
+
+
+def _processes() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1

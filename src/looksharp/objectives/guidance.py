@@ -1,0 +1,136 @@
+"""Guidance: a few masks or boxes tell where the evidence for a class may lie. Combines with every objective."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from looksharp.attention import attention_maps
+from looksharp.batch import Batch
+from looksharp.losses import guidance_energy, guidance_input_gradient, guidance_squared_error
+from looksharp.maps import normalize_maps, resize_masks
+from looksharp.mechanisms import Mechanism, find_mechanism
+from looksharp.objectives.base import Forward, LayerChoice, Part, Term, WarmUp, second_pass
+
+__all__ = ["Guidance", "GuidanceLoss", "pair_maps"]
+
+GuidanceLoss = Literal["squared_error", "energy", "evidence", "contrast", "rrr"]
+"""What guidance asks of a guided (image, class) pair; see `Guidance`."""
+
+
+def pair_maps(
+    forward: Forward,
+    layer: str,
+    samples: Tensor,
+    classes: Tensor,
+    mechanism: str | Mechanism,
+    *,
+    signed: bool = False,
+) -> Tensor:
+    """Maps (P, h, w) of P (image, class) pairs, from one batched backward.
+
+    Args:
+        forward: the forward whose layer was recorded.
+        layer: its name.
+        samples: (P,) the pairs' images, in rising order.
+        classes: (P,) the pairs' classes.
+        mechanism: a name from `MECHANISMS`, or a function.
+        signed: the maps before their ReLU.
+    """
+    first = torch.searchsorted(samples, samples)  # where each pair's image begins
+    rank = torch.arange(len(samples), device=samples.device) - first
+    # The most pairs that one image has; in single-label training it is 1 and nothing waits for the device.
+    most = 1 if forward.batch.target.ndim == 1 and len(samples) == len(forward.batch) else int(rank.max()) + 1
+    grid = classes.new_zeros(len(forward.batch), most)
+    grid[samples, rank] = classes
+    maps = attention_maps(
+        forward.output,
+        forward.features.restricted([layer]),
+        grid,
+        mechanism,
+        create_graph=forward.differentiable,
+        signed=signed,
+    )
+    return maps[layer][samples, rank]
+
+
+class Guidance(Part):
+    """The term "guidance": attention of guided pairs belongs inside their masks.
+
+    GAIN Eq. 8, L_ext = L_cl + alpha L_am + 10 L_e, is `GAIN() + Guidance()`. Batches without guidance add nothing.
+
+    Args:
+        loss: what is asked of a guided (image, class) pair:
+            "squared_error", the map divided by its maximum equals the mask (GAIN Eq. 7);
+            "energy", no share of the map's mass lies outside the mask;
+            "evidence", the same for the map before its ReLU, so that evidence *against* the class counts;
+            "contrast", the same for the difference between the class's map and that of the most confusing class;
+            "rrr", no input gradient outside the mask (Ross et al. 2017), which costs another pass over the guided
+            images and a second derivative through the whole network.
+        weight: of the term.
+        mechanism: how maps are made.
+        layer: the layer they are read from; found in the backbone if not given.
+        warmup: training steps over which the weight rises from 0.
+
+    Raises:
+        ValueError: if there is no such loss.
+    """
+
+    def __init__(
+        self,
+        loss: GuidanceLoss = "squared_error",
+        weight: float = 10.0,
+        mechanism: str | Mechanism = "grad_cam",
+        layer: str | None = None,
+        warmup: int = 0,
+    ) -> None:
+        super().__init__()
+        if loss not in get_args(GuidanceLoss):
+            raise ValueError(f"guidance loss must be one of {', '.join(get_args(GuidanceLoss))}; got {loss!r}")
+        self.loss, self.weight = loss, weight
+        self.mechanism = find_mechanism(mechanism)
+        self.choose = LayerChoice(None if layer is None else [layer], 1)
+        self.warmup = WarmUp(warmup)
+
+    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """The last layer, where maps are needed."""
+        return () if self.loss == "rrr" else self.choose(model, batch)
+
+    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """The mean over the batch's guided pairs."""
+        weight = self.weight * self.warmup(forward)
+        if not forward.batch.guidance:
+            return {"guidance": Term(forward.logits.new_zeros(()), weight)}, {}
+        values = self._input_gradients(forward) if self.loss == "rrr" else self._maps(forward)
+        return {"guidance": Term(values.mean(), weight)}, {}
+
+    def _maps(self, forward: Forward) -> Tensor:
+        guidance = forward.batch.guidance
+        assert guidance is not None
+        (layer,) = self.choose(forward.model, forward.batch)
+        order = guidance.sample.argsort(stable=True)
+        samples, labels = guidance.sample[order], guidance.label[order]
+        signed = self.loss in ("evidence", "contrast")
+        attention = pair_maps(forward, layer, samples, labels, self.mechanism, signed=signed)  # (G, h, w)
+        if self.loss == "contrast":
+            scores = forward.logits.detach().float()[samples]
+            true = forward.batch.multi_hot(scores.shape[1])[samples].scatter(1, labels.unsqueeze(1), True)
+            confusing = scores.masked_fill(true, -torch.inf).argmax(1)
+            attention = attention - pair_maps(forward, layer, samples, confusing, self.mechanism, signed=True)
+        mask = resize_masks(guidance.mask[order].to(attention.dtype), (attention.shape[-2], attention.shape[-1]))
+        if self.loss == "squared_error":
+            return guidance_squared_error(normalize_maps(attention), mask)
+        return guidance_energy(attention, mask)
+
+    def _input_gradients(self, forward: Forward) -> Tensor:
+        guidance = forward.batch.guidance
+        assert guidance is not None
+        with torch.enable_grad():
+            images = forward.batch.image[guidance.sample].detach().requires_grad_()
+            logits = second_pass(forward.model, images)
+            score = (F.logsigmoid(logits) if forward.batch.multilabel else logits.log_softmax(1)).sum()
+            (gradient,) = torch.autograd.grad(score, images, create_graph=forward.differentiable)
+        return guidance_input_gradient(gradient, guidance.mask.to(gradient.dtype))

@@ -1,0 +1,73 @@
+"""Tables of one metric, a run a row and a split a column, as the page shows them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from looksharp.report.results import Results
+from looksharp.report.wording import Metric, find_metric, in_points, in_words
+
+__all__ = ["Cell", "Table", "metric_table", "metrics_of", "splits_of"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: its text, whether it is its column's best, its difference to the first run."""
+
+    text: str
+    best: bool = False
+    difference: str = ""
+    verdict: str = ""  # of the difference: "better", "worse", "same"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One metric of every run (rows) on every split (columns) that has it."""
+
+    metric: Metric
+    splits: tuple[str, ...]
+    rows: dict[str, list[Cell]]
+
+
+def splits_of(results: Results) -> list[str]:
+    """All splits of all runs, in the order in which they come."""
+    return list(dict.fromkeys(split for run in results.runs for split in run.splits))
+
+
+def metrics_of(results: Results) -> list[str]:
+    """All metrics of all runs, in the order in which they come."""
+    return list(dict.fromkeys(name for run in results.runs for values in run.splits.values() for name in values))
+
+
+def metric_table(results: Results, name: str) -> Table:
+    """The table of one metric, without the splits where no run has it.
+
+    A column's best is marked, ties included, unless all that have a value tie. Differences to the first run are
+    given for shares.
+    """
+    metric = find_metric(name)
+    columns = {}
+    for split in splits_of(results):
+        values = [run.splits.get(split, {}).get(name, math.nan) for run in results.runs]
+        if any(map(math.isfinite, values)):
+            columns[split] = _column(values, metric)
+    rows = {run.name: [cells[row] for cells in columns.values()] for row, run in enumerate(results.runs)}
+    return Table(metric, tuple(columns), rows)
+
+
+def _column(values: list[float], metric: Metric) -> list[Cell]:
+    # Compared as shown, so that numbers that look equal are marked alike.
+    known = sorted((value for value in values if math.isfinite(value)), reverse=metric.better == "higher")
+    shown = [in_words(value, metric.percent) for value in known]
+    best = shown[0] if metric.better and len(set(shown)) > 1 else None
+    cells = []
+    for place, value in enumerate(values):
+        difference = value - values[0]
+        text, change, verdict = in_words(value, metric.percent), "", ""
+        if place and metric.percent and math.isfinite(difference):
+            change = in_points(difference)
+            gained = difference > 0 if metric.better == "higher" else difference < 0
+            verdict = "same" if change[0] == "±" else "better" if gained else "worse"
+        cells.append(Cell(text, text == best, change, verdict))
+    return cells

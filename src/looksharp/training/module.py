@@ -1,0 +1,122 @@
+"""The LightningModule: an objective, an optimiser and a schedule around a network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
+
+from looksharp.batch import Batch
+from looksharp.config import OptimizationConfig
+from looksharp.objectives import Objective
+from looksharp.objectives.classification import classification_loss
+from looksharp.recording import logits_of
+
+__all__ = ["NonFiniteLossError", "Training", "learning_rate_factor", "score_name"]
+
+
+class NonFiniteLossError(ValueError):
+    """Training diverged."""
+
+
+def score_name(multilabel: bool) -> str:
+    """The validation score by which checkpoints are compared: top-1 accuracy, or mean average precision."""
+    return "val_map" if multilabel else "val_top1"
+
+
+def learning_rate_factor(config: OptimizationConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """What the initial learning rate is multiplied with at a training step.
+
+    "cosine" is cyclic cosine annealing (Huang et al. 2017, "Snapshot Ensembles", Eq. 2) with one cycle.
+    """
+    if config.schedule == "cosine":
+        return (1 + math.cos(math.pi * min(step / max(steps_per_epoch * epochs, 1), 1))) / 2
+    if config.schedule == "step":
+        return config.gamma ** sum(step // steps_per_epoch >= milestone for milestone in config.milestones)
+    return 1.0
+
+
+class Training(LightningModule):
+    """One training run.
+
+    Args:
+        model: any classifier.
+        objective: what a step minimises.
+        config: optimiser and schedule.
+        classes: how many there are.
+        multilabel: whether targets are multi-hot.
+        steps_per_epoch: training batches an epoch.
+        epochs: how many are planned; the cosine schedule ends there.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        config: OptimizationConfig,
+        *,
+        classes: int,
+        multilabel: bool,
+        steps_per_epoch: int,
+        epochs: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.objective, self.config = model, objective, config
+        self.steps_per_epoch, self.epochs = steps_per_epoch, epochs
+        self.score: Metric = (
+            MultilabelAveragePrecision(classes) if multilabel else MulticlassAccuracy(classes, average="micro")
+        )
+        self.score_name = score_name(multilabel)
+        self.val_loss = MeanMetric()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step of the objective; its terms are logged one by one."""
+        step = self.objective(self.model, batch)
+        self._check_finite(step.loss, batch_idx)
+        terms = {f"train_{name}": value for name, value in step.terms.items()}
+        self.log_dict(
+            {"train_loss": step.loss.detach(), **terms}, on_step=False, on_epoch=True, batch_size=len(batch)
+        )
+        self.log("loss", step.loss.detach(), prog_bar=True, logger=False, on_step=True)
+        return step.loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Classification alone; attention is measured by `evaluate`."""
+        logits = logits_of(self.model(batch.image))
+        self.val_loss.update(classification_loss(logits, batch), len(batch))
+        target = batch.target.long() if batch.multilabel else batch.target
+        self.score.update(logits.sigmoid() if batch.multilabel else logits, target)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's score."""
+        self.log(self.score_name, self.score.compute(), prog_bar=True)
+        self.log("val_loss", self.val_loss.compute())
+        self.score.reset()
+        self.val_loss.reset()
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, and its schedule step by step."""
+        config, parameters = self.config, [p for p in self.model.parameters() if p.requires_grad]
+        optimizer: torch.optim.Optimizer
+        if config.optimizer == "sgd":
+            optimizer = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
+        schedule = LambdaLR(
+            optimizer, lambda step: learning_rate_factor(config, step, self.steps_per_epoch, self.epochs)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _check_finite(self, loss: Tensor, batch: int) -> None:
+        # On an accelerator reading the loss waits for the device, so only now and then.
+        if (loss.device.type == "cpu" or batch % 50 == 0) and not torch.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss is {loss.item()} at epoch {self.current_epoch}, step {batch}: lower --lr "
+                f"(now {self.config.lr:g}), clip gradients with --clip 1, or check the images"
+            )
