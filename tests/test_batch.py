@@ -54,7 +54,8 @@ def test_a_batch_is_itself():
 
 
 @pytest.mark.parametrize(
-    ("batch", "got"), [((IMAGES, TARGETS, None), "tuple"), (IMAGES, "Tensor"), (None, "NoneType"), ([IMAGES], "list")]
+    ("batch", "got"),
+    [((IMAGES, TARGETS, None), "tuple"), (IMAGES, "Tensor"), (None, "NoneType"), ([IMAGES], "list")],
 )
 def test_other_forms_are_refused(batch, got):
     expected = rf"batch must be a Batch, \(images, targets\) or a mapping with 'image' and 'target'; got {got}"
@@ -118,7 +119,14 @@ def test_multi_hot_from_indices():
 @pytest.mark.parametrize("pairs", [2, 0])
 def test_to_another_device(pairs):
     batch = Batch(IMAGES, TARGETS, guidance(pairs), TARGETS).to("meta")
-    tensors = (batch.image, batch.target, batch.group, batch.guidance.sample, batch.guidance.label, batch.guidance.mask)
+    tensors = (
+        batch.image,
+        batch.target,
+        batch.group,
+        batch.guidance.sample,
+        batch.guidance.label,
+        batch.guidance.mask,
+    )
     assert all(tensor.is_meta for tensor in tensors)
     assert batch.guidance.mask.shape == (pairs, 4, 5)
     bare = Batch(IMAGES, TARGETS).to("meta")

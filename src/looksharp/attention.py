@@ -154,8 +154,7 @@ def _gradients(
             unused.update(layer for layer, gradient in zip(backward, found, strict=True) if gradient is None)
             # `vmap` takes tensors only.
             return tuple(
-                torch.zeros_like(x) if gradient is None else gradient
-                for x, gradient in zip(inputs, found, strict=True)
+                torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(inputs, found, strict=True)
             )
 
         chosen = F.one_hot(classes, logits.shape[1]).to(logits.dtype)  # (B, K, classes)

@@ -67,9 +67,7 @@ class Batch:
         if guidance is not None:  # also where it is empty
             guidance = Guidance(*(part.to(device) for part in (guidance.sample, guidance.label, guidance.mask)))
         group = None if self.group is None else self.group.to(device)
-        return replace(
-            self, image=self.image.to(device), target=self.target.to(device), guidance=guidance, group=group
-        )
+        return replace(self, image=self.image.to(device), target=self.target.to(device), guidance=guidance, group=group)
 
 
 def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:

@@ -77,9 +77,7 @@ def _train_arguments(parser: ArgumentParser) -> None:
 
     parser.add_argument("--config", action="config", help="YAML of any of these settings, such as a run's.")
     parser.add_argument("--out", type=Path, help="Run folder; runs/DATA-OBJECTIVE-SEED if not given.")
-    parser.add_argument(
-        "--resume", action="store_true", help="Continue the run in --out from its last whole epoch."
-    )
+    parser.add_argument("--resume", action="store_true", help="Continue the run in --out from its last whole epoch.")
     parser.add_argument(
         "--objective",
         choices=(*OBJECTIVES, "gain_ext"),
@@ -146,6 +144,9 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--layers", type=list[str], default=None, help="The inner layer and the last; found if not given."
     )
+    parser.add_argument("--cue_class", default=None, help="Instead: does this class survive without its cue?")
+    parser.add_argument("--without_cue", type=Path, default=None, help="Images of that class without its cue.")
+    parser.add_argument("--cue_alone", type=Path, default=None, help="Images of the cue without that class.")
     parser.add_argument("--json", type=Path, default=None, help="Also write the values to this file.")
     parser.add_argument("--batch_size", type=int, default=64, help="Images a forward.")
     parser.add_argument("--workers", type=int, default=2, help="Processes that read image files.")
@@ -154,14 +155,20 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
 def _evaluate(settings: Namespace) -> None:
     from dataclasses import replace
 
+    from looksharp.cue_test import cue_test
     from looksharp.data.build import build_data
     from looksharp.evaluation import evaluate
-    from looksharp.files import write_text
     from looksharp.mechanisms import find_mechanism
     from looksharp.training.run import load_run
 
     mechanism = find_mechanism(settings.mechanism)
     run = load_run(settings.run, settings.checkpoint, settings.device)
+    if settings.cue_class is not None:
+        if settings.without_cue is None or settings.cue_alone is None:
+            raise ValueError("cue_class needs --without_cue FOLDER and --cue_alone FOLDER")
+        found = cue_test(run, settings.cue_class, settings.without_cue, settings.cue_alone)
+        _report(settings, str(settings.without_cue), {settings.cue_class: found})
+        return
     config = run.config.data
     if settings.data is not None:
         config = replace(config, data=settings.data, root=settings.root or config.root)
@@ -184,15 +191,21 @@ def _evaluate(settings: Namespace) -> None:
         )
         for name, split in data.tests.items()
     }
+    _report(settings, data.name, results)
+
+
+def _report(settings: Namespace, data: str, results: dict[str, dict[str, float]]) -> None:
+    from looksharp.files import write_text
+
     print(_table(results))
     if settings.json is not None:
-        facts = {"run": str(settings.run), "data": data.name, "checkpoint": settings.checkpoint, "splits": results}
+        facts = {"run": str(settings.run), "data": data, "checkpoint": settings.checkpoint, "splits": results}
         write_text(settings.json, json.dumps(facts, indent=2) + "\n")
 
 
 def _table(results: dict[str, dict[str, float]]) -> str:
     names = list(dict.fromkeys(name for values in results.values() for name in values))
-    rows = [["split", *names]]
+    rows = [["", *names]]
     rows += [[split, *(f"{v[n]:.4f}" if n in v else "-" for n in names)] for split, v in results.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -228,6 +241,59 @@ def _explain(settings: Namespace) -> None:
     print("\n".join(str(path) for path in written))
 
 
+# compose ---------------------------------------------------------------------------------------------------------
+
+
+def _compose_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--foregrounds",
+        required=True,
+        help="digits, mnist, or an image folder whose objects FOLDER/masks cuts out.",
+    )
+    parser.add_argument("--root", type=Path, default=None, help="Folder that holds MNIST/raw.")
+    parser.add_argument(
+        "--backgrounds", nargs="+", required=True, metavar="KIND=FOLDER", help="Photographs, a folder per kind."
+    )
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=None,
+        metavar="CLASS=NAME,NAME",
+        help="Classes made of several foreground classes, such as small=0,1,2,3,4 large=5,6,7,8,9. "
+        "The n-th class goes with the n-th kind of background.",
+    )
+    parser.add_argument("--rho", type=float, default=0.95, help="Probability that background and class agree.")
+    parser.add_argument("--size", type=int, default=64, help="Side of the images in pixels.")
+    parser.add_argument("--train", type=int, default=4000, help="Training images.")
+    parser.add_argument("--val", type=int, default=500, help="Validation images.")
+    parser.add_argument("--test", type=int, default=1000, help="Images of each test split.")
+    parser.add_argument("--seed", type=int, default=0, help="Of everything drawn at random.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder to write; train on it with --data.")
+
+
+def _compose(settings: Namespace) -> None:
+    from looksharp.data.composite import compose, cutouts_of
+
+    values = settings.as_dict()
+    backgrounds = {kind: Path(folder) for kind, folder in _named(values["backgrounds"], "backgrounds").items()}
+    labels = _named(values["labels"] or [], "labels")
+    compose(
+        values["out"],
+        cutouts_of(values["foregrounds"], values["root"]),
+        backgrounds,
+        labels={name: members.split(",") for name, members in labels.items()} or None,
+        **{name: values[name] for name in ("rho", "size", "train", "val", "test", "seed")},
+    )
+    print(f"{values['out']}: train on it with looksharp train --data {values['out']}")
+
+
+def _named(pairs: list[str], flag: str) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise ValueError(f"{flag} must be given as NAME=VALUE; got {pair!r}")
+    return {name: value for name, value in (pair.split("=", 1) for pair in pairs)}
+
+
 # demo ------------------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +313,7 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
     "train": (_train_arguments, _train, "Train a classifier into a run folder."),
     "evaluate": (_evaluate_arguments, _evaluate, "Measure a run: how well it classifies, and where it looks."),
     "explain": (_explain_arguments, _explain, "Draw where a run looks on images, class by class."),
+    "compose": (_compose_arguments, _compose, "Paint objects over photographs whose kind follows the class."),
     "demo": (_demo_arguments, _demo, "Find a shortcut, mark a few images, retrain, and show it, offline."),
 }
 

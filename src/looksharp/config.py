@@ -34,6 +34,7 @@ class GuidanceConfig:
             masks that the data set itself has. No guidance if not given.
         guided: how many training images are guided, drawn by seed: a number, or a share below 1. All that are
             annotated if not given.
+        guided_classes: guide these classes alone; all if not given.
         guided_per_batch: places of each batch that are drawn from the guided images; 0 leaves them where they
             fall.
         guidance_boxes: replace every mask by the box around it.
@@ -45,6 +46,7 @@ class GuidanceConfig:
 
     guidance: str | None = None
     guided: float | None = None
+    guided_classes: list[str] | None = None
     guided_per_batch: int = 8
     guidance_boxes: bool = False
     guidance_loss: GuidanceLoss = "squared_error"

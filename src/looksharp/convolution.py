@@ -104,9 +104,7 @@ class _WeightGradient(_Bilinear):
         return to_grad, to_image, None
 
 
-def _convolution_backward(
-    grad: Tensor, image: Tensor, weight: Tensor, settings: _Settings, wanted: list[bool]
-) -> Any:
+def _convolution_backward(grad: Tensor, image: Tensor, weight: Tensor, settings: _Settings, wanted: list[bool]) -> Any:
     """Gradients of the image and of the weight; None for one that is not wanted."""
     return torch.ops.aten.convolution_backward(
         grad, image, weight, None, *settings[:3], False, [0, 0], settings.groups, [*wanted, False]

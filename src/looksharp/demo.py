@@ -49,9 +49,6 @@ METHODS: dict[str, tuple[str, RunConfig]] = {
                 guided=0.05,
                 guided_per_batch=8,
                 guidance_boxes=True,
-                guidance_loss="contrast",
-                guidance_weight=3.0,
-                guidance_warmup=200,
             ),
         ),
     ),
@@ -59,9 +56,7 @@ METHODS: dict[str, tuple[str, RunConfig]] = {
 """Name -> one sentence and the settings of each training that the demonstration compares."""
 
 
-def demo(
-    out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None = None, progress: bool = True
-) -> Path:
+def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None = None, progress: bool = True) -> Path:
     """Train every method on digits with a false cue, evaluate, and write report.html and results.json.
 
     Args:
@@ -78,19 +73,11 @@ def demo(
         ValueError: if `out` holds runs already.
     """
     data = build_data(replace(_BASE.data, train_size=train_size), seed)
-    results, runs = [], {}
-    for name, (sentence, method) in METHODS.items():
-        training = replace(method.training, seed=seed, epochs=epochs or method.training.epochs)
-        config = replace(method, data=replace(method.data, train_size=train_size), training=training)
-        if progress:
-            print(f"{name}: {sentence}", flush=True)
-        run = train(config, out / "runs" / name, data=data, progress=progress)
-        splits = {
-            split: evaluate(run.model, images, data.pixels, batch_size=250, progress=split if progress else None)
-            for split, images in data.tests.items()
-        }
-        runs[name] = run
-        results.append(RunResult(name, sentence, run.seconds, _curves(run), splits))
+    runs = _train(data, out / "runs", seed, epochs, progress)
+    results = [
+        RunResult(name, METHODS[name][0], run.seconds, _curves(run), _measure(run, data, progress))
+        for name, run in runs.items()
+    ]
     summary = Results(
         title="Find the shortcut, mark a few images, retrain, prove it",
         summary=_summary(results),
@@ -109,6 +96,24 @@ def demo(
     write_results(out / "results.json", summary)
     write_report(out / "report.html", summary, _samples(data, runs))
     return out / "report.html"
+
+
+def _train(data: Data, out: Path, seed: int, epochs: int | None, progress: bool) -> dict[str, Run]:
+    runs = {}
+    for name, (sentence, method) in METHODS.items():
+        if progress:
+            print(f"{name}: {sentence}", flush=True)
+        training = replace(method.training, seed=seed, epochs=epochs or method.training.epochs)
+        size = replace(method.data, train_size=len(data.splits["train"]))
+        runs[name] = train(replace(method, data=size, training=training), out / name, data=data, progress=progress)
+    return runs
+
+
+def _measure(run: Run, data: Data, progress: bool) -> dict[str, dict[str, float]]:
+    return {
+        name: evaluate(run.model, split, data.pixels, batch_size=250, progress=name if progress else None)
+        for name, split in data.tests.items()
+    }
 
 
 def _summary(results: Sequence[RunResult]) -> str:

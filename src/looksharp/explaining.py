@@ -76,9 +76,7 @@ def explain(
 
     chosen = parse_classes(classes, run.classes)
     transform = image_transform(run.pixels)
-    pictures = [
-        transform(read_image(path)).as_subclass(Tensor) for path in images
-    ]  # all are read before work starts
+    pictures = [transform(read_image(path)).as_subclass(Tensor) for path in images]  # all are read before work starts
     device = next(run.model.parameters()).device
     rows: list[tuple[Tensor, list[Panel]]] = []
     written: list[Path] = []

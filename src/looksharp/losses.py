@@ -200,4 +200,4 @@ def guidance_input_gradient(gradient: Tensor, mask: Tensor) -> Tensor:
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
     """Part / whole, and 0 with a zero gradient where the whole is 0."""
-    return part / torch.where(whole > 0, whole, 1)
+    return torch.where(whole > 0, part, 0) / torch.where(whole > 0, whole, 1)

@@ -269,6 +269,14 @@ class TestCharts:
         curves({"a": ([1, 2, 3, 4], [1.0, float("nan"), float("inf"), 0.5]), "b": ([], [])}, ylabel="")
         assert [args[:2] for args in drawn["plot"]] == [([1, 4], [1.0, 0.5]), ([], [])]
 
+    def test_a_run_keeps_its_style_where_another_is_missing(self, drawn):
+        colors = run_colors(["plain", "ICASC"])
+        series = {name: ([1, 2], [0.5, 0.6]) for name in colors}
+        curves(series, ylabel="", colors=colors)
+        curves({"ICASC": series["ICASC"]}, ylabel="", colors=colors)
+        styles = [args[2] for args in drawn["plot"]]
+        assert styles[0] != styles[1] == styles[2]
+
     def test_curves_refuse_uneven_lengths(self):
         with pytest.raises(ValueError, match="series must pair x with y; 'a' has 2 and 1 values"):
             curves({"a": ([1, 2], [0.5])}, ylabel="")

@@ -70,7 +70,7 @@ def _samples():
             true, other = torch.rand(2, 6, 6, generator=generator)
             panels[name] = (
                 Panel(f"{number} ({name} 70%)", true, emphasis=True),
-                Panel(f"9 ({name} 20%)", other / 3),
+                Panel(f"9 ({name} 20%)", other * (3 if number % 2 else 1 / 3)),
             )
         coarse = torch.rand(1, 3, 4, 4, generator=generator)
         image = torch.nn.functional.interpolate(coarse, (48, 48), mode="bilinear")[0]

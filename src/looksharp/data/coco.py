@@ -37,9 +37,7 @@ def read_coco(path: Path, union: MaskUnion) -> None:
     except ValueError as exc:
         raise ValueError(f"{path} is not JSON: {exc}; expected a COCO instances file; export it again") from exc
     images = {entry["id"]: entry for entry in _entries(path, content, "images", id=int | str, file_name=str)}
-    labels = {
-        entry["id"]: entry["name"] for entry in _entries(path, content, "categories", id=int | str, name=str)
-    }
+    labels = {entry["id"]: entry["name"] for entry in _entries(path, content, "categories", id=int | str, name=str)}
     index = ImageIndex(union.images)
     found: dict[int | str, str | None] = {}  # image id -> image
     annotations = _entries(path, content, "annotations", image_id=int | str, category_id=int | str)

@@ -91,6 +91,4 @@ def _mask_of_polygons(shape: Any, image: str, union: MaskUnion, where: str) -> M
 
 
 def _are_numbers(values: Any, kind: Any = int | float) -> TypeGuard[list[Any]]:
-    return isinstance(values, list) and all(
-        isinstance(value, kind) and not isinstance(value, bool) for value in values
-    )
+    return isinstance(values, list) and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)

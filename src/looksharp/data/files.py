@@ -48,9 +48,7 @@ def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
     """
     size = list(pixels.size)
     if augment == "resized_crop_flip":
-        return v2.Compose(
-            [v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()]
-        )
+        return v2.Compose([v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()])
     steps: list[v2.Transform] = [_Cover(pixels.size), v2.CenterCrop(size)]
     if augment in ("crop", "crop_flip"):
         steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))

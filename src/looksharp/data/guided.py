@@ -29,6 +29,10 @@ class GuidanceChoice(Protocol):
         """How many images."""
 
     @property
+    def guided_classes(self) -> Sequence[str] | None:
+        """Names of the classes that are guided."""
+
+    @property
     def guidance_boxes(self) -> bool:
         """Whether masks become boxes."""
 
@@ -47,12 +51,12 @@ def choose_guided(data: Data, choice: GuidanceChoice, seed: int) -> Data:
         return _with_pairs(data, train, None)
     if choice.guidance == "data":
         if train.pairs is None or not len(train.pairs):
-            raise ValueError(
-                f"guidance is 'data', but {data.name} has no masks; name a file or folder of annotations"
-            )
+            raise ValueError(f"guidance is 'data', but {data.name} has no masks; name a file or folder of annotations")
         pairs = train.pairs
     else:
         pairs = _read(Path(choice.guidance), train, data)
+    if choice.guided_classes is not None:
+        pairs = _of_classes(pairs, choice.guided_classes, data.classes)
     pairs = pairs.restricted(few(pairs.images, choice.guided, len(train), seed))
     return _with_pairs(data, train, pairs.as_boxes() if choice.guidance_boxes else pairs)
 
@@ -79,6 +83,14 @@ def _read(path: Path, train: Split, data: Data) -> Pairs:
     found = read_annotations(path, ImageSizes(train.root, list(files)), data.classes)
     data.notes.update({f"guidance: {reason}": count for reason, count in found.skipped.items()})
     return pairs_of(found, list(files), data.classes)
+
+
+def _of_classes(pairs: Pairs, wanted: Sequence[str], classes: Sequence[str]) -> Pairs:
+    unknown = next((name for name in wanted if name not in classes), None)
+    if unknown is not None:
+        raise ValueError(f"guided_classes names {unknown!r}, which is not one of the classes {', '.join(classes)}")
+    rows = [row for row, label in enumerate(pairs.labels) if classes[label] in wanted]
+    return Pairs([pairs.samples[r] for r in rows], [pairs.labels[r] for r in rows], [pairs.masks[r] for r in rows])
 
 
 def _with_pairs(data: Data, train: Split, pairs: Pairs | None) -> Data:

@@ -73,9 +73,7 @@ class Pairs:
     def restricted(self, samples: Iterable[int]) -> Pairs:
         """The pairs of some images alone."""
         rows = [row for sample in samples for row in self._rows.get(sample, ())]
-        return Pairs(
-            [self.samples[r] for r in rows], [self.labels[r] for r in rows], [self.masks[r] for r in rows]
-        )
+        return Pairs([self.samples[r] for r in rows], [self.labels[r] for r in rows], [self.masks[r] for r in rows])
 
     def as_boxes(self) -> Pairs:
         """Every mask replaced by the box around it: what a person who draws boxes would give."""

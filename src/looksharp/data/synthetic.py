@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from looksharp.data.split import Data, Pairs, Pixels
 from looksharp.data.tensors import TensorSplit
 
-__all__ = ["PALETTE", "biased_digits", "digits"]
+__all__ = ["PALETTE", "biased_digits", "digits", "handwriting"]
 
 _Image = npt.NDArray[np.float32]
 
@@ -109,7 +109,7 @@ def _split(
     )
 
 
-def _handwriting(split: str) -> tuple[_Image, npt.NDArray[np.int64]]:
+def handwriting(split: str) -> tuple[_Image, npt.NDArray[np.int64]]:
     """The split's share of scikit-learn's digits, in [0, 1], and their classes."""
     from sklearn.datasets import load_digits
 
@@ -124,11 +124,9 @@ def _canvases(
     split: str, count: int, rng: np.random.Generator
 ) -> tuple[_Image, npt.NDArray[np.int64], _Image, npt.NDArray[np.int64]]:
     """Images (N, 48, 48, 3), classes (N,), the digits' opacity (N, 48, 48), corners of a free patch (N, 2)."""
-    strokes, labels = _handwriting(split)
+    strokes, labels = handwriting(split)
     enlarged = {
-        side: F.interpolate(torch.from_numpy(strokes)[:, None], (side, side), mode="bicubic")[:, 0]
-        .clamp(0, 1)
-        .numpy()
+        side: F.interpolate(torch.from_numpy(strokes)[:, None], (side, side), mode="bicubic")[:, 0].clamp(0, 1).numpy()
         for side in range(*_DIGIT)
     }
     images = np.empty((count, _SIDE, _SIDE, 3), np.float32)

@@ -87,9 +87,7 @@ class _TensorLoader:
         if self.split.pairs is None:
             return None
         found = [
-            (place, label, mask)
-            for place, image in enumerate(chosen)
-            for label, mask in self.split.pairs.of(image)
+            (place, label, mask) for place, image in enumerate(chosen) for label, mask in self.split.pairs.of(image)
         ]
         if not found:
             return None

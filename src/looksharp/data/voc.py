@@ -29,9 +29,7 @@ def voc_folder(path: Path) -> Path | None:
     """
     candidates = (path, *sorted(path.glob("VOC[0-9]*")), *sorted(path.glob("VOCdevkit/VOC[0-9]*")))
     found = [
-        folder
-        for folder in candidates
-        if (folder / "Annotations").is_dir() or (folder / "SegmentationClass").is_dir()
+        folder for folder in candidates if (folder / "Annotations").is_dir() or (folder / "SegmentationClass").is_dir()
     ]
     if len(found) > 1:
         raise ValueError(f"{path} must hold one VOC year, got {found[0]} and {found[1]}; give the folder of one")

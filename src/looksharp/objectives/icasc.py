@@ -104,8 +104,7 @@ class SeparationPart(Part):
         share = valid / valid.sum(1, keepdim=True).clamp(min=1)  # (B, T): an image's classes count as one
         factor = self.warmup(forward)
         return {
-            name: Term((value * share).sum(1).mean(), factor * self.weights[name])
-            for name, value in values.items()
+            name: Term((value * share).sum(1).mean(), factor * self.weights[name]) for name, value in values.items()
         }, maps
 
 

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from itertools import compress
+from itertools import compress, cycle
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -76,12 +76,14 @@ def curves(
             raise ValueError(f"series must pair x with y; {name!r} has {len(x)} and {len(y)} values")
     chosen = run_colors(series, dark=dark) if colors is None else colors
     figure, axes = _canvas(3.0, dark)
-    for place, (name, (x, y)) in enumerate(series.items()):
+    # By the colours' order, so that a run keeps its style in charts where another is missing.
+    styles = dict(zip(chosen, cycle(_STYLES), strict=False))
+    for name, (x, y) in series.items():
         known = [math.isfinite(a) and math.isfinite(b) for a, b in zip(x, y, strict=True)]
         axes.plot(
             list(compress(x, known)),
             list(compress(y, known)),
-            _STYLES[place % len(_STYLES)],
+            styles[name],
             color=chosen[name],
             marker="o" if sum(known) <= 20 else "",  # one epoch alone is no line
             markersize=3,
@@ -144,9 +146,7 @@ def bars(
     clear = {"facecolor": ink.page, "edgecolor": "none", "pad": 0.8}
     ticks = {}
     for number, split in enumerate(splits):
-        axes.text(
-            0, number * group, split, weight="bold", va="center", color=ink.text, bbox=clear, parse_math=False
-        )
+        axes.text(0, number * group, split, weight="bold", va="center", color=ink.text, bbox=clear, parse_math=False)
         for place, (name, values) in enumerate(accuracies.items(), 1):
             y, value = number * group + place, values.get(split, math.nan)
             known = math.isfinite(value)
@@ -156,9 +156,7 @@ def bars(
             ticks[y] = name
     if chance is not None and math.isfinite(chance):
         axes.axvline(chance, color=ink.text, linestyle="--", linewidth=1)
-        axes.text(
-            chance, -0.9, f" guessing, {chance:.1%}", va="center", color=ink.text, fontsize=8.5, parse_math=False
-        )
+        axes.text(chance, -0.9, f" guessing, {chance:.1%}", va="center", color=ink.text, fontsize=8.5, parse_math=False)
     axes.set_yticks(list(ticks), list(ticks.values()), parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, 1.13), ylim=(group * len(splits) - 0.7, -1.4), xticks=[0, 0.25, 0.5, 0.75, 1])

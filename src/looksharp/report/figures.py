@@ -85,9 +85,7 @@ def attention_grid(
     columns = 1 + max(len(panels) for _, panels in rows)
     heights = [_height(image, name, panels) for name, (image, panels) in zip(names, rows, strict=True)]
     figure = Figure((_CELL * columns + 0.8, sum(heights)), layout="constrained")
-    grid = figure.add_gridspec(
-        len(rows), columns + 1, width_ratios=[1.0] * columns + [0.05], height_ratios=heights
-    )
+    grid = figure.add_gridspec(len(rows), columns + 1, width_ratios=[1.0] * columns + [0.05], height_ratios=heights)
     for number, (image, panels) in enumerate(rows):
         peak, signed = common_scale(panels)
         mask = None if outlines is None else outlines[number]
@@ -138,9 +136,7 @@ def _show(axes: Axes, pixels: np.ndarray, panel: Panel | None = None) -> None:
 
 
 def _show_scale(axes: Axes, signed: bool) -> None:
-    axes.imshow(
-        scale_colors(signed)[:, None], origin="lower", aspect="auto", extent=(0, 1, -1 if signed else 0, 1)
-    )
+    axes.imshow(scale_colors(signed)[:, None], origin="lower", aspect="auto", extent=(0, 1, -1 if signed else 0, 1))
     ticks = {-1: "against", 0: "0", 1: "for"} if signed else {0: "none", 1: "most"}
     axes.set(xticks=[])
     axes.yaxis.tick_right()

@@ -141,9 +141,7 @@ def _shrink(image: Tensor) -> Tensor:
     return F.interpolate(image.detach().cpu().float()[None], size, mode="bilinear", antialias=True)[0]
 
 
-def _embed(
-    pixels: npt.NDArray[np.uint8], outline: Tensor | None, alt: str, panel: Panel | None = None
-) -> _Picture:
+def _embed(pixels: npt.NDArray[np.uint8], outline: Tensor | None, alt: str, panel: Panel | None = None) -> _Picture:
     from PIL import Image
 
     if outline is not None:
@@ -169,9 +167,7 @@ def _accuracy_chart(results: Results, metric: str) -> _Chart:
         run.name: {split: run.splits.get(split, {}).get(metric, math.nan) for split in splits_of(results)}
         for run in results.runs
     }
-    light, dark = (
-        _data_uri(bars(accuracies, chance=results.chance, dark=d), "image/svg+xml") for d in (False, True)
-    )
+    light, dark = (_data_uri(bars(accuracies, chance=results.chance, dark=d), "image/svg+xml") for d in (False, True))
     alt = f"Bars: {label} of each training on each split. The table beside it holds the same numbers."
     return _Chart(label, light, dark, alt)
 

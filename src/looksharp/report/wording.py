@@ -34,9 +34,7 @@ METRICS = {
         "How many images have the right class among the five best guesses.",
         percent=True,
     ),
-    "worst_group": Metric(
-        "Worst group", "higher", "Accuracy in the group of images where it is lowest.", percent=True
-    ),
+    "worst_group": Metric("Worst group", "higher", "Accuracy in the group of images where it is lowest.", percent=True),
     "map": Metric(
         "Mean average precision",
         "higher",

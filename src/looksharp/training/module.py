@@ -80,9 +80,7 @@ class Training(LightningModule):
         step = self.objective(self.model, batch)
         self._check_finite(step.loss, batch_idx)
         terms = {f"train_{name}": value for name, value in step.terms.items()}
-        self.log_dict(
-            {"train_loss": step.loss.detach(), **terms}, on_step=False, on_epoch=True, batch_size=len(batch)
-        )
+        self.log_dict({"train_loss": step.loss.detach(), **terms}, on_step=False, on_epoch=True, batch_size=len(batch))
         self.log("loss", step.loss.detach(), prog_bar=True, logger=False, on_step=True)
         return step.loss
 
