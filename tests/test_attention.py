@@ -193,10 +193,7 @@ def test_detached_weights_stop_their_gradient_alone(net, images, mechanism):
     expected = []
     for layer in LAYERS:
         weights = torch.stack(
-            [
-                torch.autograd.grad(logits[[0, 1], c].sum(), features[layer], retain_graph=True)[0]
-                for c in CLASSES.T
-            ],
+            [torch.autograd.grad(logits[[0, 1], c].sum(), features[layer], retain_graph=True)[0] for c in CLASSES.T],
             1,
         )
         expected.append(mechanism(features[layer], weights).relu())
@@ -281,6 +278,25 @@ def test_autocast_is_close_to_float32(mechanism):
     assert all(p.grad.isfinite().all() for name, p in net.named_parameters() if name != "fc.bias")
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [nn.BatchNorm2d(4), nn.BatchNorm2d(4).eval(), nn.GroupNorm(2, 4)],
+    ids=["batch", "batch, evaluating", "group"],
+)
+@pytest.mark.parametrize("create_graph", [True, False])
+def test_autocast_through_normalisation(norm, create_graph):
+    """Torch has no batched derivative of these in mixed precision."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Softplus(), nn.Flatten(), nn.Linear(4 * 36, 5))
+    images = torch.rand(2, 3, 8, 8)
+    expected = maps_of(model, images, layers=["0"], signed=True)["0"]
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = maps_of(model, images, layers=["0"], signed=True, create_graph=create_graph)["0"]
+    assert (maps - expected).abs().max() < 0.05 * expected.abs().max()
+    if create_graph:
+        maps.square().sum().backward()
+        assert model[4].weight.grad.isfinite().all()
+
+
 def test_autocast_leaves_float64_alone(net, images):
     with record(net, ["stem"]) as features:
         net(images)
@@ -300,9 +316,7 @@ def test_channels_last_equals_contiguous():
 
 
 def test_a_mechanism_of_ones_own(net, images):
-    maps = maps_of(
-        net, images, mechanism=lambda features, gradients: features.sum(1, keepdim=True) - gradients.sum(2)
-    )
+    maps = maps_of(net, images, mechanism=lambda features, gradients: features.sum(1, keepdim=True) - gradients.sum(2))
     assert maps["last"].shape == (2, 3, 3, 3)
 
 
@@ -345,9 +359,7 @@ def test_maps_to_train_on_without_a_graph(net, images):
 
 
 def test_cam_elsewhere(net, images):
-    expected = (
-        r"mechanism 'cam' needs one layer that is average-pooled into one linear classifier, and recorded are "
-    )
+    expected = r"mechanism 'cam' needs one layer that is average-pooled into one linear classifier, and recorded are "
     with pytest.raises(ValueError, match=expected + "inner; use 'grad_cam'"):
         maps_of(net, images, mechanism="cam", layers=["inner"])
     with pytest.raises(ValueError, match=expected + "inner, last; use 'grad_cam'"):
@@ -374,9 +386,7 @@ def test_layer_that_the_logits_do_not_depend_on(images, classes):
             self.aside(images)
             return self.net(images)
 
-    expected = (
-        "layer 'aside' got no gradient: the logits do not depend on its map. In a network that classifies by "
-    )
+    expected = "layer 'aside' got no gradient: the logits do not depend on its map. In a network that classifies by "
     with pytest.raises(ValueError, match=expected):
         maps_of(Aside().double(), images, classes, layers=["net.inner", "aside"])
 
@@ -387,9 +397,7 @@ def test_class_token():
     assert all(m.shape == (2, 3, 10, 10) for m in maps.values())
     nn.init.normal_(model.head.weight)
     for classes in (CLASSES, CLASSES[:, 0]):
-        with pytest.raises(
-            ValueError, match=r"layer 'blocks\.5' got no gradient: the logits do not depend on its map"
-        ):
+        with pytest.raises(ValueError, match=r"layer 'blocks\.5' got no gradient: the logits do not depend on its map"):
             maps_of(model, images, classes, layers=["blocks.3.norm1", "blocks.5"])
     # A classifier that is still zero reads nothing at all, which is no mistake in the choice of layers.
     nn.init.zeros_(model.head.weight)

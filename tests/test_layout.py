@@ -17,9 +17,7 @@ def outputs(model, layers, images):
     """Recorded maps, and what the layers returned as it was."""
     raw = {}
     hooks = [
-        model.get_submodule(name).register_forward_hook(
-            lambda _m, _a, output, name=name: raw.update({name: output})
-        )
+        model.get_submodule(name).register_forward_hook(lambda _m, _a, output, name=name: raw.update({name: output}))
         for name in layers
     ]
     with record(model, layers) as features:
@@ -90,9 +88,7 @@ def test_torchvision_vision_transformer():
 @pytest.fixture(scope="module")
 def swin():
     torch.manual_seed(0)
-    return timm.create_model(
-        "swin_tiny_patch4_window7_224", num_classes=5, img_size=(64, 96), window_size=2
-    ).eval()
+    return timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, img_size=(64, 96), window_size=2).eval()
 
 
 def test_channels_last_network(swin):
@@ -157,8 +153,6 @@ def test_tokens_that_fit_no_grid():
 
 def test_outputs_without_positions():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
-    expected = (
-        r"layer '1' returns a tensor of shape \(2, 5\); a map needs \(B, C, h, w\), \(B, h, w, C\) or tokens"
-    )
+    expected = r"layer '1' returns a tensor of shape \(2, 5\); a map needs \(B, C, h, w\), \(B, h, w, C\) or tokens"
     with pytest.raises(ValueError, match=expected), record(model, ["1"]):
         model(torch.rand(2, 3, 4, 4))

@@ -164,9 +164,7 @@ def test_channel_weighted_attention_by_hand():
 def test_find_mechanism():
     assert find_mechanism("layer_cam") is layer_cam
     assert find_mechanism(hires_cam) is hires_cam
-    expected = (
-        "mechanism 'gradcam' is not known; did you mean 'grad_cam'\\? there are cam, grad_cam, grad_cam_pp, "
-    )
+    expected = "mechanism 'gradcam' is not known; did you mean 'grad_cam'\\? there are cam, grad_cam, grad_cam_pp, "
     with pytest.raises(ValueError, match=expected):
         find_mechanism("gradcam")
     with pytest.raises(ValueError, match="mechanism 'xyz' is not known; there are cam, "):

@@ -12,9 +12,7 @@ def test_all_public_names_are_there():
 
 def test_import_is_light():
     code = "import sys, looksharp; print([m for m in ('torch', 'lightning', 'timm', 'matplotlib') if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_using_objectives_loads_neither_trainer_nor_backbones():
@@ -22,9 +20,7 @@ def test_using_objectives_loads_neither_trainer_nor_backbones():
         "import sys, looksharp; looksharp.ICASC, looksharp.record;"
         "print([m for m in ('lightning', 'timm', 'matplotlib', 'torchvision') if m in sys.modules])"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_unknown_name():

@@ -210,9 +210,7 @@ def test_record_around_inference_mode_is_refused(images):
     with (
         record(model, ["conv1"]),
         torch.inference_mode(),
-        pytest.raises(
-            RuntimeError, match=r"record must be entered inside `torch\.inference_mode\(\)`, not around it"
-        ),
+        pytest.raises(RuntimeError, match=r"record must be entered inside `torch\.inference_mode\(\)`, not around it"),
     ):
         model(images)
     assert torch.is_grad_enabled()
@@ -251,9 +249,7 @@ def test_layers_that_are_not_there_to_read(images):
     model = Net(unused=True)
     with record(model, ["conv1", "spare"]) as features:
         model(images)
-    with pytest.raises(
-        ValueError, match=r"layer 'spare' did not run: nothing is recorded until the model is called"
-    ):
+    with pytest.raises(ValueError, match=r"layer 'spare' did not run: nothing is recorded until the model is called"):
         features["spare"]
     with pytest.raises(KeyError, match=r"layer 'fc' was not recorded; recorded: conv1, spare"):
         features["fc"]

@@ -160,8 +160,6 @@ def test_hooks_go_also_if_the_forward_fails():
     ids=["no positions", "one stage"],
 )
 def test_too_few_stages(model, found):
-    expected = (
-        f"layers must be named for Sequential at 8x8 px: of 2 stages with more than one position, found {found}"
-    )
+    expected = f"layers must be named for Sequential at 8x8 px: of 2 stages with more than one position, found {found}"
     with pytest.raises(ValueError, match=re.escape(expected)):
         last_stages(model, torch.rand(2, 3, 8, 8))

@@ -17,6 +17,9 @@ from looksharp.stages import last_stages
 __all__ = ["Attention", "attend", "attention_maps"]
 
 
+_LOW_PRECISION = (torch.float16, torch.bfloat16)
+
+
 class Attention(NamedTuple):
     """What `attend` returns: logits (B, C), classes (B, K) and layer name -> maps (B, K, h, w)."""
 
@@ -158,8 +161,13 @@ def _gradients(
             )
 
         chosen = F.one_hot(classes, logits.shape[1]).to(logits.dtype)  # (B, K, classes)
-        batched = classes.shape[1] > 1
-        found = vmap(backpropagate, 1, 1)(chosen) if batched else backpropagate(chosen[:, 0])
+        # In mixed precision normalisation layers have no rule for `vmap`: then class by class.
+        batched = classes.shape[1] > 1 and not any(x.dtype in _LOW_PRECISION for x in (logits, *inputs))
+        if batched:
+            found = vmap(backpropagate, 1, 1)(chosen)
+        else:
+            each = [backpropagate(one_class) for one_class in chosen.unbind(1)]
+            found = tuple(torch.stack(gradients, 1) for gradients in zip(*each, strict=True))
         for layer, gradient in zip(backward, found, strict=True):
             # Behind prefix tokens a map can be connected to the logits and yet never be read.
             unread = layer in features.behind_prefix and not gradient.any() and not _head_is_zero(features)
@@ -168,7 +176,7 @@ def _gradients(
                     f"layer {layer!r} got no gradient: the logits do not depend on its map. In a network that "
                     f"classifies by a class token, record a layer before the last block's attention"
                 )
-            gradients[layer] = gradient if batched else gradient.unsqueeze(1)
+            gradients[layer] = gradient
     if head is not None:
         features_of_head = features[head.layer]
         height, width = features_of_head.shape[-2:]
@@ -199,4 +207,4 @@ def _check_classes(classes: Tensor, logits: Tensor, *, check_range: bool) -> Ten
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return values.float() if values.dtype in _LOW_PRECISION else values

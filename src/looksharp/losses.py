@@ -146,7 +146,8 @@ def attention_mining(logits: Tensor, classes: Tensor, *, multilabel: bool) -> Te
     Returns:
         (P,) in [0, 1].
     """
-    probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))  # autocast does not see to all of these
+    probabilities = scores.sigmoid() if multilabel else scores.softmax(1)
     return probabilities.gather(1, classes.unsqueeze(1)).squeeze(1)
 
 

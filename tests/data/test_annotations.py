@@ -134,7 +134,5 @@ def test_a_folder_called_json_is_a_folder(tmp_path):
 
 
 def test_a_folder_without_annotations_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'train/dog/1.png'"
-    ):
+    with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'train/dog/1.png'"):
         read_annotations(tmp_path, IMAGES, CLASSES)

@@ -77,9 +77,7 @@ def test_polygon_is_the_mask_drawn_by_hand_and_goes_before_the_box(read):
 
 def test_polygons_overlap_as_a_union_and_one_without_area_adds_nothing(read):
     block = [1, 1, 5, 1, 5, 5, 1, 5]
-    (found,) = read(
-        {"segmentation": [block, [2, 2, 4, 2, 4, 4, 2, 4], [0, 0, 7, 0], [0, 0, 3, 0, 6, 0]]}
-    ).annotations
+    (found,) = read({"segmentation": [block, [2, 2, 4, 2, 4, 4, 2, 4], [0, 0, 7, 0], [0, 0, 3, 0, 6, 0]]}).annotations
     np.testing.assert_array_equal(found.mask, naive_box(1, 1, 4, 4))
 
 
@@ -256,17 +254,13 @@ def test_an_annotation_that_fits_not_is_refused(read, annotation, message):
 
 
 def test_a_file_name_that_fits_several_images_is_refused(read):
-    with pytest.raises(
-        ValueError, match=r"'1.png' must mean one image, but fits 2, such as 'train/dog/1.png' and 'tr"
-    ):
+    with pytest.raises(ValueError, match=r"'1.png' must mean one image, but fits 2, such as 'train/dog/1.png' and 'tr"):
         read({"bbox": [0, 0, 1, 1]}, names=("1.png",))
     assert read({"bbox": [0, 0, 1, 1]}, names=("3.png", "1.png")).skipped == {}  # nobody asked for it
 
 
 def test_a_file_of_other_image_sizes_is_refused(read):
-    with pytest.raises(
-        ValueError, match=r"image 'dog/1.png' is for an image of 12x16 pixels .* has 6x8; annotate"
-    ):
+    with pytest.raises(ValueError, match=r"image 'dog/1.png' is for an image of 12x16 pixels .* has 6x8; annotate"):
         read({"bbox": [0, 0, 1, 1]}, names=("dog/1.png",), sizes={"height": 12, "width": 16})
     for fine in ({"height": 6, "width": 8}, {"height": 0, "width": 0}):
         assert read({"bbox": [0, 0, 1, 1]}, names=("dog/1.png",), sizes=fine).skipped == {}
@@ -280,13 +274,9 @@ def test_only_images_that_the_data_lacks_is_an_error_that_names_the_first(read):
 
 
 def test_nothing_left_is_an_error_that_counts(read):
-    with pytest.raises(
-        ValueError, match=r"iscrowd: 1 \(first .*100\); class not in the data: 1 \(first 'person' in"
-    ):
+    with pytest.raises(ValueError, match=r"iscrowd: 1 \(first .*100\); class not in the data: 1 \(first 'person' in"):
         read({"bbox": [0, 0, 1, 1], "iscrowd": 1}, {"bbox": [0, 0, 1, 1], "category_id": 1})
-    with pytest.raises(
-        ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'cat'; annotate"
-    ):
+    with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'cat'; annotate"):
         read()
 
 

@@ -35,9 +35,7 @@ def palette(pixels, colours=(0, 0, 0, 128, 0, 0)):
 
 
 def rgba(colour, alpha):
-    return np.dstack([*(OBJECT * channel for channel in colour), np.broadcast_to(alpha, OBJECT.shape)]).astype(
-        np.uint8
-    )
+    return np.dstack([*(OBJECT * channel for channel in colour), np.broadcast_to(alpha, OBJECT.shape)]).astype(np.uint8)
 
 
 WAYS = {
@@ -53,9 +51,7 @@ WAYS = {
     "white on nothing": rgba((255, 255, 255), OBJECT * 255),
     "white on black": rgba((255, 255, 255), 255),
     "transparent white around": np.dstack([np.full((4, 6, 3), 255), OBJECT * 255]).astype(np.uint8),
-    "grey with alpha": Image.merge(
-        "LA", [Image.fromarray(OBJECT.astype(np.uint8) * 255), Image.new("L", (6, 4), 255)]
-    ),
+    "grey with alpha": Image.merge("LA", [Image.fromarray(OBJECT.astype(np.uint8) * 255), Image.new("L", (6, 4), 255)]),
 }
 
 
@@ -116,9 +112,7 @@ def test_what_is_left_out_is_counted(save, tmp_path):
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes_and_files(save):
-    message = (
-        r"train/dog/1.png is for an image of 6x4 pixels \(height x width\), but the image train/dog/1.jpg has 4x6"
-    )
+    message = r"train/dog/1.png is for an image of 6x4 pixels \(height x width\), but the image train/dog/1.jpg has 4x6"
     with pytest.raises(ValueError, match=message):
         read_annotations(save(OBJECT.T), IMAGES, CLASSES)
 
@@ -135,9 +129,7 @@ def test_a_file_that_is_no_image_is_refused(save, tmp_path):
     whole = (tmp_path / "train/dog/1.png").read_bytes()
     for broken in (b"not a picture", whole[: len(whole) // 2]):
         (tmp_path / "train/dog/1.png").write_bytes(broken)
-        with pytest.raises(
-            ValueError, match=r"1.png must be an image, but cannot be read: .*; save it again as PNG"
-        ):
+        with pytest.raises(ValueError, match=r"1.png must be an image, but cannot be read: .*; save it again as PNG"):
             read_annotations(tmp_path, IMAGES, CLASSES)
 
 
@@ -160,8 +152,6 @@ def test_a_mask_of_several_images_is_refused(save, name, message):
 
 
 def test_no_image_of_the_data_is_an_error_that_names_the_first(save):
-    message = (
-        r"image not in the data: 1 \(first 'horse/1.png'\)\); expected images such as 'train/dog/1.jpg' and cl"
-    )
+    message = r"image not in the data: 1 \(first 'horse/1.png'\)\); expected images such as 'train/dog/1.jpg' and cl"
     with pytest.raises(ValueError, match=message):
         read_annotations(save(OBJECT, "horse/1.png"), IMAGES, CLASSES)

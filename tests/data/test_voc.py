@@ -76,9 +76,7 @@ def test_greyscale_masks_hold_indices_too(folder):
 
 
 def test_boxes_count_from_one_and_hold_their_last_pixel(folder):
-    part = (
-        "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>1</xmax><ymax>1</ymax></bndbox></part>"
-    )
+    part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>1</xmax><ymax>1</ymax></bndbox></part>"
     save_boxes(
         folder,
         "2007_000001",
@@ -173,17 +171,13 @@ def test_boxes_that_fit_not_are_refused(folder, objects, message):
 
 def test_boxes_of_an_image_of_another_size_are_refused(folder):
     save_boxes(folder, "b", ("dog", (1, 1, 2, 2)))
-    with pytest.raises(
-        ValueError, match=r"b.xml is for an image of 6x8 pixels .* the image JPEGImages/b.jpg has 3x3"
-    ):
+    with pytest.raises(ValueError, match=r"b.xml is for an image of 6x8 pixels .* the image JPEGImages/b.jpg has 3x3"):
         read_annotations(folder, IMAGES, CLASSES)
 
 
 def test_a_mask_of_another_size_is_refused(folder):
     save_mask(folder, "b", indices(a=(1, DOG)))
-    with pytest.raises(
-        ValueError, match=r"b.png is for an image of 6x8 pixels .* the image JPEGImages/b.jpg has 3x3"
-    ):
+    with pytest.raises(ValueError, match=r"b.png is for an image of 6x8 pixels .* the image JPEGImages/b.jpg has 3x3"):
         read_annotations(folder, IMAGES, CLASSES)
 
 
@@ -220,9 +214,7 @@ def test_damaged_files_are_refused(folder):
 @pytest.mark.parametrize("twin", ["b.png", "more/b.jpg", "JPEGImages/b.png"])
 def test_an_id_of_several_images_is_refused(folder, twin):
     save_boxes(folder, "b", ("dog", (1, 1, 2, 2)), size="")
-    with pytest.raises(
-        ValueError, match=r"b.xml: 'b' must mean one image, but fits 2, such as 'JPEGImages/b.jpg' and"
-    ):
+    with pytest.raises(ValueError, match=r"b.xml: 'b' must mean one image, but fits 2, such as 'JPEGImages/b.jpg' and"):
         read_annotations(folder, IMAGES | {twin: (3, 3)}, CLASSES)
 
 
@@ -237,7 +229,5 @@ def test_no_image_of_the_data_is_an_error_that_names_the_first(folder):
 def test_several_years_are_refused(folder):
     (folder.parent / "VOC2007" / "Annotations").mkdir(parents=True)
     for path in (folder.parent, folder.parent.parent):
-        with pytest.raises(
-            ValueError, match=r"must hold one VOC year, got .*VOC2007 and .*VOC2012; give the folder"
-        ):
+        with pytest.raises(ValueError, match=r"must hold one VOC year, got .*VOC2007 and .*VOC2012; give the folder"):
             read_annotations(path, IMAGES, CLASSES)

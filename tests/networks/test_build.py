@@ -53,9 +53,7 @@ def test_own_names_are_what_they_say():
 def test_timm_network_is_timms(in_channels):
     network = build_network("test_resnet.r160_in1k", 5, in_channels=in_channels).eval()
     assert network(torch.rand(1, in_channels, 64, 64)).shape == (1, 5)
-    assert _parameters(network) == _parameters(
-        timm.create_model("test_resnet", num_classes=5, in_chans=in_channels)
-    )
+    assert _parameters(network) == _parameters(timm.create_model("test_resnet", num_classes=5, in_chans=in_channels))
 
 
 def test_timm_weights_are_loaded_and_the_classifier_is_new(monkeypatch):
@@ -150,9 +148,7 @@ def test_unknown_name_is_refused_with_close_ones(name, message):
 
 @pytest.mark.parametrize("name", ["small", "cifar_resnet20", "cs3darknet_s", "botnet50ts_256"])
 def test_weights_that_do_not_exist_are_refused(name):
-    with pytest.raises(
-        ValueError, match=rf"^pretrained weights do not exist for '{name}'; pass pretrained=False$"
-    ):
+    with pytest.raises(ValueError, match=rf"^pretrained weights do not exist for '{name}'; pass pretrained=False$"):
         build_network(name, 10, pretrained=True)
 
 

@@ -103,9 +103,7 @@ class TestOverlay:
     def test_peak_makes_maps_comparable(self):
         image, hot = _image(), _corner()
         assert np.array_equal(overlay(image, hot), overlay(image, 7 * hot, peak=17.5))
-        strengths = [
-            np.abs(overlay(image, hot, peak=peak).astype(int) - picture(image)).sum() for peak in (2.5, 5, 20)
-        ]
+        strengths = [np.abs(overlay(image, hot, peak=peak).astype(int) - picture(image)).sum() for peak in (2.5, 5, 20)]
         assert strengths[0] > strengths[1] > strengths[2] > 0
         assert np.array_equal(overlay(image, hot, peak=0.01)[0, 0], overlay(image, hot)[0, 0])  # clipped
 

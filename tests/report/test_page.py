@@ -35,9 +35,7 @@ def results():
     runs = []
     for name in NAMES:
         metrics = ("top1", "top5", "worst_group", "loss", "attention_inside", "overlap_last", "consistency", "own")
-        splits = {
-            split: {metric: torch.rand((), generator=generator).item() for metric in metrics} for split in SPLITS
-        }
+        splits = {split: {metric: torch.rand((), generator=generator).item() for metric in metrics} for split in SPLITS}
         lines = {"epoch": [1.0, 2.0], "train_loss": [2.0, math.nan], "val_top1": [0.25, 0.5]}
         runs.append(RunResult(name, f"Trained as {name}.", 75.0, lines, splits))
     runs[1].splits["biased"]["attention_inside"] = math.nan

@@ -28,7 +28,7 @@ class Step:
 
     Attributes:
         loss: scalar to call `backward` on.
-        logits: (B, classes), part of the graph.
+        logits: (B, classes), part of the graph, unless under `torch.no_grad`.
         terms: name -> detached scalar, each before its weight.
         maps: name -> detached maps (B, K, h, w) that the step computed on the way.
     """
@@ -87,10 +87,16 @@ class Objective(nn.Module):
 
     Args:
         parts: each adds its terms to the loss.
+
+    Raises:
+        TypeError: if something else is added, another objective for one.
     """
 
     def __init__(self, *parts: Part) -> None:
         super().__init__()
+        others = [type(part).__name__ for part in parts if not isinstance(part, Part)]
+        if others:
+            raise TypeError(f"an objective is a sum of parts, such as Guidance(); got {', '.join(others)}")
         self._parts = nn.ModuleList(parts)
 
     @property
@@ -121,7 +127,8 @@ class Objective(nn.Module):
                 loss = loss + term.weight * term.value
                 terms[name] = term.value.detach()
             maps |= {layer: values.detach() for layer, values in read.items()}
-        return Step(loss, forward.logits, terms, maps)
+        logits = forward.logits if forward.differentiable else forward.logits.detach()
+        return Step(loss, logits, terms, maps)
 
 
 class WarmUp(nn.Module):
@@ -159,6 +166,10 @@ class LayerChoice:
             raise ValueError(f"layers must name {count} layer(s), the last one last; got {list(names)}")
         self.names, self.count = None if names is None else tuple(names), count
         self._found: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[type[LayerChoice], tuple[tuple[str, ...] | None, int]]:
+        """Copied and saved without what was found: that belongs to the networks."""
+        return LayerChoice, (self.names, self.count)
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
         """The names, the last layer last."""

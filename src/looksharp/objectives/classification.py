@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +32,9 @@ def classification_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0
     if batch.multilabel:
         if batch.target.shape != logits.shape:
             raise ValueError(f"multi-hot targets must be {tuple(logits.shape)}; got {tuple(batch.target.shape)}")
-        return F.multilabel_soft_margin_loss(logits, batch.target.to(logits.dtype))
+        # Autocast raises cross-entropy to float32, but not this one.
+        scores = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        return F.multilabel_soft_margin_loss(scores, batch.target.to(scores.dtype))
     # On an accelerator the check would wait for the device; the loss itself stops there.
     if batch.target.device.type == "cpu" and not 0 <= int(batch.target.min()) <= int(batch.target.max()) < classes:
         low, high = int(batch.target.min()), int(batch.target.max())

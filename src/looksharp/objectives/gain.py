@@ -72,7 +72,8 @@ class MiningPart(Part):
         weight = self.alpha * self.warmup(forward)
         if not len(samples):
             return {"mining": Term(forward.logits.new_zeros(()), weight)}, {}
-        attention = pair_maps(forward, layer, samples, classes, self.mechanism)  # (P, h, w)
+        most = None if batch.multilabel and self.labels == "all" else 1
+        attention = pair_maps(forward, layer, samples, classes, self.mechanism, most=most)  # (P, h, w)
         size = (batch.image.shape[-2], batch.image.shape[-1])
         mask = soft_threshold(resize_maps(normalize_maps(attention), size), self.sigma, self.omega)
         masked = mask_out(batch.image[samples], mask, self.fill)

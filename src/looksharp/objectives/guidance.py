@@ -7,9 +7,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from looksharp.attention import attention_maps
 from looksharp.batch import Batch
+from looksharp.convolution import FastSecondDerivative
 from looksharp.losses import guidance_energy, guidance_input_gradient, guidance_squared_error
 from looksharp.maps import normalize_maps, resize_masks
 from looksharp.mechanisms import Mechanism, find_mechanism
@@ -29,6 +31,7 @@ def pair_maps(
     mechanism: str | Mechanism,
     *,
     signed: bool = False,
+    most: int | None = None,
 ) -> Tensor:
     """Maps (P, h, w) of P (image, class) pairs, from one batched backward.
 
@@ -39,12 +42,11 @@ def pair_maps(
         classes: (P,) the pairs' classes.
         mechanism: a name from `MECHANISMS`, or a function.
         signed: the maps before their ReLU.
+        most: the most pairs that one image has, where it is known: then nothing waits for the device.
     """
     first = torch.searchsorted(samples, samples)  # where each pair's image begins
     rank = torch.arange(len(samples), device=samples.device) - first
-    # The most pairs that one image has; in single-label training it is 1 and nothing waits for the device.
-    most = 1 if forward.batch.target.ndim == 1 and len(samples) == len(forward.batch) else int(rank.max()) + 1
-    grid = classes.new_zeros(len(forward.batch), most)
+    grid = classes.new_zeros(len(forward.batch), int(rank.max()) + 1 if most is None else most)
     grid[samples, rank] = classes
     maps = attention_maps(
         forward.output,
@@ -67,7 +69,8 @@ class Guidance(Part):
             "squared_error", the map divided by its maximum equals the mask (GAIN Eq. 7);
             "energy", no share of the map's mass lies outside the mask;
             "evidence", the same for the map before its ReLU, so that evidence *against* the class counts;
-            "contrast", the same for the difference between the class's map and that of the most confusing class;
+            "contrast", the same for the difference between the class's map and that of the most confusing class
+            (an image that has no wrong class counts as 0);
             "rrr", no input gradient outside the mask (Ross et al. 2017), which costs another pass over the guided
             images and a second derivative through the whole network.
         weight: of the term.
@@ -120,6 +123,7 @@ class Guidance(Part):
             true = forward.batch.multi_hot(scores.shape[1])[samples].scatter(1, labels.unsqueeze(1), True)
             confusing = scores.masked_fill(true, -torch.inf).argmax(1)
             attention = attention - pair_maps(forward, layer, samples, confusing, self.mechanism, signed=True)
+            attention = attention.masked_fill(true.all(1)[:, None, None], 0)  # no wrong class to tell it from
         mask = resize_masks(guidance.mask[order].to(attention.dtype), (attention.shape[-2], attention.shape[-1]))
         if self.loss == "squared_error":
             return guidance_squared_error(normalize_maps(attention), mask)
@@ -128,9 +132,17 @@ class Guidance(Part):
     def _input_gradients(self, forward: Forward) -> Tensor:
         guidance = forward.batch.guidance
         assert guidance is not None
-        with torch.enable_grad():
+        trained = forward.differentiable
+        # Fused attention has no second derivative. Evaluation needs a first one, whatever mode it runs in.
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FastSecondDerivative(lambda: trained),
+        ):
             images = forward.batch.image[guidance.sample].detach().requires_grad_()
             logits = second_pass(forward.model, images)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             score = (F.logsigmoid(logits) if forward.batch.multilabel else logits.log_softmax(1)).sum()
-            (gradient,) = torch.autograd.grad(score, images, create_graph=forward.differentiable)
+            (gradient,) = torch.autograd.grad(score, images, create_graph=trained)
         return guidance_input_gradient(gradient, guidance.mask.to(gradient.dtype))
