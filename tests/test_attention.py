@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from torchvision import models
 
 from looksharp.attention import attend, attention_maps
-from looksharp.maps import normalize_maps, resize_maps
 from looksharp.mechanisms import MECHANISMS, channel_weighted, grad_cam
 from looksharp.recording import record
 
@@ -470,28 +469,3 @@ def test_attend_in_inference_mode(net, images):
 
 
 # Normalising and resizing.
-
-
-def test_normalize_maps():
-    maps = torch.tensor([[[0.0, 2.0], [4.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, -8.0], [4.0, 0.0]]])
-    expected = [[[0.0, 0.5], [1.0, 0.25]], [[0.0, 0.0], [0.0, 0.0]], [[0.125, -1.0], [0.5, 0.0]]]
-    assert normalize_maps(maps).tolist() == expected
-    assert normalize_maps(maps[:, None])[:, 0].tolist() == expected
-    torch.testing.assert_close(normalize_maps(maps * 1e-30), torch.tensor(expected))
-
-
-def test_derivative_of_normalized_maps():
-    maps = torch.rand(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(normalize_maps, maps)
-    zero = torch.zeros(1, 2, 2, requires_grad=True)
-    (gradient,) = torch.autograd.grad(normalize_maps(zero).sum(), zero)
-    assert gradient.isfinite().all()
-
-
-@pytest.mark.parametrize("size", [(6, 10), (2, 2)])
-def test_resize_maps(size):
-    maps = torch.rand(2, 3, 3, 5)
-    resized = resize_maps(maps, size)
-    assert resized.shape == (2, 3, *size)
-    torch.testing.assert_close(resized, F.interpolate(maps, size, mode="bilinear", align_corners=False))
-    torch.testing.assert_close(resize_maps(maps[:, 1], size), resized[:, 1])

@@ -131,3 +131,9 @@ def test_to_another_device(pairs):
     assert batch.guidance.mask.shape == (pairs, 4, 5)
     bare = Batch(IMAGES, TARGETS).to("meta")
     assert (bare.guidance, bare.group) == (None, None)
+
+
+def test_guidance_of_an_image_outside_the_batch():
+    guidance = Guidance(torch.tensor([0, 2]), torch.tensor([1, 1]), torch.ones(2, 4, 4))
+    with pytest.raises(ValueError, match="guidance sample must be 0 to 1, places in the batch; got 0 to 2"):
+        as_batch(Batch(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]), guidance))

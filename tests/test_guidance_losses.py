@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -59,6 +60,16 @@ def test_what_is_left_of_a_class_at_its_bounds():
     torch.testing.assert_close(attention_mining(logits, classes, multilabel=False), torch.tensor([1, 0, 1 / 3]))
     expected = torch.tensor([1, 0, torch.tensor(3.0).sigmoid()])
     torch.testing.assert_close(attention_mining(logits, classes, multilabel=True), expected)
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_what_is_left_of_a_class_equals_a_loop(multilabel):
+    logits, classes = torch.randn(4, 3, dtype=torch.float64), torch.tensor([2, 0, 0, 1])
+    values = attention_mining(logits, classes, multilabel=multilabel)
+    for row, c, value in zip(logits.tolist(), classes.tolist(), values.tolist(), strict=True):
+        others = [0.0] if multilabel else [score for k, score in enumerate(row) if k != c]
+        assert value == pytest.approx(1 / (1 + sum(math.exp(score - row[c]) for score in others)))
+    assert gradcheck(lambda x: attention_mining(x, classes, multilabel=multilabel), logits.requires_grad_())
 
 
 @pytest.mark.parametrize("multilabel", [True, False])

@@ -156,3 +156,9 @@ def test_outputs_without_positions():
     expected = r"layer '1' returns a tensor of shape \(2, 5\); a map needs \(B, C, h, w\), \(B, h, w, C\) or tokens"
     with pytest.raises(ValueError, match=expected), record(model, ["1"]):
         model(torch.rand(2, 3, 4, 4))
+
+
+def test_tokens_out_of_order_are_refused():
+    network = timm.create_model("hiera_tiny_224", num_classes=2)
+    with pytest.raises(ValueError, match="belongs to Hiera, whose tokens are not in the image's order"):
+        layout_of(network, "blocks.9", torch.zeros(1, 196, 8), (224, 224))

@@ -8,12 +8,7 @@ from torch.nn import functional as F
 
 from looksharp.losses import (
     attention_consistency,
-    attention_mining,
     attention_separation,
-    guidance_energy,
-    guidance_input_gradient,
-    guidance_squared_error,
-    mask_out,
     separation_and_consistency,
     soft_threshold,
 )
@@ -214,46 +209,3 @@ def test_maps_that_are_zero_everywhere(zero):
 
 
 # GAIN.
-
-
-def test_mask_out_by_hand():
-    images, mask = torch.tensor([[[[1.0, 2.0]], [[3.0, -4.0]]]]), torch.tensor([[[0.25, 1.0]]])
-    assert mask_out(images, mask).tolist() == [[[[0.75, 0.0]], [[2.25, 0.0]]]]
-    fill = torch.tensor([5.0, -1.0])[:, None, None]
-    assert mask_out(images, mask, fill).tolist() == [[[[2.0, 5.0]], [[2.0, -1.0]]]]
-
-
-@pytest.mark.parametrize("multilabel", [True, False])
-def test_attention_mining_equals_a_loop(multilabel):
-    logits, classes = torch.randn(4, 3, dtype=torch.float64), torch.tensor([2, 0, 0, 1])
-    values = attention_mining(logits, classes, multilabel=multilabel)
-    for row, c, value in zip(logits.tolist(), classes.tolist(), values.tolist(), strict=True):
-        others = sum(math.exp(score) for score in row)
-        expected = 1 / (1 + math.exp(-row[c])) if multilabel else math.exp(row[c]) / others
-        assert value == pytest.approx(expected)
-    assert gradcheck(lambda x: attention_mining(x, classes, multilabel=multilabel), logits.requires_grad_())
-
-
-def test_guidance_losses_by_hand():
-    attention, mask = torch.tensor([[[1.0, -0.5], [0.0, 0.5]]]), torch.tensor([[[1.0, 0.0], [1.0, 0.5]]])
-    torch.testing.assert_close(guidance_squared_error(attention, mask), torch.tensor([(0.25 + 1.0) / 4]))
-    torch.testing.assert_close(guidance_energy(attention, mask), torch.tensor([(0.5 + 0.25) / 2]))
-    gradient = torch.tensor([[[[2.0, 3.0], [4.0, 2.0]], [[1.0, -1.0], [0.0, 0.0]]]])
-    torch.testing.assert_close(guidance_input_gradient(gradient, mask), torch.tensor([9.0 + 1.0 + 1.0]))
-
-
-def test_guidance_losses_at_their_bounds():
-    attention, ones = random_maps(5, 4, 4), torch.ones(5, 4, 4, dtype=torch.float64)
-    assert guidance_squared_error(attention, attention).eq(0).all()
-    torch.testing.assert_close(guidance_energy(attention, ones), ones[:, 0, 0] * 0)
-    torch.testing.assert_close(guidance_energy(-attention, ones * 0), ones[:, 0, 0])
-    assert guidance_energy(attention * 0, ones * 0).eq(0).all()
-    assert guidance_input_gradient(torch.randn(5, 3, 4, 4), ones).eq(0).all()
-
-
-def test_derivatives_of_guidance_losses():
-    attention, mask = random_maps(2, 3, 3, zeros=0).requires_grad_(), random_maps(2, 3, 3)
-    gradient = torch.randn(2, 3, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda a: guidance_squared_error(a, mask), attention)
-    assert gradcheck(lambda a: guidance_energy(a, mask), attention)
-    assert gradcheck(lambda g: guidance_input_gradient(g, mask), gradient)

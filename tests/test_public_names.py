@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import looksharp
 
 
@@ -24,9 +26,5 @@ def test_using_objectives_loads_neither_trainer_nor_backbones():
 
 
 def test_unknown_name():
-    try:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         looksharp.nothing  # noqa: B018
-    except AttributeError as error:
-        assert "nothing" in str(error)
-    else:
-        raise AssertionError

@@ -107,4 +107,10 @@ def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
             f"guidance must hold sample (G,), label (G,) and mask (G, {image.shape[-2]}, {image.shape[-1]}); got "
             f"{tuple(guidance.sample.shape)}, {tuple(guidance.label.shape)} and {tuple(guidance.mask.shape)}"
         )
+    if guidance is not None and len(guidance) and guidance.sample.device.type == "cpu":
+        first, last = int(guidance.sample.min()), int(guidance.sample.max())
+        if first < 0 or last >= len(image):
+            raise ValueError(
+                f"guidance sample must be 0 to {len(image) - 1}, places in the batch; got {first} to {last}"
+            )
     return batch

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,12 +19,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors of the user's are one line on stderr."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser, commands = _parser(given)
-    settings = parser.parse_args(given)
+    try:
+        settings = parser.parse_args(given)
+    except ArgumentError as error:
+        asked = next((f"{name} " for name in given if name in commands), "")
+        print(f"looksharp: error: {_one_line(error)}; see looksharp {asked}--help", file=sys.stderr)
+        return 2
     name = settings.command
     try:
         commands[name](settings[name])
     except KeyboardInterrupt:
-        print("looksharp: interrupted; train continues with --resume", file=sys.stderr)
+        mend = "; continue with --resume and the same --out" if name == "train" else ""
+        print(f"looksharp: interrupted{mend}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"looksharp: error: {_one_line(error)}", file=sys.stderr)
@@ -43,6 +51,7 @@ def _parser(given: Sequence[str]) -> tuple[ArgumentParser, dict[str, Callable[[N
         prog="looksharp",
         description="Train image classifiers that look at the right place; show and measure where they look.",
         version=_version(),
+        exit_on_error=False,  # errors are printed in one line, without the usage of all flags
     )
     subcommands = parser.add_subcommands(required=True, dest="command")
     commands = {}
@@ -93,7 +102,15 @@ def _train_arguments(parser: ArgumentParser) -> None:
     for section in (DataConfig, NetworkConfig, GuidanceConfig, OptimizationConfig, TrainingConfig):
         parser.add_class_arguments(section, None)
     for name, objective in OBJECTIVES.items():
-        parser.add_class_arguments(objective, name)
+        parser.add_class_arguments(objective, name, skip={"mechanism"})
+        mechanism = inspect.signature(objective).parameters.get("mechanism")
+        if mechanism is not None:  # by name: a function cannot be given here
+            parser.add_argument(
+                f"--{name}.mechanism",
+                choices=tuple(MECHANISMS),
+                default=mechanism.default,
+                help="How this objective makes attention maps.",
+            )
 
 
 def _train(settings: Namespace) -> None:
@@ -170,8 +187,7 @@ def _evaluate(settings: Namespace) -> None:
         _report(settings, str(settings.without_cue), {settings.cue_class: found})
         return
     config = run.config.data
-    if settings.data is not None:
-        config = replace(config, data=settings.data, root=settings.root or config.root)
+    config = replace(config, data=settings.data or config.data, root=settings.root or config.root)
     data = build_data(config, run.config.training.seed)
     if data.classes != run.classes:
         raise ValueError(

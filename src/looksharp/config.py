@@ -79,6 +79,12 @@ class OptimizationConfig:
     gamma: float = 0.1
     clip: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0; got {value:g}")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -90,7 +96,7 @@ class TrainingConfig:
         augment: none, crop, crop_flip or resized_crop_flip; what suits the data if not given.
         seed: of everything drawn at random.
         patience: stop after so many epochs without a better validation score; never if not given.
-        precision: 32-true, bf16-mixed, 16-mixed or 64-true.
+        precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu, cuda or mps.
         devices: how many of them.
         workers: processes that read image files.
@@ -101,10 +107,15 @@ class TrainingConfig:
     augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"] | None = None
     seed: int = 0
     patience: int | None = None
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0, "devices": 1, "workers": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
 
 
 _SECTIONS: dict[str, type] = {

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,6 @@ _BASE = RunConfig(
     training=TrainingConfig(epochs=14, batch_size=64, device="cpu"),
 )
 
-# The guided run marks 5% of its training images, 300, with boxes.
 METHODS: dict[str, tuple[str, RunConfig]] = {
     "plain": ("Trained on class labels alone.", _BASE),
     "ICASC": (
@@ -40,7 +40,7 @@ METHODS: dict[str, tuple[str, RunConfig]] = {
         replace(_BASE, objective="gain"),
     ),
     "GAIN_ext": (
-        "GAIN, and for 300 of the 6,000 images a box around the digit tells where the evidence belongs.",
+        "GAIN, and for one image in twenty a box around the digit tells where the evidence belongs.",
         replace(
             _BASE,
             objective="gain",
@@ -72,6 +72,8 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
     Raises:
         ValueError: if `out` holds runs already.
     """
+    if (out / "runs").exists():
+        raise ValueError(f"{out} already holds a demonstration; choose another --out, or remove it")
     data = build_data(replace(_BASE.data, train_size=train_size), seed)
     runs = _train(data, out / "runs", seed, epochs, progress)
     results = [
@@ -80,11 +82,11 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
     ]
     summary = Results(
         title="Find the shortcut, mark a few images, retrain, prove it",
-        summary=_summary(results),
+        summary=_summary(results, _facts(runs["GAIN_ext"])["guided"], len(data.splits["train"])),
         data=f"handwritten digits with a coloured patch ({data.name})",
         classes=data.classes,
         settings=_settings(data, results, seed),
-        versions=_versions(out / "runs" / next(iter(METHODS))),
+        versions=_facts(runs["plain"])["versions"],
         runs=tuple(results),
         chance=1 / len(data.classes),
         split_notes={
@@ -116,13 +118,13 @@ def _measure(run: Run, data: Data, progress: bool) -> dict[str, dict[str, float]
     }
 
 
-def _summary(results: Sequence[RunResult]) -> str:
+def _summary(results: Sequence[RunResult], marked: int, images: int) -> str:
     plain, guided = results[0].splits, results[-1].splits
     return (
         f"Trained plainly, the classifier is right on {plain['biased']['top1']:.0%} of images like those it was "
         f"trained on, and on {plain['unbiased']['top1']:.0%} of the same images once the patch beside the digit has "
-        f"a random colour: it reads the patch. With boxes drawn on 300 of its 6,000 training images it is right on "
-        f"{guided['biased']['top1']:.0%} and {guided['unbiased']['top1']:.0%}."
+        f"a random colour: it reads the patch. With boxes drawn on {marked:,} of its {images:,} training images it is "
+        f"right on {guided['biased']['top1']:.0%} and {guided['unbiased']['top1']:.0%}."
     )
 
 
@@ -136,9 +138,9 @@ def _settings(data: Data, results: Sequence[RunResult], seed: int) -> dict[str, 
     }
 
 
-def _versions(run: Path) -> dict[str, str]:
-    versions: dict[str, str] = json.loads((run / "run.json").read_text())["versions"]
-    return versions
+def _facts(run: Run) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((run.path / "run.json").read_text())
+    return facts
 
 
 def _curves(run: Run) -> dict[str, list[float]]:

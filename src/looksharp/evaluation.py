@@ -17,7 +17,7 @@ from looksharp.batch import Batch
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import Pixels, Split
 from looksharp.mechanisms import Mechanism
-from looksharp.metrics import attention_inside, separability
+from looksharp.metrics import attention_inside, mean_average_precision, separability
 from looksharp.objectives.icasc import confused_classes
 from looksharp.recording import logits_of, record
 from looksharp.stages import last_stages
@@ -53,7 +53,12 @@ def evaluate(
         `separability`); where masks are known "attention_inside", and "no_attention", the share of masked pairs
         whose map is zero everywhere and left out of it; where groups are known "worst_group", the lowest top-1 of
         a group. Values lie between 0 and 1, except the loss.
+
+    Raises:
+        ValueError: if `layers` are not two, or not in the network.
     """
+    if layers is not None and len(layers) != 2:
+        raise ValueError(f"layers must name two, the inner one and the last; got {', '.join(layers) or 'none'}")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loader = split.loader(InOrder(len(split), batch_size), pixels, device=device, workers=workers)
     measures = _Measures(device)
@@ -95,7 +100,7 @@ class _Measures:
             target = batch.target.to(logits.dtype)
             self.add("loss", F.multilabel_soft_margin_loss(logits, target, reduction="none"))
             if self.precision is None:
-                self.precision = MultilabelAveragePrecision(logits.shape[1]).to(self.device)
+                self.precision = MultilabelAveragePrecision(logits.shape[1], average=None).to(self.device)
             self.precision.update(logits.sigmoid(), batch.target.long())
             return
         self.add("loss", F.cross_entropy(logits, batch.target, reduction="none"))
@@ -124,7 +129,7 @@ class _Measures:
     def compute(self) -> dict[str, float]:
         values = {name: float(mean.compute()) for name, mean in self.means.items()}
         if self.precision is not None:
-            values["map"] = float(self.precision.compute())
+            values["map"] = float(mean_average_precision(self.precision))
         if self.groups:
             values["worst_group"] = min(float(group.compute()) for group in self.groups.values())
         order = ("top1", "top5", "map", "worst_group", "loss", "attention_inside", "overlap_last", "overlap_inner")

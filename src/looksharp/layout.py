@@ -54,6 +54,8 @@ def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[
             f"layer {layer!r} returns a tensor of shape {tuple(output.shape)}; "
             f"a map needs (B, C, h, w), (B, h, w, C) or tokens (B, N, C)"
         )
+    if any(type(owner).__name__ == "Hiera" for owner in _owners(network, layer)):
+        raise ValueError(f"layer {layer!r} belongs to Hiera, whose tokens are not in the image's order")
     known = _nearest(network, layer, "num_prefix_tokens")
     height, width = image_size or (1, 1)
     # A network that has prefix tokens may add them after its first layers.

@@ -42,6 +42,10 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
     """
     if not 0 <= config.val_share < 1:
         raise ValueError(f"val_share must be at least 0 and below 1; got {config.val_share}")
+    if config.train_size < 1:
+        raise ValueError(f"train_size must be at least 1; got {config.train_size}")
+    if config.image_size is not None and config.image_size < 1:
+        raise ValueError(f"image_size must be at least 1 pixel; got {config.image_size}")
     name = config.data
     if name == "digits":
         from looksharp.data.synthetic import digits

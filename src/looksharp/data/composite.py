@@ -8,7 +8,7 @@ groups, to look at and to train on like any other.
 from __future__ import annotations
 
 import csv
-import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ from looksharp.data.files import FileSplit, read_image
 from looksharp.data.folder import read_folder
 from looksharp.data.synthetic import handwriting
 from looksharp.data.torchvision_sets import read_torchvision
-from looksharp.files import replacing, write_text
 
 __all__ = ["Cutouts", "compose", "cutouts_of"]
 
@@ -131,7 +130,8 @@ def compose(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if `out` exists, a folder holds no photographs, or a label names no foreground class.
+        ValueError: if `out` exists, a folder holds no photographs, a label names no foreground class, or a split
+            would lack a class. Nothing is left behind then.
     """
     if out.exists():
         raise ValueError(f"{out} exists already; choose another --out")
@@ -145,30 +145,45 @@ def compose(
         for member in members:
             if member not in known:
                 raise ValueError(f"label {name!r} names {member!r}, which is no foreground class: {', '.join(known)}")
+        for pool, cutouts in foregrounds.items():
+            if not set(members) & set(cutouts.classes):
+                raise ValueError(f"label {name!r} has no foreground for {pool}: none of {', '.join(members)}")
+    if len(labels) < 2:
+        raise ValueError(f"labels must be at least two classes; got {', '.join(labels) or 'none'}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel; got {size}")
+    sizes = {"train": train, "val": val, "test_biased": test, "test_balanced": test}
+    for split, count in sizes.items():
+        if count < len(labels):
+            raise ValueError(f"{split} must have an image of each of the {len(labels)} classes; got {count}")
     rng = np.random.default_rng(seed)
     photographs = {kind: _photographs(folder) for kind, folder in backgrounds.items()}
-    groups = [("path", "group")]
-    sizes = {"train": train, "val": val, "test_biased": test, "test_balanced": test}
-    bar = tqdm(total=sum(sizes.values()), desc="composing", disable=not progress, leave=False)
-    for split, count in sizes.items():
-        pool = "test" if split.startswith("test") else "train"
-        agree = 1 / len(backgrounds) if split == "test_balanced" else rho
-        painter = _Painter(foregrounds[pool], labels, {k: v[pool] for k, v in photographs.items()}, size)
-        for number in range(count):
-            name = list(labels)[number % len(labels)]
-            kind = painter.kind_of(name, agree, rng)
-            image, mask = painter.paint(name, kind, rng)
-            path = Path(split) / name / f"{number:05d}.png"
-            for target, pixels in ((out / path, image), (out / "masks" / path, mask)):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(target) as temporary:
-                    Image.fromarray(pixels).save(temporary)
-            groups.append((path.as_posix(), f"{name} on {kind}"))
-            bar.update()
-    bar.close()
-    text = io.StringIO()
-    csv.writer(text).writerows(groups)
-    write_text(out / "groups.csv", text.getvalue())
+    painters = {
+        pool: _Painter(foregrounds[pool], labels, {kind: found[pool] for kind, found in photographs.items()}, size)
+        for pool in ("train", "test")
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary,
+        tqdm(total=sum(sizes.values()), desc="composing", disable=not progress, leave=False) as bar,
+    ):
+        whole = Path(temporary) / out.name
+        groups = [("path", "group")]
+        for split, count in sizes.items():
+            painter = painters["test" if split.startswith("test") else "train"]
+            agree = 1 / len(backgrounds) if split == "test_balanced" else rho
+            for number in range(count):
+                name = list(labels)[number % len(labels)]
+                kind = painter.kind_of(name, agree, rng)
+                path = Path(split) / name / f"{number:05d}.png"
+                for folder, pixels in zip((whole, whole / "masks"), painter.paint(name, kind, rng), strict=True):
+                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels).save(folder / path)
+                groups.append((path.as_posix(), f"{name} on {kind}"))
+                bar.update()
+        with (whole / "groups.csv").open("w", newline="", encoding="utf-8") as table:
+            csv.writer(table).writerows(groups)
+        whole.rename(out)
 
 
 def _photographs(folder: Path) -> dict[str, list[Path]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,26 +20,38 @@ from looksharp.batch import Batch, Guidance
 from looksharp.data.split import Augment, BatchLoader, Data, Pairs, Pixels, Split
 from looksharp.data.tensors import TensorSplit
 
-__all__ = ["SMALL", "FileSplit", "image_transform", "keep_in_memory", "read_image"]
+__all__ = ["SMALL", "UNREADABLE", "FileSplit", "image_transform", "keep_in_memory", "read_image"]
 
 SMALL = 96
 """The largest side, in pixels, of images that are kept in memory and cropped there."""
 _MEMORY = 1 << 30  # and bytes that they may take together
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What PIL raises for files that are missing, damaged or no images."""
 
 _Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
 
 
 def read_image(path: Path) -> tv_tensors.Image:
-    """A file's pixels as RGB bytes (3, H, W), whatever its colour mode.
+    """A file's pixels as RGB bytes (3, H, W), whatever its colour mode; of 16 bits the higher 8.
 
     Raises:
-        ValueError: if the file is missing, no image, or truncated.
+        ValueError: if the file is missing, no image, truncated, or of floating-point pixels.
     """
     try:
         with Image.open(path) as image:
-            return tv_tensors.Image(image.convert("RGB"))
-    except OSError as error:  # PIL's own errors are OSErrors
+            return tv_tensors.Image(_rgb(image))
+    except UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits a channel")
+    if image.mode.startswith("I"):  # PIL's conversion would clip at 255
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:  # PIL warns of the direct way
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
@@ -122,7 +135,7 @@ class _Images(Dataset[_Item]):
         image = self.split.image(index)
         pairs = self.split.pairs.of(index) if self.split.pairs is not None else []
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # not `torch.manual_seed`, which seeds the devices too
             if pairs:
                 masks = tv_tensors.Mask(torch.stack([mask for _, mask in pairs]).to(torch.uint8))
                 image, masks = self.transform(image, masks)

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.annotations import AnnotationSet, read_annotations
-from looksharp.data.files import SMALL, FileSplit
+from looksharp.data.files import SMALL, UNREADABLE, FileSplit
 from looksharp.data.split import Data, Pairs, Pixels, Split
 
 __all__ = ["ImageSizes", "divide", "pairs_of", "read_folder"]
@@ -31,8 +31,8 @@ class ImageSizes(Mapping[str, tuple[int, int]]):
         try:
             with Image.open(self.root / path) as image:
                 return image.height, image.width
-        except OSError as error:
-            raise ValueError(f"{self.root / path} cannot be read as an image: {error}") from None
+        except UNREADABLE as error:
+            raise ValueError(f"{self.root / path} cannot be read as an image: {str(error).splitlines()[0]}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths)
@@ -183,10 +183,10 @@ def _groups(root: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     table = root / "groups.csv"
     if not table.is_file():
         return {}, ()
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
-    if not rows or not {"path", "group"} <= rows[0].keys():
-        raise ValueError(f"{table} must have the columns path and group")
+    if not rows or not all(row.get("path") and row.get("group") for row in rows):
+        raise ValueError(f"{table} must have the columns path and group, both filled in every row")
     names = tuple(sorted({row["group"] for row in rows}))
     return {row["path"]: names.index(row["group"]) for row in rows}, names
 

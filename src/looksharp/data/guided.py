@@ -90,6 +90,8 @@ def _of_classes(pairs: Pairs, wanted: Sequence[str], classes: Sequence[str]) -> 
     if unknown is not None:
         raise ValueError(f"guided_classes names {unknown!r}, which is not one of the classes {', '.join(classes)}")
     rows = [row for row, label in enumerate(pairs.labels) if classes[label] in wanted]
+    if not rows:
+        raise ValueError(f"guided_classes is {', '.join(wanted) or 'empty'}, but no annotation is of such a class")
     return Pairs([pairs.samples[r] for r in rows], [pairs.labels[r] for r in rows], [pairs.masks[r] for r in rows])
 
 

@@ -29,7 +29,7 @@ def read_pascal(root: Path, size: int = 224) -> Data:
         size: side to which images are brought.
 
     Raises:
-        ValueError: if a part of the layout is missing, or an image has neither annotation nor mask.
+        ValueError: if a part of the layout is missing, an image has neither annotation nor mask, or a file is damaged.
     """
     home = voc_folder(root)
     if home is None:
@@ -39,9 +39,8 @@ def read_pascal(root: Path, size: int = 224) -> Data:
     missing = next((path for path in everything if not (home / path).is_file()), None)
     if missing is not None:
         raise ValueError(f"{home / missing} does not exist, though ImageSets lists it")
-    masks = None
-    if (home / "SegmentationClass").is_dir():
-        masks = read_annotations(home, ImageSizes(home, everything), VOC_CLASSES)
+    masked = [path for path in everything if _mask_file(home, path).is_file()]
+    masks = read_annotations(home, ImageSizes(home, masked), VOC_CLASSES) if masked else None
     splits: dict[str, Split] = {}
     for name, listed in paths.items():
         splits[name] = FileSplit(
@@ -51,6 +50,7 @@ def read_pascal(root: Path, size: int = 224) -> Data:
             paths=listed,
         )
     notes = {} if masks is None else dict(masks.skipped)
+    notes.pop("image not in the data", None)  # those without a mask and those of the test set: nothing is amiss
     return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((size, size)), "resized_crop_flip", notes=notes)
 
 
@@ -62,13 +62,19 @@ def _names(home: Path, split: str) -> list[str]:
     raise ValueError(f"{home / 'ImageSets'} has neither Main/{split}.txt nor Segmentation/{split}.txt")
 
 
+def _mask_file(home: Path, path: str) -> Path:
+    return home / "SegmentationClass" / f"{Path(path).stem}.png"
+
+
 def _labels(home: Path, path: str) -> torch.Tensor:
     """The image's classes, multi-hot."""
-    name = Path(path).stem
-    annotation, mask = home / "Annotations" / f"{name}.xml", home / "SegmentationClass" / f"{name}.png"
+    annotation, mask = home / "Annotations" / f"{Path(path).stem}.xml", _mask_file(home, path)
     labels = torch.zeros(len(VOC_CLASSES))
     if annotation.is_file():
-        names = [node.findtext("name", "") for node in ElementTree.parse(annotation).iter("object")]
+        try:
+            names = [node.findtext("name", "").strip() for node in ElementTree.parse(annotation).iter("object")]
+        except ElementTree.ParseError as error:
+            raise ValueError(f"{annotation} is not XML: {error}; expected a VOC annotation") from None
         present = [VOC_CLASSES.index(n) for n in names if n in VOC_CLASSES]
     elif mask.is_file():
         with Image.open(mask) as image:

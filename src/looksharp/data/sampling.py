@@ -15,6 +15,8 @@ class InOrder:
     """Batches of all images in order, for evaluation; the last one may be short."""
 
     def __init__(self, images: int, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
         self.images, self.batch_size = images, batch_size
 
     def __len__(self) -> int:
@@ -31,7 +33,8 @@ class Shuffled:
     With `guided_per_batch` the last places of each batch are drawn from the guided images, which take turns:
     GAIN's external stream (Sec. 3.2), so that few guided images guide every step. The other places go through
     the whole set. An incomplete last batch is dropped, unless it is the only one. Under
-    `torch.distributed` each process takes its share of every epoch's batches.
+    `torch.distributed` each process takes its share of every epoch's batches; where there are fewer batches than
+    processes, images come again.
 
     Args:
         images: how many there are.
@@ -76,6 +79,7 @@ class Shuffled:
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.images, generator=generator).tolist()
+        order *= math.ceil(len(self) * _processes() * self._free / self.images)  # once, unless processes are many
         turns = self._turns(generator)
         rank = distributed.get_rank() if distributed.is_initialized() else 0
         for batch in range(len(self) * _processes()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ _STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, flo
     "mnist": ((0.1307, 0.1307, 0.1307), (0.3081, 0.3081, 0.3081)),
 }
 
+_DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AssertionError, UnpicklingError)
+
 
 def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 0) -> Data:
     """Read the set from `root`, nothing downloaded; 32 px RGB images in memory (MNIST is padded and tripled).
@@ -40,8 +43,9 @@ def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 
     read = TORCHVISION_SETS[name]
     try:
         train, test = (read(root, train=part, download=False) for part in (True, False))
-    except (RuntimeError, OSError, EOFError, KeyError) as error:
-        raise ValueError(f"{name} was not found whole in {root}: {str(error).splitlines()[0]}") from None
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or ["a file is damaged"])[0]  # what torchvision asserts has no message
+        raise ValueError(f"{name} was not found whole in {root}: {reason}") from None
     splits: dict[str, Split] = {}
     images, labels = _pixels(train.data), torch.as_tensor(train.targets)
     test_split = TensorSplit(targets=torch.as_tensor(test.targets), images=_pixels(test.data))

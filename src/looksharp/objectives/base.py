@@ -29,7 +29,7 @@ class Step:
     Attributes:
         loss: scalar to call `backward` on.
         logits: (B, classes), part of the graph, unless under `torch.no_grad`.
-        terms: name -> detached scalar, each before its weight.
+        terms: name -> detached scalar, each before its weight; a second term of one name is called NAME#2.
         maps: name -> detached maps (B, K, h, w) that the step computed on the way.
     """
 
@@ -125,7 +125,8 @@ class Objective(nn.Module):
             found, read = part(forward)
             for name, term in found.items():
                 loss = loss + term.weight * term.value
-                terms[name] = term.value.detach()
+                same = sum(known.partition("#")[0] == name for known in terms)
+                terms[f"{name}#{same + 1}" if same else name] = term.value.detach()
             maps |= {layer: values.detach() for layer, values in read.items()}
         logits = forward.logits if forward.differentiable else forward.logits.detach()
         return Step(loss, logits, terms, maps)

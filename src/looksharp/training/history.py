@@ -41,7 +41,7 @@ class History(Callback):
         text = io.StringIO()
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(r | {"epoch": int(r["epoch"])} for r in rows)
         write_text(self.path, text.getvalue())
 
 

@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePre
 
 from looksharp.batch import Batch
 from looksharp.config import OptimizationConfig
+from looksharp.metrics import mean_average_precision
 from looksharp.objectives import Objective
 from looksharp.objectives.classification import classification_loss
 from looksharp.recording import logits_of
@@ -70,7 +71,9 @@ class Training(LightningModule):
         self.model, self.objective, self.config = model, objective, config
         self.steps_per_epoch, self.epochs = steps_per_epoch, epochs
         self.score: Metric = (
-            MultilabelAveragePrecision(classes) if multilabel else MulticlassAccuracy(classes, average="micro")
+            MultilabelAveragePrecision(classes, average=None)
+            if multilabel
+            else MulticlassAccuracy(classes, average="micro")
         )
         self.score_name = score_name(multilabel)
         self.val_loss = MeanMetric()
@@ -93,7 +96,9 @@ class Training(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's score."""
-        self.log(self.score_name, self.score.compute(), prog_bar=True)
+        score = self.score
+        value = mean_average_precision(score) if isinstance(score, MultilabelAveragePrecision) else score.compute()
+        self.log(self.score_name, value, prog_bar=True)
         self.log("val_loss", self.val_loss.compute())
         self.score.reset()
         self.val_loss.reset()

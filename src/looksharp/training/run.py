@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import platform
+import signal
 import time
 import warnings
 from collections.abc import Iterable
@@ -122,6 +124,7 @@ def train(
     data = keep_in_memory(choose_guided(data, config.guidance, config.training.seed))
     objective = build_objective(config)
     model = build_network(config.network.backbone, len(data.classes), pretrained=config.network.pretrained)
+    _check_size(model, data.pixels, config.network.backbone)
     training, device = config.training, _device(config.training.device)
     pairs = data.splits["train"].pairs
     guided = pairs.images if pairs is not None else []
@@ -147,17 +150,26 @@ def train(
         config.optimization,
         classes=len(data.classes),
         multilabel=data.multilabel,
-        steps_per_epoch=len(batches),
+        steps_per_epoch=max(len(batches) // training.devices, 1),
         epochs=training.epochs,
     )
+    if last.is_file():
+        _read_weights(last)  # a damaged one is refused in plain words
     write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
     facts = _facts(data, config)
     _write_facts(out, facts)
     trainer = _trainer(config, out, data.multilabel, batches, progress)
     started = time.perf_counter()
-    trainer.fit(module, train_loader, val_loader, ckpt_path=last if last.is_file() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, train_loader, val_loader, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit:  # so Lightning ends on Ctrl-C, and it leaves the signal ignored
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
+    except Exception:
+        if not last.is_file():  # nothing that could be continued: the same --out may be tried again
+            (out / "config.yaml").unlink(missing_ok=True)
+        raise
     seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
     with replacing(out / "model.safetensors") as temporary:
         state = {name: value.contiguous() for name, value in model.state_dict().items()}
@@ -168,7 +180,13 @@ def train(
 
 def read_config(path: Path) -> RunConfig:
     """The settings of a run folder."""
-    return RunConfig.from_flat(yaml.safe_load((path / "config.yaml").read_text()))
+    try:
+        values = yaml.safe_load((path / "config.yaml").read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path / 'config.yaml'} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path / 'config.yaml'} must hold a run's settings, name: value; got {values!r:.60}")
+    return RunConfig.from_flat(values)
 
 
 def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
@@ -191,7 +209,7 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
     config = read_config(path)
     facts = json.loads((path / "run.json").read_text())
     model = build_network(config.network.backbone, len(facts["classes"]))
-    state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+    state = _read_weights(weights)
     own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     model.load_state_dict(own)
     pixels = Pixels(*(tuple(facts["pixels"][name]) for name in ("size", "mean", "std")))
@@ -206,14 +224,23 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
     )
 
 
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError):
+        raise ValueError(f"{path} cannot be read as a checkpoint: it is damaged; train again") from None
+    return weights
+
+
 class _Epochs(Callback):
-    """Tells the sampler which epoch it is, so that a resumed run draws what an uninterrupted one would."""
+    """Ties all that is drawn at random to the epoch, so that a resumed run draws what an uninterrupted one would."""
 
     def __init__(self, batches: Shuffled) -> None:
         self.batches = batches
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.batches.set_epoch(trainer.current_epoch)
+        torch.manual_seed(self.batches.seed * 1_000_003 + trainer.current_epoch)  # for dropout and its like
 
 
 def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, progress: bool) -> Trainer:
@@ -247,10 +274,25 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, 
 
 
 def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or torch.device("cpu")
+    found = accelerator or torch.device("cpu")
+    if name == "auto":
+        return found
+    if name.partition(":")[0] not in ("cpu", found.type):
+        raise ValueError(f"device must be auto, cpu or one of this machine's; it has {found.type}; got {name!r}")
+    return torch.device(name)
+
+
+@torch.no_grad()
+def _check_size(model: nn.Module, pixels: Pixels, backbone: str) -> None:
+    """Try one image, because some networks take one size alone and say so by an assertion."""
+    try:
+        model.eval()(torch.zeros(1, 3, *pixels.size))
+    except (AssertionError, RuntimeError) as error:
+        height, width = pixels.size
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"backbone {backbone!r} does not take images of {height} x {width} px: {reason}") from None
+    model.train()
 
 
 def _facts(data: Data, config: RunConfig) -> dict[str, Any]:

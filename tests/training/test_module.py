@@ -1,0 +1,97 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+
+from looksharp.config import OptimizationConfig
+from looksharp.objectives import Classification
+from looksharp.training.module import Training, learning_rate_factor, score_name
+
+STEPS, EPOCHS = 7, 6
+
+
+def module(config, model=None, multilabel=False):
+    return Training(
+        model or nn.Linear(3, 4),
+        Classification(),
+        config,
+        classes=4,
+        multilabel=multilabel,
+        steps_per_epoch=STEPS,
+        epochs=EPOCHS,
+    )
+
+
+def rates(optimizer, schedule):
+    """The learning rate that each training step uses."""
+    found = []
+    for _ in range(STEPS * EPOCHS):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def planned(config):
+    setup = module(config).configure_optimizers()
+    assert setup["lr_scheduler"]["interval"] == "step"
+    return rates(setup["optimizer"], setup["lr_scheduler"]["scheduler"])
+
+
+def reference(schedule, *args, **kwargs):
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1)
+    return rates(optimizer, schedule(optimizer, *args, **kwargs))
+
+
+def test_cosine_is_one_cycle_of_snapshot_ensembles():
+    total = STEPS * EPOCHS
+    config = OptimizationConfig(schedule="cosine")
+    for t in range(1, total + 1):  # Eq. 2 counts iterations from 1 and, with one cycle, has ceil(T / M) = T
+        expected = 0.5 * (math.cos(math.pi * ((t - 1) % total) / total) + 1)
+        assert learning_rate_factor(config, t - 1, STEPS, EPOCHS) == pytest.approx(expected, abs=1e-12)
+    assert learning_rate_factor(config, 0, STEPS, EPOCHS) == 1
+    assert learning_rate_factor(config, total // 2, STEPS, EPOCHS) == pytest.approx(0.5)
+    assert learning_rate_factor(config, total, STEPS, EPOCHS) == 0
+    assert learning_rate_factor(config, total + 5, STEPS, EPOCHS) == 0  # and does not rise again
+
+
+def test_cosine_equals_torchs_annealing_step_by_step():
+    assert planned(OptimizationConfig(lr=0.1)) == pytest.approx(reference(CosineAnnealingLR, STEPS * EPOCHS))
+
+
+def test_step_divides_at_the_milestones():
+    config = OptimizationConfig(lr=0.1, schedule="step", milestones=[2, 5], gamma=0.1)
+    found = planned(config)
+    assert found == pytest.approx([0.1] * 2 * STEPS + [0.01] * 3 * STEPS + [0.001] * STEPS)
+    assert found == pytest.approx(reference(MultiStepLR, [2 * STEPS, 5 * STEPS], gamma=0.1))
+
+
+def test_constant_is_constant():
+    assert planned(OptimizationConfig(lr=0.3, schedule="constant")) == [0.3] * (STEPS * EPOCHS)
+
+
+def test_sgd_has_the_settings():
+    optimizer = module(OptimizationConfig(lr=0.2, momentum=0.8, weight_decay=1e-3)).configure_optimizers()["optimizer"]
+    assert type(optimizer) is torch.optim.SGD
+    assert (optimizer.defaults["momentum"], optimizer.defaults["weight_decay"]) == (0.8, 1e-3)
+
+
+def test_adamw_has_the_settings():
+    config = OptimizationConfig(optimizer="adamw", lr=1e-3, weight_decay=0.05)
+    optimizer = module(config).configure_optimizers()["optimizer"]
+    assert type(optimizer) is torch.optim.AdamW
+    assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (1e-3, 0.05)
+
+
+def test_frozen_parameters_are_left_out():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 4))
+    model[0].requires_grad_(False)
+    optimizer = module(OptimizationConfig(), model).configure_optimizers()["optimizer"]
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(p) for p in model[1].parameters()}
+
+
+def test_the_score_is_by_the_kind_of_labels():
+    assert (score_name(False), score_name(True)) == ("val_top1", "val_map")
+    assert module(OptimizationConfig(), multilabel=True).score_name == "val_map"
