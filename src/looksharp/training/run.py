@@ -248,9 +248,9 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, 
     callbacks: list[Callback] = [
         _Epochs(batches),
         History(out / "metrics.csv"),
-        # Lightning's own `save_last` skips epochs that bring no better score.
-        ModelCheckpoint(out / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False),
         ModelCheckpoint(out / "checkpoints", "best", monitor=score, mode="max", enable_version_counter=False),
+        # Lightning's own `save_last` skips epochs that bring no better score. After "best", whose state it holds.
+        ModelCheckpoint(out / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False),
     ]
     if config.training.patience is not None:
         callbacks.append(EarlyStopping(score, patience=config.training.patience, mode="max"))

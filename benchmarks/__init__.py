@@ -1,0 +1,1 @@
+"""Cost and quality, measured side by side in one run."""
