@@ -30,6 +30,7 @@ clean:
 
 # uv installs the same packages as pip in a fraction of the time.
 $(READY): pyproject.toml
+	@echo "Setting up $(VENV): about 3 GB of packages, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[dev]"

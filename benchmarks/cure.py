@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--data", default="biased_digits", help="biased_digits, or a folder with masks and groups")
     parser.add_argument("--backbone", default="small")
     parser.add_argument("--epochs", type=int, default=None, help="the demonstration's number if not given")
+    parser.add_argument("--augment", default=None, help="what suits the data if not given")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/cure"))
@@ -42,7 +43,11 @@ def main() -> None:
         for name in options.methods:
             _, method = METHODS[name]
             training = replace(
-                method.training, seed=seed, epochs=options.epochs or method.training.epochs, device=options.device
+                method.training,
+                seed=seed,
+                epochs=options.epochs or method.training.epochs,
+                augment=options.augment,
+                device=options.device,
             )
             config = replace(
                 method,

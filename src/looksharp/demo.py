@@ -19,7 +19,7 @@ from looksharp.data.split import Data
 from looksharp.evaluation import evaluate
 from looksharp.objectives.icasc import confused_classes
 from looksharp.report import Panel, Results, RunResult, Sample, write_report, write_results
-from looksharp.training.run import Run, train
+from looksharp.training.run import Run, read_config, train
 
 __all__ = ["METHODS", "demo"]
 
@@ -70,10 +70,8 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
         The report's path.
 
     Raises:
-        ValueError: if `out` holds runs already.
+        ValueError: if `out` holds runs of other settings; an interrupted demonstration goes on.
     """
-    if (out / "runs").exists():
-        raise ValueError(f"{out} already holds a demonstration; choose another --out, or remove it")
     data = build_data(replace(_BASE.data, train_size=train_size), seed)
     runs = _train(data, out / "runs", seed, epochs, progress)
     results = [
@@ -107,7 +105,10 @@ def _train(data: Data, out: Path, seed: int, epochs: int | None, progress: bool)
             print(f"{name}: {sentence}", flush=True)
         training = replace(method.training, seed=seed, epochs=epochs or method.training.epochs)
         size = replace(method.data, train_size=len(data.splits["train"]))
-        runs[name] = train(replace(method, data=size, training=training), out / name, data=data, progress=progress)
+        config, begun = replace(method, data=size, training=training), (out / name / "config.yaml").is_file()
+        if begun and read_config(out / name) != config:
+            raise ValueError(f"{out / name} holds a run of other settings; choose another --out, or remove it")
+        runs[name] = train(config, out / name, data=data, resume=begun, progress=progress)
     return runs
 
 

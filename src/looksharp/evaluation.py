@@ -119,6 +119,8 @@ class _Measures:
         assert batch.guidance is not None
         guidance = batch.guidance
         matches = classes[guidance.sample, :-1] == guidance.label.unsqueeze(1)  # (G, T)
+        if batch.multilabel:  # where some of `classes` are only padding
+            matches = matches & (batch.target[guidance.sample, guidance.label] > 0.5).unsqueeze(1)
         found = matches.any(1)
         place = matches.int().argmax(1)[found]
         chosen = maps[guidance.sample[found], place]  # (G, h, w)

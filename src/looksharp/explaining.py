@@ -25,15 +25,15 @@ def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
     Raises:
         ValueError: if there is no such class.
     """
-    if chosen.startswith("top") and chosen[3:].isdigit() and chosen not in names:
+    if chosen.startswith("top") and chosen[3:].isdecimal() and chosen not in names:
         if int(chosen[3:]) < 1:
             raise ValueError(f"classes must be top1 or more, or names; got {chosen!r}")
         return min(int(chosen[3:]), len(names))
     indices = []
-    for name in chosen.split(","):
+    for name in [chosen] if chosen in names else map(str.strip, chosen.split(",")):  # names may hold commas
         if name in names:
             indices.append(names.index(name))
-        elif name.isdigit() and int(name) < len(names):
+        elif name.isdecimal() and int(name) < len(names):
             indices.append(int(name))
         else:
             listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

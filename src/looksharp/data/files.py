@@ -168,6 +168,7 @@ class _FileLoader:
             collate_fn=_collate,
             num_workers=workers,
             persistent_workers=workers > 0,
+            generator=torch.Generator(),  # else each epoch draws from the global one
         )
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from looksharp.data.split import Data, Pairs, Pixels
 from looksharp.data.tensors import TensorSplit
@@ -133,7 +134,7 @@ def _canvases(
     masks = np.zeros((count, _SIDE, _SIDE), np.float32)
     corners = np.empty((count, 2), np.int64)
     chosen = rng.integers(0, len(labels), count)
-    for n in range(count):
+    for n in tqdm(range(count), f"drawing {split} images", disable=count < 2000, leave=False):
         background = rng.random(3, dtype=np.float32) * 0.5
         canvas = np.broadcast_to(background, (_SIDE, _SIDE, 3)).copy()
         for _ in range(rng.integers(*_CLUTTER)):

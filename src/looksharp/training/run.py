@@ -7,9 +7,11 @@ import logging
 import pickle
 import platform
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +36,7 @@ from looksharp.objectives import OBJECTIVES, Guidance, Objective
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
 
-__all__ = ["Run", "build_objective", "load_run", "train"]
+__all__ = ["Run", "build_objective", "load_run", "read_config", "train"]
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,14 @@ def train(
     started = time.perf_counter()
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, train_loader, val_loader, ckpt_path=last if last.is_file() else None, weights_only=True)
+        with redirect_stdout(sys.stderr):  # where progress bars belong
+            trainer.fit(module, train_loader, val_loader, ckpt_path=last if last.is_file() else None, weights_only=True)
     except SystemExit:  # so Lightning ends on Ctrl-C, and it leaves the signal ignored
         signal.signal(signal.SIGINT, on_interrupt)
+        _end_line(progress)
         raise KeyboardInterrupt from None
     except Exception:
+        _end_line(progress)
         if not last.is_file():  # nothing that could be continued: the same --out may be tried again
             (out / "config.yaml").unlink(missing_ok=True)
         raise
@@ -271,6 +276,12 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, 
         use_distributed_sampler=False,
         default_root_dir=out,
     )
+
+
+def _end_line(progress: bool) -> None:
+    """What is printed next begins a line, not behind the bar of an epoch that was left."""
+    if progress:
+        print(file=sys.stderr)
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,116 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from looksharp.data import pascal, synthetic, torchvision_sets
+from looksharp.data.build import DataConfig, build_data
+from looksharp.data.files import FileSplit
+
+KNOWN = "digits, biased_digits, cifar10, cifar100, mnist, voc"
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """What the makers of data sets are called with; nothing is made."""
+    calls = []
+    for module, name in (
+        (synthetic, "digits"),
+        (synthetic, "biased_digits"),
+        (torchvision_sets, "read_torchvision"),
+        (pascal, "read_pascal"),
+    ):
+        monkeypatch.setattr(
+            module, name, lambda *given, name=name, **options: calls.append((name, *given, options)) or name
+        )
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("settings", "want"),
+    [
+        ({}, ("digits", 6000, {"seed": 7})),
+        ({"data": "digits", "train_size": 30}, ("digits", 30, {"seed": 7})),
+        ({"data": "biased_digits", "rho": 0.5, "train_size": 40}, ("biased_digits", 0.5, 40, {"seed": 7})),
+        ({"data": "cifar10", "val_share": 0.3}, ("read_torchvision", "cifar10", "ROOT", 0.3, 7, {})),
+        ({"data": "cifar100"}, ("read_torchvision", "cifar100", "ROOT", 0.1, 7, {})),
+        ({"data": "mnist", "val_share": 0.0}, ("read_torchvision", "mnist", "ROOT", 0.0, 7, {})),
+        ({"data": "voc"}, ("read_pascal", "ROOT", 224, {})),
+        ({"data": "voc", "image_size": 64}, ("read_pascal", "ROOT", 64, {})),
+    ],
+)
+def test_each_name_has_its_maker(called, tmp_path, settings, want):
+    config = DataConfig(**settings, root=tmp_path)
+    assert build_data(config, seed=7) == want[0]
+    assert called == [tuple(tmp_path if value == "ROOT" else value for value in want)]
+
+
+def test_a_made_set():
+    data = build_data(DataConfig("biased_digits", train_size=12, rho=1.0), seed=3)
+    assert data.name == "biased_digits, rho 1"
+    assert len(data.splits["train"]) == 12
+    assert data.splits["train"].groups.tolist() == [0] * 12
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("cat", "dog"):
+        for n in range(10):
+            path = tmp_path / "pets" / "train" / name / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((9, 9, 3), n, np.uint8)).save(path)
+    return tmp_path / "pets"
+
+
+def test_any_other_name_is_a_folder(folder, monkeypatch):
+    data = build_data(DataConfig(str(folder), image_size=16, val_share=0.3), seed=2)
+    assert data.pixels.size == (16, 16)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 14, "val": 6}
+    assert isinstance(data.splits["train"], FileSplit)
+    again, other = (build_data(DataConfig(str(folder), val_share=0.3), seed=seed) for seed in (2, 3))
+    assert again.splits["val"].paths == data.splits["val"].paths != other.splits["val"].paths
+    monkeypatch.chdir(folder.parent)
+    assert build_data(DataConfig("pets")).classes == ("cat", "dog")  # relative, and without a slash
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cifar", "did you mean 'cifar10'?"),
+        ("digit", "did you mean 'digits'?"),
+        ("bias_digits", "did you mean 'biased_digits'?"),
+        ("photographs", f"there are {KNOWN}"),
+    ],
+)
+def test_unknown_names(name, hint):
+    message = f"data {name!r} is neither a folder nor a set that is known; {hint}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build_data(DataConfig(name))
+
+
+def test_a_path_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"^data folder .*/cifar does not exist$"):
+        build_data(DataConfig(str(tmp_path / "cifar")))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "voc"])
+def test_published_sets_need_their_root(name):
+    with pytest.raises(
+        ValueError, match=rf"^root must name the folder that holds {name}'s files; nothing is downloaded$"
+    ):
+        build_data(DataConfig(name))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"val_share": 1.0}, "val_share must be at least 0 and below 1; got 1.0"),
+        ({"val_share": -0.1}, "val_share must be at least 0 and below 1; got -0.1"),
+        ({"train_size": 0}, "train_size must be at least 1; got 0"),
+        ({"image_size": 0}, "image_size must be at least 1 pixel; got 0"),
+    ],
+)
+def test_numbers_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build_data(DataConfig(**settings))
