@@ -1,99 +1,118 @@
-"""Top-5 Grad-CAM maps of a batch, beside one plain forward, pytorch-grad-cam, torch-cam and captum."""
+"""Top-5 Grad-CAM maps of a batch, beside one plain forward, pytorch-grad-cam, torch-cam and captum.
+
+All are told the layers. The peers take one class per image and call, and are told the classes as well; looksharp
+finds them in its own forward. pytorch-grad-cam and captum run a forward for every class; pytorch-grad-cam resizes its
+maps to the image and averages several layers' maps.
+"""
 
 from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-import timm
+import numpy as np
 import torch
+from captum.attr import LayerGradCam
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.image import scale_cam_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
+from torchcam.methods import GradCAM as TorchCAM
 
-from benchmarks.timing import hardware, measure, table
-from looksharp import attend
+from benchmarks.network import random_network
+from benchmarks.timing import add_options, chosen_device, hardware, measure, table
+from looksharp import attend, last_stages
 
 _TOP = 5
+_TARGETS = {"looksharp": 1.25}
+
+Maps = list[Tensor]  # one (B, 5, h, w) per layer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--backbones", nargs="+", default=["resnet18", "resnet50"])
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_options(parser, size=224, rounds=15)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")  # of the peers
-    device = torch.device(options.device)
-    print(f"{hardware(device)}; batch {options.batch}, {options.size} px, top {_TOP}")
+    device = chosen_device(options)
+    print(f"{hardware(device, 'timm', 'grad-cam', 'torchcam', 'captum')}\n")
+    print(f"batch {options.batch}, {options.size} px, top {_TOP}, eval mode")
     for backbone in options.backbones:
         torch.manual_seed(0)
-        model = timm.create_model(backbone).to(device).eval()
         images = torch.randn(options.batch, 3, options.size, options.size, device=device)
-        tasks = _tasks(model, images)
-        print(f"\n**{backbone}**\n\n{_agreement(tasks)}\n")
-        print(table(measure(tasks, options.rounds, device, warmup=1), "forward"), flush=True)
+        model = random_network(backbone, images, 1000).eval()
+        stages = last_stages(model, images, 2)
+        for layers in (stages[-1:], stages):
+            tasks = _tasks(model, images, layers)
+            print(f"\n**{backbone}, {' and '.join(layers)}**\n\n{_agreement(tasks, options.size)}\n")
+            timed: dict[str, Callable[[], object]] = {"forward": partial(_forward, model, images), **tasks}
+            if len(layers) == 1:
+                timed["looksharp, layer not named"] = partial(attend, model, images, top=_TOP)
+            timed = {name: task for name, task in timed.items() if name in ("forward", *(options.only or timed))}
+            times = measure(timed, options.rounds, device, warmup=1)
+            print(table(times, "forward", _TARGETS if len(layers) == 1 else None), flush=True)
 
 
-def _tasks(model: nn.Module, images: Tensor) -> dict[str, Callable[[], Tensor | None]]:
-    from captum.attr import LayerGradCam
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    from torchcam.methods import GradCAM as TorchCAM
+@torch.no_grad()
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
+    return model(images)
 
-    layer = model.get_submodule("layer4")
-    with torch.no_grad():
-        top = model(images).topk(_TOP).indices  # (B, 5)
 
-    def forward() -> None:
-        with torch.no_grad():
-            model(images)
+def _tasks(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Callable[[], Maps]]:
+    modules = [model.get_submodule(layer) for layer in layers]
+    top = _forward(model, images).topk(_TOP).indices  # (B, 5)
 
-    def looksharp() -> Tensor:
-        return attend(model, images, top=_TOP, layers=["layer4"]).maps["layer4"]
+    def looksharp() -> Maps:
+        return list(attend(model, images, top=_TOP, layers=layers).maps.values())
 
-    def two_layers() -> Tensor:
-        return attend(model, images, top=_TOP, layers=["layer3", "layer4"]).maps["layer4"]
-
-    def grad_cam() -> Tensor:
-        with GradCAM(model, [layer]) as cam:  # one class an image and call; its maps come resized to the image
-            maps = [cam(images, [ClassifierOutputTarget(c) for c in column]) for column in top.T.tolist()]
-        return torch.stack([torch.as_tensor(m) for m in maps], 1)
-
-    def torch_cam() -> Tensor:
-        with TorchCAM(model, layer) as cam:
+    def torch_cam() -> Maps:
+        with TorchCAM(model, list(layers)) as cam:
             logits = model(images)
-            maps = [cam(column, logits, retain_graph=True)[0] for column in top.T.tolist()]
-        return torch.stack(maps, 1)
+            maps = [cam(column, logits, normalized=False, retain_graph=True) for column in top.T.tolist()]
+        return [torch.stack(layer, 1) for layer in zip(*maps, strict=True)]
 
-    def captum() -> Tensor:
-        explain = LayerGradCam(model, layer)
-        return torch.cat([explain.attribute(images, column, relu_attributions=True) for column in top.T], 1).detach()
+    def captum() -> Maps:
+        found = []
+        for module in modules:
+            explain = LayerGradCam(model, module)
+            maps = [explain.attribute(images, column, relu_attributions=True).detach() for column in top.T]
+            found.append(torch.cat(maps, 1))
+        return found
 
-    return {
-        "forward": forward,
-        "looksharp": looksharp,
-        "looksharp, two layers": two_layers,
-        "torch-cam": torch_cam,
-        "captum": captum,
-        "pytorch-grad-cam": grad_cam,
-    }
+    def grad_cam() -> Maps:
+        with GradCAM(model, modules) as cam:
+            maps = [cam(images, [ClassifierOutputTarget(c) for c in column]) for column in top.T.tolist()]
+        return [torch.stack([torch.as_tensor(m) for m in maps], 1)]
 
-
-def _agreement(tasks: dict[str, Callable[[], Tensor | None]]) -> str:
-    """Largest difference to looksharp's maps, each map brought to [0, 1], where sizes are the same."""
-    ours = _unit(tasks["looksharp"]())
-    lines = []
-    for name in ("looksharp, two layers", "torch-cam", "captum"):
-        lines.append(f"{name} {(_unit(tasks[name]()) - ours).abs().max():.1e}")
-    return "Largest difference of maps: " + ", ".join(lines) + "; pytorch-grad-cam returns resized maps"
+    return {"looksharp": looksharp, "torch-cam": torch_cam, "captum": captum, "pytorch-grad-cam": grad_cam}
 
 
-def _unit(maps: Tensor | None) -> Tensor:
-    assert maps is not None
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=1e-12)
+def _agreement(tasks: dict[str, Callable[[], Maps]], size: int) -> str:
+    """Largest difference of each peer's maps to ours, as a share of the map's maximum."""
+    maps = {name: [layer.cpu() for layer in task()] for name, task in tasks.items()}
+    expected = {name: maps["looksharp"] for name in maps}
+    expected["pytorch-grad-cam"] = [_as_pytorch_grad_cam(maps["looksharp"], size)]
+    found = []
+    for name in list(maps)[1:]:
+        pairs = zip(maps[name], expected[name], strict=True)
+        found.append(f"{name} {max(float((_unit(a) - _unit(b)).abs().max()) for a, b in pairs):.0e}")
+    zero = sum(int((layer.amax((-2, -1)) == 0).sum()) for layer in maps["looksharp"])
+    count = sum(layer[..., 0, 0].numel() for layer in maps["looksharp"])
+    return f"Largest relative difference to looksharp's {count} maps ({zero} zero everywhere): {', '.join(found)}"
+
+
+def _unit(maps: Tensor) -> Tensor:
+    peak = maps.amax((-2, -1), keepdim=True)
+    return maps / torch.where(peak > 0, peak, 1)
+
+
+def _as_pytorch_grad_cam(layers: Maps, size: int) -> Tensor:
+    """Our maps put through pytorch-grad-cam's normalising, resizing and averaging."""
+    scaled = [scale_cam_image(layer.flatten(0, 1).numpy(), (size, size)) for layer in layers]
+    mean = scale_cam_image(np.maximum(np.stack(scaled), 0).mean(0))
+    return torch.as_tensor(mean).unflatten(0, layers[0].shape[:2])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""What a training step costs, forward and backward, beside a plain one.
+"""What a training step costs, forward and backward without the optimizer, beside a plain one.
 
-"ICASC, straightforward" is what one writes without a library: a hook on each layer, and a backward per class from
-the logits with `create_graph`, the last layer's gradient included.
+The rows called straightforward are ICASC as one writes it first; see `benchmarks/straightforward.py`.
 """
 
 from __future__ import annotations
@@ -10,65 +9,42 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
-import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from benchmarks.timing import hardware, measure, table
-from looksharp.batch import Batch
+from benchmarks.network import random_network
+from benchmarks.straightforward import straightforward_icasc
+from benchmarks.timing import add_options, chosen_device, hardware, measure, table
+from looksharp import GAIN, ICASC, Batch, Classification, Guidance, Objective, last_stages
 from looksharp.batch import Guidance as Pairs
-from looksharp.losses import separation_and_consistency
-from looksharp.objectives import GAIN, ICASC, Classification, Guidance, Objective
 
 _CLASSES = 100
-
-
-def straightforward_icasc(model: nn.Module, batch: Batch) -> Tensor:
-    """ICASC by hooks and one backward per class."""
-    features: dict[str, Tensor] = {}
-    hooks = [
-        model.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: features.update({name: out}))
-        for name in ("layer3", "layer4")
-    ]
-    logits = model(batch.image)
-    for hook in hooks:
-        hook.remove()
-    wrong = logits.detach().scatter(1, batch.target[:, None], -torch.inf).argmax(1)
-    maps: dict[str, list[Tensor]] = {name: [] for name in features}
-    for classes in (batch.target, wrong):
-        score = logits.gather(1, classes[:, None]).sum()
-        gradients = torch.autograd.grad(score, list(features.values()), create_graph=True)
-        for (name, feature), gradient in zip(features.items(), gradients, strict=True):
-            weights = gradient.relu().sum((2, 3), keepdim=True) / gradient[0, 0].numel()
-            maps[name].append((weights * feature).sum(1).relu())
-    terms = separation_and_consistency(torch.stack(maps["layer3"], 1), torch.stack(maps["layer4"], 1))
-    return F.cross_entropy(logits, batch.target) + sum(term.mean() for term in terms.values())
+_TARGETS = {"resnet50": {"ICASC": 1.6, "GAIN": 2.3, "GAIN + guidance squared_error": 2.4}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--backbones", nargs="+", default=["resnet18", "resnet50"])
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--profile", action="store_true", help="show where the time of an ICASC step goes")
+    add_options(parser, size=128, rounds=21)
+    parser.add_argument("--profile", action="store_true", help="show where the time of an ICASC step goes instead")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    print(f"{hardware(device)}; batch {options.batch}, {options.size} px")
+    device = chosen_device(options)
+    print(f"{hardware(device, 'timm')}\n\nbatch {options.batch}, 1/8 guided, {options.size} px")
     for backbone in options.backbones:
-        torch.manual_seed(0)
-        model = timm.create_model(backbone, num_classes=_CLASSES).to(device).train()
-        tasks = _tasks(model, _batch(options.batch, options.size, device))
+        batch = _batch(options.batch, options.size, device)
+        model = random_network(backbone, batch.image, _CLASSES)
+        losses = _losses(model, batch)
+        print(f"\n**{backbone}**\n\n{_agreement(losses)}\n", flush=True)
         if options.profile:
-            _profile(tasks["ICASC"])
+            print(_profile(model, losses, ("plain", "ICASC"), device))
             continue
-        print(f"\n**{backbone}**\n\n{table(measure(tasks, options.rounds, device), 'plain')}", flush=True)
+        names = [name for name in losses if name in ("plain", *(options.only or losses))]
+        times = measure({name: partial(_step, model, losses[name]) for name in names}, options.rounds, device)
+        print(table(times, "plain", _TARGETS.get(backbone)), flush=True)
 
 
 def _batch(count: int, size: int, device: torch.device) -> Batch:
     """Random images; an eighth of them guided by a box."""
+    torch.manual_seed(0)
     guided = torch.arange(max(count // 8, 1))
     mask = torch.zeros(len(guided), size, size)
     mask[:, size // 4 : size // 2, size // 4 : size // 2] = 1
@@ -76,42 +52,67 @@ def _batch(count: int, size: int, device: torch.device) -> Batch:
     return Batch(torch.randn(count, 3, size, size), target, Pairs(guided, target[guided], mask)).to(device)
 
 
-def _tasks(model: nn.Module, batch: Batch) -> dict[str, Callable[[], object]]:
+def _losses(model: nn.Module, batch: Batch) -> dict[str, Callable[[], Tensor]]:
     objectives: dict[str, Objective] = {
         "plain": Classification(),
         "ICASC": ICASC(),
         "ICASC, Grad-CAM": ICASC("grad_cam"),
         "ICASC, detach_weights": ICASC(detach_weights=True),
         "GAIN": GAIN(),
-        "GAIN_ext, 1/8 guided": GAIN() + Guidance(),
-        "guidance alone, squared_error": Classification() + Guidance(),
-        "guidance alone, contrast": Classification() + Guidance("contrast"),
-        "guidance alone, rrr": Classification() + Guidance("rrr"),
+        "GAIN + guidance squared_error": GAIN() + Guidance(),
+        "guidance squared_error": Classification() + Guidance(),
+        "guidance energy": Classification() + Guidance("energy"),
+        "guidance evidence": Classification() + Guidance("evidence"),
+        "guidance contrast": Classification() + Guidance("contrast"),
+        "guidance rrr": Classification() + Guidance("rrr"),
     }
-
-    def step(loss: Callable[[], Tensor]) -> Callable[[], object]:
-        def run() -> None:
-            model.zero_grad()
-            loss().backward()
-
-        return run
-
-    losses: dict[str, Callable[[], Tensor]] = {
-        name: partial(_loss, objective, model, batch) for name, objective in objectives.items()
+    ours = {name: partial(_loss, objective, model, batch) for name, objective in objectives.items()}
+    layers = last_stages(model, batch.image, 2)
+    return {
+        **ours,
+        "ICASC, straightforward": partial(straightforward_icasc, model, batch, layers, whole=True),
+        "ICASC, straightforward, to the layers": partial(straightforward_icasc, model, batch, layers, whole=False),
     }
-    losses["ICASC, straightforward"] = partial(straightforward_icasc, model, batch)
-    return {name: step(loss) for name, loss in losses.items()}
 
 
 def _loss(objective: Objective, model: nn.Module, batch: Batch) -> Tensor:
     return objective(model, batch).loss
 
 
-def _profile(task: Callable[[], object]) -> None:
-    task()
-    with torch.profiler.profile() as profile:
-        task()
-    print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=45))
+def _step(model: nn.Module, loss: Callable[[], Tensor]) -> None:
+    model.zero_grad()
+    loss().backward()
+
+
+def _agreement(losses: dict[str, Callable[[], Tensor]]) -> str:
+    """How far the straightforward versions' losses are from ours."""
+    ours, *others = (float(losses[name]().detach()) for name in losses if name == "ICASC" or "straightforward" in name)
+    return f"Largest relative difference of ICASC's losses: {max(abs(x - ours) / abs(ours) for x in others):.1e}"
+
+
+def _profile(
+    model: nn.Module, losses: dict[str, Callable[[], Tensor]], names: tuple[str, str], device: torch.device
+) -> str:
+    """Self time by operator, of both steps, the mean of some."""
+    found: list[dict[str, tuple[float, int]]] = []
+    steps = 5
+    for name in names:
+        _step(model, losses[name])
+        with torch.profiler.profile() as profile:
+            for _ in range(steps):
+                _step(model, losses[name])
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+        found.append({e.key: (getattr(e, kind) / steps / 1000, e.count // steps) for e in profile.key_averages()})
+    plain, ours = found
+    lines = [f"| operator, self ms (calls) | {names[0]} | {names[1]} | extra |", "|---|---|---|---|"]
+    order = sorted(ours, key=lambda key: -ours[key][0])[:20]
+    rows = {key: (plain.get(key, (0.0, 0)), ours[key]) for key in order}
+    rows["all"] = ((sum(v for v, _ in plain.values()), 0), (sum(v for v, _ in ours.values()), 0))
+    for key, ((before, calls), (after, more)) in rows.items():
+        lines.append(f"| {key} | {before:.1f} ({calls}) | {after:.1f} ({more}) | {after - before:+.1f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,8 @@ def _train_arguments(parser: ArgumentParser) -> None:
 
 
 def _train(settings: Namespace) -> None:
+    from lightning.pytorch.utilities import rank_zero_only
+
     from looksharp.config import RunConfig
     from looksharp.objectives import OBJECTIVES
     from looksharp.training.run import train
@@ -141,7 +143,7 @@ def _train(settings: Namespace) -> None:
     run = train(config, out, resume=resume)
     last = run.history[-1]
     scores = "  ".join(f"{name} {last[name]:.4f}" for name in ("val_top1", "val_map", "val_loss") if name in last)
-    print(f"{run.path}  epoch {int(last['epoch']) + 1}  {scores}  {run.seconds:.0f} s")
+    rank_zero_only(print)(f"{run.path}  epoch {int(last['epoch']) + 1}  {scores}  {run.seconds:.0f} s")
 
 
 # evaluate --------------------------------------------------------------------------------------------------------

@@ -170,14 +170,28 @@ def test_seed_and_epoch_determine_batches(marked):
     assert not torch.equal(images(0, 1), first)
 
 
-def test_reading_leaves_the_random_state_alone(marked):
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    loader = marked.loader([[0, 1]], PIXELS, augment="crop_flip")
-    dataset = loader.loader.dataset
-    dataset[0, 17]
-    assert torch.equal(torch.rand(3), expected)
+def test_the_epoch_changes_the_augmentation_though_the_order_is_the_same(marked):
+    class Same(InOrder):
+        epoch = 0
+
+        def __iter__(self):
+            yield list(range(16))
+            self.epoch += 1
+
+    loader = marked.loader(Same(16, 16), PIXELS, augment="resized_crop_flip")
+    (first,), (second,) = list(loader), list(loader)
+    assert torch.equal(first.target, second.target)
+    assert (first.image != second.image).flatten(1).any(1).sum() > 8
+
+
+def test_reading_leaves_every_global_generator_alone(marked, monkeypatch):
+    def fail(seed):
+        raise AssertionError("the devices' generators were seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", fail)
+    before = torch.get_rng_state()
+    assert len(list(marked.loader([[0, 1], [2]], PIXELS, augment="resized_crop_flip"))) == 2
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_targets_and_groups_come_with_the_images(tmp_path):
@@ -250,6 +264,32 @@ def test_damaged_files_are_named_in_one_line(tmp_path):
             read_image(path)
         assert str(caught.value).startswith(f"{path} cannot be read as an image: ")
         assert "\n" not in str(caught.value)
+
+
+def broken_chunk(path):
+    Image.fromarray(colours()).save(path)
+    return path.read_bytes().replace(b"IDAT", bytes([1, 2, 3, 4]))
+
+
+def huge_sides(path):
+    Image.fromarray(colours()).save(path)
+    content = bytearray(path.read_bytes())
+    content[18:26] = (100_000).to_bytes(4, "little") * 2  # width and height
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chunk.png", broken_chunk),
+        ("huge.bmp", huge_sides),
+        ("header.ppm", lambda path: b"P6\n3p 4\n255\n" + bytes(48)),
+    ],
+)
+def test_what_is_no_oserror_of_pil_is_named_too(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content(tmp_path / name))
+    with pytest.raises(ValueError, match=rf"^.*{name} cannot be read as an image: .+\Z"):
+        read_image(tmp_path / name)
 
 
 def test_a_damaged_file_stops_the_loader_with_its_name(tmp_path):

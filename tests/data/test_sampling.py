@@ -59,6 +59,14 @@ def test_seed_and_epoch_determine_the_batches():
     assert list(Shuffled(40, 8, 4, guided=[1, 2, 3], guided_per_batch=2)) != epochs[0]
 
 
+def test_no_seed_repeats_the_epochs_of_another():
+    drawn = set()
+    for seed in range(3):
+        batches = Shuffled(40, 8, seed)
+        drawn |= {tuple(flat(batches)) for _ in range(3)}
+    assert len(drawn) == 9
+
+
 @pytest.mark.parametrize(
     ("images", "size", "lengths"), [(11, 4, [4, 4]), (3, 4, [3]), (4, 4, [4]), (7, 4, [4]), (1, 9, [1])]
 )

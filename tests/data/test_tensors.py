@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from looksharp.data.sampling import InOrder, Shuffled
-from looksharp.data.split import Pairs, Pixels, boxes_of
+from looksharp.data.split import Pairs, Pixels
 from looksharp.data.tensors import TensorSplit, random_crop
 
 SIZE = (16, 24)
@@ -183,33 +183,3 @@ def test_one_image_is_its_bytes():
     split = random_split()
     assert torch.equal(split.image(3), split.images[3])
     assert len(split) == 6
-
-
-def test_pairs_are_found_by_image():
-    masks = torch.rand(4, 3, 3) > 0.5
-    pairs = Pairs([4, 1, 4, 0], [0, 1, 2, 1], masks)
-    assert len(pairs) == 4
-    assert pairs.images == [0, 1, 4]
-    assert [label for label, _ in pairs.of(4)] == [0, 2]
-    assert torch.equal(pairs.of(4)[1][1], masks[2])
-    assert pairs.of(2) == []
-    few = pairs.restricted([4, 2])
-    assert (few.samples, few.labels) == ([4, 4], [0, 2])
-    assert torch.equal(torch.stack(few.masks), masks[[0, 2]])
-
-
-def test_pairs_must_be_of_one_length():
-    with pytest.raises(ValueError, match=r"^samples, labels and masks must be of one length; got 2, 1, 3$"):
-        Pairs([1, 2], [0], torch.zeros(3, 2, 2))
-
-
-def test_boxes_are_filled_and_empty_masks_stay_empty():
-    mask = torch.zeros(3, 5, 6, dtype=torch.bool)
-    mask[0, 1, 4] = mask[0, 3, 2] = mask[2, 4, 5] = True
-    first, second, third = boxes_of(mask)
-    expected = torch.zeros(5, 6, dtype=torch.bool)
-    expected[1:4, 2:5] = True
-    assert torch.equal(first, expected)
-    assert not second.any()
-    assert torch.equal(third, mask[2])
-    assert torch.equal(Pairs([0], [0], mask[:1]).as_boxes().masks[0], expected)

@@ -83,7 +83,8 @@ class Training(LightningModule):
         step = self.objective(self.model, batch)
         self._check_finite(step.loss, batch_idx)
         terms = {f"train_{name}": value for name, value in step.terms.items()}
-        self.log_dict({"train_loss": step.loss.detach(), **terms}, on_step=False, on_epoch=True, batch_size=len(batch))
+        logged = {"train_loss": step.loss.detach(), **terms}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         self.log("loss", step.loss.detach(), prog_bar=True, logger=False, on_step=True)
         return step.loss
 

@@ -6,12 +6,11 @@ import json
 import logging
 import pickle
 import platform
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file
 from torch import nn
 
@@ -116,9 +116,12 @@ def train(
         ValueError: if a setting or the data is at fault, `out` holds another run, or the loss is not finite.
     """
     last = out / "checkpoints" / "last.ckpt"
+    first = (
+        getattr(rank_zero_only, "rank", 0) == 0
+    )  # with several devices Lightning starts the same command again for each
     if resume and (out / "config.yaml").is_file():
         config = read_config(out)
-    elif (out / "config.yaml").exists():
+    elif first and (out / "config.yaml").exists():
         raise ValueError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     _quiet()
     seed_everything(config.training.seed, workers=True, verbose=False)
@@ -157,29 +160,29 @@ def train(
     )
     if last.is_file():
         _read_weights(last)  # a damaged one is refused in plain words
-    write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
     facts = _facts(data, config)
-    _write_facts(out, facts)
+    if first:
+        write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
+        _write_facts(out, facts)
     trainer = _trainer(config, out, data.multilabel, batches, progress)
     started = time.perf_counter()
-    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with redirect_stdout(sys.stderr):  # where progress bars belong
             trainer.fit(module, train_loader, val_loader, ckpt_path=last if last.is_file() else None, weights_only=True)
-    except SystemExit:  # so Lightning ends on Ctrl-C, and it leaves the signal ignored
-        signal.signal(signal.SIGINT, on_interrupt)
-        _end_line(progress)
+    except SystemExit:  # so Lightning ends on Ctrl-C
+        _close_bars(trainer)
         raise KeyboardInterrupt from None
     except Exception:
-        _end_line(progress)
+        _close_bars(trainer)
         if not last.is_file():  # nothing that could be continued: the same --out may be tried again
             (out / "config.yaml").unlink(missing_ok=True)
         raise
     seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
-    with replacing(out / "model.safetensors") as temporary:
-        state = {name: value.contiguous() for name, value in model.state_dict().items()}
-        save_file(state, temporary, metadata={"backbone": config.network.backbone})
-    _write_facts(out, facts | {"seconds": seconds})
+    if first:
+        with replacing(out / "model.safetensors") as temporary:
+            state = {name: value.contiguous() for name, value in model.state_dict().items()}
+            save_file(state, temporary, metadata={"backbone": config.network.backbone})
+        _write_facts(out, facts | {"seconds": seconds})
     return Run(out, config, model.eval(), data.classes, data.pixels, data.multilabel, seconds)
 
 
@@ -278,10 +281,13 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, 
     )
 
 
-def _end_line(progress: bool) -> None:
-    """What is printed next begins a line, not behind the bar of an epoch that was left."""
-    if progress:
-        print(file=sys.stderr)
+def _close_bars(trainer: Trainer) -> None:
+    """End the line of an epoch that was left, so that what is said next stands by itself."""
+    bars = trainer.progress_bar_callback
+    if isinstance(bars, TQDMProgressBar):
+        for name in ("val_progress_bar", "train_progress_bar"):
+            with suppress(TypeError):  # not begun
+                getattr(bars, name).close()
 
 
 def _device(name: str) -> torch.device:
@@ -326,7 +332,7 @@ def _write_facts(out: Path, facts: dict[str, Any]) -> None:
 
 
 def _quiet() -> None:
-    """Keep Lightning's remarks about hardware and loaders off the terminal."""
+    """Keep Lightning's remarks about hardware and loaders, and torchmetrics' about values, off the terminal."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", module="lightning|torchmetrics")
