@@ -21,7 +21,7 @@ from looksharp.data.split import Data
 from looksharp.demo import METHODS
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
-from looksharp.training.run import load_run, train
+from looksharp.training import load_run, train
 
 _MEASURES = ("top1", "worst_group", "attention_inside")
 

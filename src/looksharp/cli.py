@@ -178,7 +178,7 @@ def _evaluate(settings: Namespace) -> None:
     from looksharp.data.build import build_data
     from looksharp.evaluation import evaluate
     from looksharp.mechanisms import find_mechanism
-    from looksharp.training.run import load_run
+    from looksharp.training.folder import load_run
 
     mechanism = find_mechanism(settings.mechanism)
     run = load_run(settings.run, settings.checkpoint, settings.device)
@@ -244,7 +244,7 @@ def _explain_arguments(parser: ArgumentParser) -> None:
 def _explain(settings: Namespace) -> None:
     from looksharp.explaining import explain
     from looksharp.mechanisms import find_mechanism
-    from looksharp.training.run import load_run
+    from looksharp.training.folder import load_run
 
     mechanism = find_mechanism(settings.mechanism)
     written = explain(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from looksharp.data.files import image_transform, read_image
 from looksharp.recording import logits_of
-from looksharp.training.run import Run
+from looksharp.training.folder import Run
 
 __all__ = ["cue_test"]
 

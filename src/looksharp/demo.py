@@ -19,7 +19,8 @@ from looksharp.data.split import Data
 from looksharp.evaluation import evaluate
 from looksharp.objectives.icasc import confused_classes
 from looksharp.report import Panel, Results, RunResult, Sample, write_report, write_results
-from looksharp.training.run import Run, read_config, train
+from looksharp.training.folder import Run, read_config
+from looksharp.training.run import train
 
 __all__ = ["METHODS", "demo"]
 

@@ -14,7 +14,7 @@ from looksharp.attention import attend
 from looksharp.data.files import image_transform, read_image
 from looksharp.files import replacing
 from looksharp.mechanisms import Mechanism
-from looksharp.training.run import Run
+from looksharp.training.folder import Run
 
 __all__ = ["explain", "parse_classes"]
 

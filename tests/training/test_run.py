@@ -20,9 +20,10 @@ from looksharp.data.synthetic import digits
 from looksharp.networks import build_network
 from looksharp.training import load_run, train
 from looksharp.training import run as run_module
+from looksharp.training.folder import read_config
 from looksharp.training.history import read_history
 from looksharp.training.module import Training
-from looksharp.training.run import build_objective, read_config
+from looksharp.training.run import build_objective
 
 BATCH, IMAGES = 16, 64
 STEPS = IMAGES // BATCH

@@ -1,5 +1,6 @@
 """Training runs: from settings to a run folder and back."""
 
-from looksharp.training.run import Run, load_run, train
+from looksharp.training.folder import Run, load_run
+from looksharp.training.run import train
 
 __all__ = ["Run", "load_run", "train"]

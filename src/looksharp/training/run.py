@@ -1,17 +1,16 @@
-"""Train from settings into a run folder, and read a run folder back."""
+"""Train from settings into a run folder."""
 
 from __future__ import annotations
 
 import json
 import logging
-import pickle
 import platform
 import sys
 import time
 import warnings
 from collections.abc import Iterable
 from contextlib import redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,38 +32,11 @@ from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.files import replacing, write_text
 from looksharp.networks import build_network
 from looksharp.objectives import OBJECTIVES, Guidance, Objective
+from looksharp.training.folder import Run, find_device, read_config, read_weights
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
 
-__all__ = ["Run", "build_objective", "load_run", "read_config", "train"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A trained run.
-
-    Attributes:
-        path: its folder.
-        config: its settings.
-        model: the network with its trained weights, in evaluation mode.
-        classes: class names.
-        pixels: how images become input.
-        multilabel: whether an image may have several classes.
-        seconds: training time.
-    """
-
-    path: Path
-    config: RunConfig
-    model: nn.Module
-    classes: tuple[str, ...]
-    pixels: Pixels
-    multilabel: bool
-    seconds: float
-
-    @property
-    def history(self) -> list[dict[str, float]]:
-        """One row of logged values an epoch."""
-        return read_history(self.path / "metrics.csv")
+__all__ = ["build_objective", "train"]
 
 
 def build_objective(config: RunConfig) -> Objective:
@@ -116,9 +88,8 @@ def train(
         ValueError: if a setting or the data is at fault, `out` holds another run, or the loss is not finite.
     """
     last = out / "checkpoints" / "last.ckpt"
-    first = (
-        getattr(rank_zero_only, "rank", 0) == 0
-    )  # with several devices Lightning starts the same command again for each
+    # With several devices Lightning starts the same command again for each.
+    first = getattr(rank_zero_only, "rank", 0) == 0
     if resume and (out / "config.yaml").is_file():
         config = read_config(out)
     elif first and (out / "config.yaml").exists():
@@ -130,7 +101,7 @@ def train(
     objective = build_objective(config)
     model = build_network(config.network.backbone, len(data.classes), pretrained=config.network.pretrained)
     _check_size(model, data.pixels, config.network.backbone)
-    training, device = config.training, _device(config.training.device)
+    training, device = config.training, find_device(config.training.device)
     pairs = data.splits["train"].pairs
     guided = pairs.images if pairs is not None else []
     batches = Shuffled(
@@ -159,7 +130,7 @@ def train(
         epochs=training.epochs,
     )
     if last.is_file():
-        _read_weights(last)  # a damaged one is refused in plain words
+        read_weights(last)  # a damaged one is refused in plain words
     facts = _facts(data, config)
     if first:
         write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
@@ -184,60 +155,6 @@ def train(
             save_file(state, temporary, metadata={"backbone": config.network.backbone})
         _write_facts(out, facts | {"seconds": seconds})
     return Run(out, config, model.eval(), data.classes, data.pixels, data.multilabel, seconds)
-
-
-def read_config(path: Path) -> RunConfig:
-    """The settings of a run folder."""
-    try:
-        values = yaml.safe_load((path / "config.yaml").read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path / 'config.yaml'} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path / 'config.yaml'} must hold a run's settings, name: value; got {values!r:.60}")
-    return RunConfig.from_flat(values)
-
-
-def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
-    """Read a run folder back.
-
-    Args:
-        path: the folder that `train` left.
-        checkpoint: "last" or "best".
-        device: where the model goes.
-
-    Raises:
-        ValueError: if the folder is no run, or has no such checkpoint.
-    """
-    for name in ("config.yaml", "run.json"):
-        if not (path / name).is_file():
-            raise ValueError(f"{path} is not a run folder: it has no {name}")
-    weights = path / "checkpoints" / f"{checkpoint}.ckpt"
-    if not weights.is_file():
-        raise ValueError(f"run folder {path} has no checkpoint checkpoints/{checkpoint}.ckpt; train it first")
-    config = read_config(path)
-    facts = json.loads((path / "run.json").read_text())
-    model = build_network(config.network.backbone, len(facts["classes"]))
-    state = _read_weights(weights)
-    own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
-    model.load_state_dict(own)
-    pixels = Pixels(*(tuple(facts["pixels"][name]) for name in ("size", "mean", "std")))
-    return Run(
-        path,
-        config,
-        model.eval().to(_device(device)),
-        tuple(facts["classes"]),
-        pixels,
-        facts["multilabel"],
-        facts.get("seconds", 0.0),
-    )
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError):
-        raise ValueError(f"{path} cannot be read as a checkpoint: it is damaged; train again") from None
-    return weights
 
 
 class _Epochs(Callback):
@@ -288,16 +205,6 @@ def _close_bars(trainer: Trainer) -> None:
         for name in ("val_progress_bar", "train_progress_bar"):
             with suppress(TypeError):  # not begun
                 getattr(bars, name).close()
-
-
-def _device(name: str) -> torch.device:
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    found = accelerator or torch.device("cpu")
-    if name == "auto":
-        return found
-    if name.partition(":")[0] not in ("cpu", found.type):
-        raise ValueError(f"device must be auto, cpu or one of this machine's; it has {found.type}; got {name!r}")
-    return torch.device(name)
 
 
 @torch.no_grad()

@@ -1,0 +1,121 @@
+"""A run folder, read back: settings, weights, and what was logged."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from looksharp.config import RunConfig
+from looksharp.data.split import Pixels
+from looksharp.networks import build_network
+from looksharp.training.history import read_history
+
+__all__ = ["Run", "find_device", "load_run", "read_config", "read_weights"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run.
+
+    Attributes:
+        path: its folder.
+        config: its settings.
+        model: the network with its trained weights, in evaluation mode.
+        classes: class names.
+        pixels: how images become input.
+        multilabel: whether an image may have several classes.
+        seconds: training time.
+    """
+
+    path: Path
+    config: RunConfig
+    model: nn.Module
+    classes: tuple[str, ...]
+    pixels: Pixels
+    multilabel: bool
+    seconds: float
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One row of logged values an epoch."""
+        return read_history(self.path / "metrics.csv")
+
+
+def read_config(path: Path) -> RunConfig:
+    """The settings of a run folder."""
+    try:
+        values = yaml.safe_load((path / "config.yaml").read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path / 'config.yaml'} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path / 'config.yaml'} must hold a run's settings, name: value; got {values!r:.60}")
+    return RunConfig.from_flat(values)
+
+
+def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
+    """Read a run folder back.
+
+    Args:
+        path: the folder that `train` left.
+        checkpoint: "last" or "best".
+        device: where the model goes.
+
+    Raises:
+        ValueError: if the folder is no run, or has no such checkpoint.
+    """
+    for name in ("config.yaml", "run.json"):
+        if not (path / name).is_file():
+            raise ValueError(f"{path} is not a run folder: it has no {name}")
+    weights = path / "checkpoints" / f"{checkpoint}.ckpt"
+    if not weights.is_file():
+        raise ValueError(f"run folder {path} has no checkpoint checkpoints/{checkpoint}.ckpt; train it first")
+    config = read_config(path)
+    facts = json.loads((path / "run.json").read_text())
+    model = build_network(config.network.backbone, len(facts["classes"]))
+    state = read_weights(weights)
+    own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
+    model.load_state_dict(own)
+    pixels = Pixels(*(tuple(facts["pixels"][name]) for name in ("size", "mean", "std")))
+    return Run(
+        path,
+        config,
+        model.eval().to(find_device(device)),
+        tuple(facts["classes"]),
+        pixels,
+        facts["multilabel"],
+        facts.get("seconds", 0.0),
+    )
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError):
+        raise ValueError(f"{path} cannot be read as a checkpoint: it is damaged; train again") from None
+    return weights
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is an accelerator where there is one.
+
+    Raises:
+        ValueError: if this machine has no such device.
+    """
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    found = accelerator or torch.device("cpu")
+    if name == "auto":
+        return found
+    if name.partition(":")[0] not in ("cpu", found.type):
+        raise ValueError(f"device must be auto, cpu or one of this machine's; it has {found.type}; got {name!r}")
+    return torch.device(name)
