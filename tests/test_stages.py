@@ -1,4 +1,6 @@
+import gc
 import re
+import weakref
 
 import pytest
 import timm
@@ -6,8 +8,10 @@ import torch
 from torch import nn
 from torchvision import models
 
+from looksharp import stages
+from looksharp.networks import CifarResNet
 from looksharp.recording import record
-from looksharp.stages import last_stages
+from looksharp.stages import _probe, last_stages
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +167,26 @@ def test_too_few_stages(model, found):
     expected = f"layers must be named for Sequential at 8x8 px: of 2 stages with more than one position, found {found}"
     with pytest.raises(ValueError, match=re.escape(expected)):
         last_stages(model, torch.rand(2, 3, 8, 8))
+
+
+def test_a_network_is_searched_once_for_each_image_size(monkeypatch):
+    sizes = []
+
+    def probe(network, images):
+        sizes.append(tuple(images.shape[-2:]))
+        return _probe(network, images)
+
+    monkeypatch.setattr(stages, "_probe", probe)
+    network = CifarResNet(20, 10)
+    for side in (32, 48, 32, 48):
+        assert last_stages(network, torch.rand(2, 3, side, side)) == ("layer2", "layer3")
+    assert sizes == [(32, 32), (48, 48)]
+
+
+def test_what_was_found_does_not_keep_networks_alive():
+    network = CifarResNet(20, 10)
+    last_stages(network, torch.rand(2, 3, 32, 32))
+    reference = weakref.ref(network)
+    del network
+    gc.collect()
+    assert reference() is None

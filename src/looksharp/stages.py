@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from looksharp.layout import layout_of
 from looksharp.recording import unwrapped
 
 __all__ = ["last_stages"]
+
+
+# What was found, by network, image size and count: looking costs a forward.
+_FOUND: WeakKeyDictionary[nn.Module, dict[tuple[tuple[int, int], int], tuple[str, ...]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
     A stage is a run of layers of one resolution that holds parameters; it ends where the network next pools or
     strides. In a network of one resolution throughout (ViT) the stages are blocks, the last one and one a
     quarter of the depth before it, recorded at the norm before their attention, since a class token reads
-    nothing of the last block's output at the patches. Two images go forward once; no buffer, mode or random
-    state changes.
+    nothing of the last block's output at the patches. Two images go forward once for each
+    network and image size, and what is found is kept; no buffer, mode or random state changes.
 
     Args:
         model: any classifier.
@@ -58,7 +63,14 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
         ('layer2', 'layer3')
 
     """
-    network = unwrapped(model)
+    network, size = unwrapped(model), (images.shape[-2], images.shape[-1])
+    known = _FOUND.setdefault(network, {})
+    if (size, count) not in known:
+        known[size, count] = _find(network, images, count)
+    return known[size, count]
+
+
+def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     calls = _probe(network, images[:2])
     units = [unit for unit in _units(network, "", calls) if unit.after is not None and max(unit.after) > 1]
     ends = []

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +154,7 @@ class WarmUp(nn.Module):
 
 
 class LayerChoice:
-    """Layers given by name, or the ends of a network's last stages, looked up once per network.
+    """Layers given by name, or the ends of a network's last stages.
 
     Args:
         names: names of layers; None to find them.
@@ -166,19 +165,10 @@ class LayerChoice:
         if names is not None and len(names) != count:
             raise ValueError(f"layers must name {count} layer(s), the last one last; got {list(names)}")
         self.names, self.count = None if names is None else tuple(names), count
-        self._found: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
-
-    def __reduce__(self) -> tuple[type[LayerChoice], tuple[tuple[str, ...] | None, int]]:
-        """Copied and saved without what was found: that belongs to the networks."""
-        return LayerChoice, (self.names, self.count)
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
         """The names, the last layer last."""
-        if self.names is not None:
-            return self.names
-        if model not in self._found:
-            self._found[model] = last_stages(model, batch.image, self.count)
-        return self._found[model]
+        return self.names or last_stages(model, batch.image, self.count)
 
 
 def second_pass(model: nn.Module, images: Tensor) -> Tensor:
