@@ -302,7 +302,7 @@ def test_interrupt_and_resume(looksharp, folder, tmp_path, monkeypatch, capfd):
     assert load_run(out, device="cpu").config.training.epochs == 3
 
 
-def test_other_commands_say_nothing_of_resuming(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_demonstration_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     from looksharp import demo
 
     def interrupted(out, seed):
@@ -310,7 +310,7 @@ def test_other_commands_say_nothing_of_resuming(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(demo, "demo", interrupted)
     assert cli.main(["demo", "--out", str(tmp_path)]) == 130
-    assert capsys.readouterr().err == "looksharp: interrupted\n"
+    assert capsys.readouterr().err == "looksharp: interrupted; the same command goes on where it stopped\n"
 
 
 # What does not ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,39 @@
+"""Draw where a run looks on images, class by class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from looksharp.cli.options import add_model_arguments, add_run_argument
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_run_argument(parser)
+    add_model_arguments(parser)
+    parser.add_argument("images", type=Path, nargs="+", help="Image files.")
+    parser.add_argument("--classes", type=str, default="top5", help="top5, or class names separated by commas.")
+    parser.add_argument("--layer", type=str, default=None, help="Layer to read; the last one if not given.")
+    parser.add_argument("--signed", action="store_true", help="Evidence for a class in red, against it in blue.")
+    parser.add_argument("--out", type=Path, default=Path("explained"), help="Folder for pictures and maps.")
+
+
+def run(settings: Namespace) -> None:
+    from looksharp.explaining import explain
+    from looksharp.mechanisms import find_mechanism
+    from looksharp.training.folder import load_run
+
+    mechanism = find_mechanism(settings.mechanism)
+    written = explain(
+        load_run(settings.run, settings.checkpoint, settings.device),
+        settings.images,
+        settings.out,
+        classes=settings.classes,
+        mechanism=mechanism,
+        layer=settings.layer,
+        signed=settings.signed,
+    )
+    print("\n".join(str(path) for path in written))
