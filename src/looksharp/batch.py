@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class Batch:
         target: (B,) class indices, or (B, classes) multi-hot.
         guidance: masks for some images; None if there are none.
         group: (B,) group indices, where groups are known (worst-group accuracy).
+        copies: (M,) if the last M images are altered copies of others, the places of those.
 
     """
 
@@ -46,6 +47,7 @@ class Batch:
     target: Tensor
     guidance: Guidance | None = None
     group: Tensor | None = None
+    copies: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -67,7 +69,8 @@ class Batch:
         if guidance is not None:  # also where it is empty
             guidance = Guidance(*(part.to(device) for part in (guidance.sample, guidance.label, guidance.mask)))
         group = None if self.group is None else self.group.to(device)
-        return replace(self, image=self.image.to(device), target=self.target.to(device), guidance=guidance, group=group)
+        copies = None if self.copies is None else self.copies.to(device)
+        return Batch(self.image.to(device), self.target.to(device), guidance, group, copies)
 
 
 def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:

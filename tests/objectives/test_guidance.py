@@ -1,6 +1,5 @@
 import copy
 import itertools
-from typing import get_args
 
 import pytest
 import timm
@@ -15,10 +14,10 @@ from looksharp.batch import Guidance as Pairs
 from looksharp.mechanisms import grad_cam
 from looksharp.objectives import GAIN, ICASC, Classification, Guidance
 from looksharp.objectives.base import Forward
-from looksharp.objectives.guidance import GuidanceLoss, pair_maps
+from looksharp.objectives.guidance import GUIDANCE_LOSSES, pair_maps
 from looksharp.recording import record
 
-LOSSES = get_args(GuidanceLoss)
+LOSSES = tuple(GUIDANCE_LOSSES)
 MAP_LOSSES = [loss for loss in LOSSES if loss != "rrr"]
 SINGLE = torch.tensor([2, 0, 4, 2])
 # Two labels, three, one, none; the image without a label is guided for a class that it is not labelled with.
@@ -118,7 +117,7 @@ def input_gradient_outside(model, image, multilabel, mask):
     return sum(((1 - mask) * channel).pow(2).sum() for channel in gradient)
 
 
-def map_loss(loss, model, image, true, c, mask, layer):
+def map_loss(loss, model, image, true, c, mask, layer, several):
     attention = evidence(model, image, c, layer)
     factor = image.shape[1] // attention.shape[0]
     cells = mask.unfold(0, factor, factor).unfold(1, factor, factor).mean((2, 3))
@@ -130,6 +129,10 @@ def map_loss(loss, model, image, true, c, mask, layer):
         return share_outside(attention.relu(), cells)
     if loss == "contrast":
         attention = attention - evidence(model, image, most_confusing(model, image, {*true, c}), layer)
+    if loss == "evidence_all":
+        maps = [evidence(model, image, k, layer) for k in range(5)]
+        mean = 0 if several else sum(maps) / 5
+        attention = sum((each - mean).abs() for each in maps)
     return share_outside(attention, cells)
 
 
@@ -142,7 +145,7 @@ def by_loop(loss, model, batch, layer="last"):
         if loss == "rrr":
             values.append(input_gradient_outside(model, image, batch.multilabel, mask))
         else:
-            values.append(map_loss(loss, model, image, true, c, mask, layer))
+            values.append(map_loss(loss, model, image, true, c, mask, layer, batch.multilabel))
     return sum(values) / len(values)
 
 
@@ -272,7 +275,8 @@ def test_a_batch_without_guidance_adds_nothing(model, batch, loss):
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [("squared_error", 0.25), ("energy", 0), ("evidence", 0.5), ("contrast", 0.5)]
+    ("loss", "expected"),
+    [("squared_error", 0.25), ("energy", 0), ("evidence", 0.5), ("contrast", 0.5), ("evidence_all", 0.5)],
 )
 def test_a_map_that_is_zero_everywhere(batch, loss, expected):
     """All evidence speaks against every class: the ReLU leaves nothing, and before it every cell is half outside."""
@@ -300,7 +304,7 @@ def test_masks_of_nothing_and_of_everything(batch, loss, allowed):
     mask = torch.full((4, 8, 6), allowed)  # integers
     whole = Batch(batch.image, batch.target, Pairs(batch.guidance.sample, batch.guidance.label, mask))
     value = guided(loss)(model, whole).terms["guidance"].item()
-    if loss in ("energy", "evidence", "contrast"):
+    if loss in ("energy", "evidence", "contrast", "evidence_all"):
         assert value == pytest.approx(1 - allowed)
     elif loss == "rrr":
         assert value == 0 if allowed else value > 0
@@ -341,7 +345,7 @@ def test_other_mechanisms(model, batch):
     ("build", "weights"),
     [
         (lambda loss: ICASC(separation_last=0.5) + Guidance(loss, 3.0), {"separation_last": 0.5, "guidance": 3.0}),
-        (lambda loss: GAIN(alpha=0.25) + Guidance(loss), {"mining": 0.25, "guidance": 10.0}),
+        (lambda loss: GAIN(alpha=0.25) + Guidance(loss, 10.0), {"mining": 0.25, "guidance": 10.0}),
     ],
     ids=["ICASC", "GAIN"],
 )
@@ -361,7 +365,7 @@ def test_combinations(model, batch, loss, build, weights):
 def test_unknown_losses():
     with pytest.raises(
         ValueError,
-        match="guidance loss must be one of squared_error, energy, evidence, contrast, rrr; got 'outside'",
+        match="guidance loss must be one of squared_error, energy, evidence, contrast, evidence_all, rrr; got 'outside'",
     ):
         Guidance("outside")
     with pytest.raises(ValueError, match="mechanism 'gradcam' is not known; did you mean 'grad_cam'"):

@@ -18,7 +18,7 @@ from looksharp.batch import Batch, as_batch
 from looksharp.recording import Recording, logits_of, record, unwrapped
 from looksharp.stages import last_stages
 
-__all__ = ["Forward", "LayerChoice", "Objective", "Part", "Step", "Term", "WarmUp", "second_pass"]
+__all__ = ["Extension", "Forward", "LayerChoice", "Objective", "Part", "Step", "Term", "WarmUp", "second_pass"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ class Part(nn.Module, ABC):
         """Terms by name, and the maps (B, K, h, w) they were read from, by layer."""
 
 
+class Extension(Part, ABC):
+    """A part that adds altered copies of a batch's images, which then go through the one forward with the others."""
+
+    @abstractmethod
+    def extend(self, batch: Batch) -> Batch:
+        """The batch with copies at its end, their origins in `copies`."""
+
+
 class Objective(nn.Module):
     """A sum of parts.
 
@@ -110,6 +118,10 @@ class Objective(nn.Module):
     def forward(self, model: nn.Module, batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Step:
         """Run `model` once on the batch (see `as_batch` for its forms) and sum all terms."""
         batch = as_batch(batch)
+        own = len(batch)
+        for part in self.parts:
+            if isinstance(part, Extension):
+                batch = part.extend(batch)
         layers = dict.fromkeys(layer for part in self.parts for layer in part.layers(model, batch))
         if layers:
             with record(model, layers) as features:
@@ -126,9 +138,9 @@ class Objective(nn.Module):
                 loss = loss + term.weight * term.value
                 same = sum(known.partition("#")[0] == name for known in terms)
                 terms[f"{name}#{same + 1}" if same else name] = term.value.detach()
-            maps |= {layer: values.detach() for layer, values in read.items()}
-        logits = forward.logits if forward.differentiable else forward.logits.detach()
-        return Step(loss, logits, terms, maps)
+            maps |= {layer: values.detach()[:own] for layer, values in read.items()}
+        logits = forward.logits[:own]
+        return Step(loss, logits if forward.differentiable else logits.detach(), terms, maps)
 
 
 class WarmUp(nn.Module):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,10 +15,17 @@ from looksharp.maps import normalize_maps, resize_masks
 from looksharp.mechanisms import Mechanism, find_mechanism
 from looksharp.objectives.base import Forward, LayerChoice, Part, Term, WarmUp, second_pass
 
-__all__ = ["Guidance", "GuidanceLoss", "pair_maps"]
+__all__ = ["GUIDANCE_LOSSES", "Guidance", "pair_maps"]
 
-GuidanceLoss = Literal["squared_error", "energy", "evidence", "contrast", "rrr"]
-"""What guidance asks of a guided (image, class) pair; see `Guidance`."""
+GUIDANCE_LOSSES = {
+    "squared_error": 10.0,
+    "energy": 1.0,
+    "evidence": 1.0,
+    "contrast": 1.0,
+    "evidence_all": 1.0,
+    "rrr": 10.0,
+}
+"""What guidance asks of a guided (image, class) pair, see `Guidance`, and the weight it has by default."""
 
 
 def pair_maps(
@@ -71,9 +76,11 @@ class Guidance(Part):
             "evidence", the same for the map before its ReLU, so that evidence *against* the class counts;
             "contrast", the same for the difference between the class's map and that of the most confusing class
             (an image that has no wrong class counts as 0);
+            "evidence_all", the same for the maps of all classes together, each without their mean, which moves no
+            softmax (a backward per class where the layer is not pooled into one linear classifier);
             "rrr", no input gradient outside the mask (Ross et al. 2017), which costs another pass over the guided
             images and a second derivative through the whole network.
-        weight: of the term.
+        weight: of the term; the one in `GUIDANCE_LOSSES` if not given.
         mechanism: how maps are made.
         layer: the layer they are read from; found in the backbone if not given.
         warmup: training steps over which the weight rises from 0.
@@ -84,16 +91,16 @@ class Guidance(Part):
 
     def __init__(
         self,
-        loss: GuidanceLoss = "squared_error",
-        weight: float = 10.0,
+        loss: str = "squared_error",
+        weight: float | None = None,
         mechanism: str | Mechanism = "grad_cam",
         layer: str | None = None,
         warmup: int = 0,
     ) -> None:
         super().__init__()
-        if loss not in get_args(GuidanceLoss):
-            raise ValueError(f"guidance loss must be one of {', '.join(get_args(GuidanceLoss))}; got {loss!r}")
-        self.loss, self.weight = loss, weight
+        if loss not in GUIDANCE_LOSSES:
+            raise ValueError(f"guidance loss must be one of {', '.join(GUIDANCE_LOSSES)}; got {loss!r}")
+        self.loss, self.weight = loss, GUIDANCE_LOSSES[loss] if weight is None else weight
         self.mechanism = find_mechanism(mechanism)
         self.choose = LayerChoice(None if layer is None else [layer], 1)
         self.warmup = WarmUp(warmup)
@@ -116,6 +123,10 @@ class Guidance(Part):
         (layer,) = self.choose(forward.model, forward.batch)
         order = guidance.sample.argsort(stable=True)
         samples, labels = guidance.sample[order], guidance.label[order]
+        masks = guidance.mask[order]
+        if self.loss == "evidence_all":
+            attention = self._all_classes(forward, layer)[samples]
+            return guidance_energy(attention, resize_masks(masks.to(attention.dtype), _size(attention)))
         signed = self.loss in ("evidence", "contrast")
         attention = pair_maps(forward, layer, samples, labels, self.mechanism, signed=signed)  # (G, h, w)
         if self.loss == "contrast":
@@ -124,10 +135,25 @@ class Guidance(Part):
             confusing = scores.masked_fill(true, -torch.inf).argmax(1)
             attention = attention - pair_maps(forward, layer, samples, confusing, self.mechanism, signed=True)
             attention = attention.masked_fill(true.all(1)[:, None, None], 0)  # no wrong class to tell it from
-        mask = resize_masks(guidance.mask[order].to(attention.dtype), (attention.shape[-2], attention.shape[-1]))
+        mask = resize_masks(masks.to(attention.dtype), _size(attention))
         if self.loss == "squared_error":
             return guidance_squared_error(normalize_maps(attention), mask)
         return guidance_energy(attention, mask)
+
+    def _all_classes(self, forward: Forward, layer: str) -> Tensor:
+        """Magnitude of the evidence for and against all classes, (B, h, w)."""
+        classes = torch.arange(forward.logits.shape[1], device=forward.logits.device)
+        maps = attention_maps(
+            forward.output,
+            forward.features.restricted([layer]),
+            classes.expand(len(forward.batch), -1),
+            self.mechanism,
+            create_graph=forward.differentiable,
+            signed=True,
+        )[layer]  # (B, C, h, w)
+        if not forward.batch.multilabel:
+            maps = maps - maps.mean(1, keepdim=True)
+        return maps.abs().sum(1)
 
     def _input_gradients(self, forward: Forward) -> Tensor:
         guidance = forward.batch.guidance
@@ -146,3 +172,7 @@ class Guidance(Part):
             score = (F.logsigmoid(logits) if forward.batch.multilabel else logits.log_softmax(1)).sum()
             (gradient,) = torch.autograd.grad(score, images, create_graph=trained)
         return guidance_input_gradient(gradient, guidance.mask.to(gradient.dtype))
+
+
+def _size(maps: Tensor) -> tuple[int, int]:
+    return maps.shape[-2], maps.shape[-1]

@@ -1,0 +1,36 @@
+"""A folder of photographs as surroundings for guided objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from looksharp.data.files import image_transform, read_image
+from looksharp.data.split import Pixels
+
+__all__ = ["read_backgrounds"]
+
+
+def read_backgrounds(folder: Path, pixels: Pixels, seed: int = 0, most: int = 512) -> Tensor:
+    """Photographs in and below a folder as a network reads them, (N, 3, H, W).
+
+    Args:
+        folder: where they are.
+        pixels: the size to which they are brought, and how they are normalised.
+        seed: draws which are read where there are more than `most`.
+        most: how many are held in memory.
+
+    Raises:
+        ValueError: if there is no such folder, or no image in it.
+    """
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS) if folder.is_dir() else []
+    if not found:
+        problem = "holds no image" if folder.is_dir() else "is not a folder"
+        raise ValueError(f"guidance_backgrounds: {folder} {problem}")
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:most].tolist()
+    transform = image_transform(pixels)
+    images = [transform(read_image(found[place])).as_subclass(Tensor) for place in sorted(order)]
+    return pixels.normalize(torch.stack(images))

@@ -1,0 +1,242 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from looksharp.batch import Batch, Guidance
+from looksharp.exchange import exchange_surroundings
+from looksharp.objectives import GAIN, BackgroundExchange, Classification, GroupDRO
+from looksharp.objectives import Guidance as GuidancePart
+from looksharp.objectives.exchange import disagreement, exchange_partners, guided_objects
+
+SIZE = 12
+
+
+class Net(nn.Module):
+    """No BatchNorm: every image on its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images):
+        return self.head(self.features(images).mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def box(top, left, side=4):
+    mask = torch.zeros(SIZE, SIZE)
+    mask[top : top + side, left : left + side] = 1
+    return mask
+
+
+@pytest.fixture
+def batch():
+    """Images 1, 2 and 4 of six are guided, 4 by two masks and 2 also for a class that it does not show."""
+    guidance = Guidance(
+        torch.tensor([4, 1, 2, 4, 2]),
+        torch.tensor([2, 0, 1, 2, 0]),
+        torch.stack([box(0, 0), box(2, 2), box(4, 4), box(0, 6), box(8, 8)]),
+    )
+    return Batch(torch.rand(6, 3, SIZE, SIZE), torch.tensor([0, 0, 1, 1, 2, 2]), guidance)
+
+
+# Partners --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (3, 3, 3), (5, 2, 3), (8, 8), (1, 2, 1), (16, 8, 5, 3)])
+def test_partners_are_of_another_class(counts):
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))[torch.randperm(sum(counts))]
+    partners = exchange_partners(labels)
+    assert sorted(partners.tolist()) == list(range(len(labels)))
+    assert (labels[partners] != labels).all()
+
+
+def test_a_class_of_more_than_half_finds_as_many_others_as_there_are():
+    labels = torch.tensor([0] * 6 + [1, 2])
+    partners = exchange_partners(labels)
+    assert (partners != torch.arange(8)).all()
+    assert (labels[partners] != labels).sum() == 4  # two of the six, and the two others
+
+
+def test_one_class_is_exchanged_within_itself():
+    partners = exchange_partners(torch.zeros(5, dtype=torch.long))
+    assert sorted(partners.tolist()) == list(range(5))
+    assert (partners != torch.arange(5)).all()
+
+
+def test_partners_are_drawn_at_random():
+    labels = torch.arange(4).repeat(8)
+    assert len({tuple(exchange_partners(labels).tolist()) for _ in range(5)}) == 5
+
+
+def test_partners_of_none():
+    assert exchange_partners(torch.zeros(0, dtype=torch.long)).shape == (0,)
+
+
+# Disagreement ----------------------------------------------------------------------------------------------------
+
+
+def test_disagreement_is_the_divergence_both_ways():
+    a, b = torch.randn(2, 5, 4, dtype=torch.double)
+    forth = F.kl_div(b.log_softmax(1), a.log_softmax(1), reduction="none", log_target=True).sum(1)
+    back = F.kl_div(a.log_softmax(1), b.log_softmax(1), reduction="none", log_target=True).sum(1)
+    torch.testing.assert_close(disagreement(a, b), forth + back)
+    torch.testing.assert_close(disagreement(a, a + 3), torch.zeros(5, dtype=torch.double))
+
+
+def test_disagreement_of_several_labels_is_that_of_coins():
+    a, b = torch.randn(2, 5, 4, dtype=torch.double)
+    present = torch.tensor([[1, 0, 0, 1], [1, 1, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]])
+    p, q = torch.distributions.Bernoulli(logits=a), torch.distributions.Bernoulli(logits=b)
+    both = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
+    wanted = [float(row[here.bool()].mean()) if here.any() else 0.0 for row, here in zip(both, present, strict=True)]
+    assert disagreement(a, b, present).tolist() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_disagreement_by_gradcheck(several):
+    a, b = (torch.randn(3, 4, dtype=torch.double, requires_grad=True) for _ in range(2))
+    present = torch.tensor([[1, 0, 0, 1], [1, 1, 1, 1], [0, 0, 0, 0]]) if several else None
+    assert torch.autograd.gradcheck(lambda a, b: disagreement(a, b, present), (a, b))
+
+
+def test_disagreement_of_sure_predictions_is_finite():
+    a = torch.tensor([[1e4, 0.0]], requires_grad=True)
+    value = disagreement(a, torch.tensor([[0.0, 1e4]]))
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert a.grad.isfinite().all()
+
+
+# Which objects ---------------------------------------------------------------------------------------------------
+
+
+def test_masks_of_the_true_class_are_united(batch):
+    samples, masks, targets = guided_objects(batch)
+    assert samples.tolist() == [1, 2, 4]
+    assert targets.tolist() == [0, 1, 2]
+    torch.testing.assert_close(masks, torch.stack([box(2, 2), box(4, 4), box(0, 0) + box(0, 6)]))
+
+
+def test_of_several_labels_those_with_a_mask_remain(batch):
+    target = torch.zeros(6, 3)
+    target[4] = torch.tensor([0, 1, 1])
+    target[2] = torch.tensor([1, 1, 1])
+    samples, masks, targets = guided_objects(Batch(batch.image, target, batch.guidance))
+    assert samples.tolist() == [2, 4]
+    assert targets.tolist() == [[1, 1, 0], [0, 0, 1]]
+    torch.testing.assert_close(masks[0], box(4, 4) + box(8, 8))
+
+
+def test_what_covers_nothing_or_everything_is_left_out(batch):
+    masks = batch.guidance.mask.clone()
+    masks[1], masks[2] = 0, 1
+    guidance = Guidance(batch.guidance.sample, batch.guidance.label, masks)
+    assert guided_objects(Batch(batch.image, batch.target, guidance))[0].tolist() == [4]
+
+
+# The part --------------------------------------------------------------------------------------------------------
+
+
+def test_the_copies_are_classified_like_other_images(batch):
+    model = Net()
+    torch.manual_seed(7)
+    step = (Classification() + BackgroundExchange())(model, batch)
+    torch.manual_seed(7)
+    samples, masks, targets = guided_objects(batch)
+    partners = exchange_partners(targets)
+    images = batch.image[samples]
+    copies = exchange_surroundings(images, masks, images[partners], masks[partners])
+    logits = model(torch.cat([batch.image, copies]))
+    torch.testing.assert_close(step.loss, F.cross_entropy(logits, torch.cat([batch.target, targets])))
+    torch.testing.assert_close(step.logits, logits[:6])  # those of the caller's images alone
+    assert list(step.terms) == ["classification"]
+
+
+def test_agreement_compares_each_copy_with_its_original(batch):
+    model = Net()
+    torch.manual_seed(7)
+    plain = (Classification() + BackgroundExchange())(model, batch)
+    torch.manual_seed(7)
+    step = (Classification() + BackgroundExchange(agreement=0.5))(model, batch)
+    torch.manual_seed(7)
+    extended = BackgroundExchange().extend(batch)
+    logits = model(extended.image)
+    wanted = disagreement(logits[[1, 2, 4]], logits[6:]).mean()
+    assert wanted > 0
+    torch.testing.assert_close(step.terms["agreement"], wanted.detach())
+    torch.testing.assert_close(step.loss, plain.loss + 0.5 * wanted)
+
+
+def test_a_network_blind_to_surroundings_agrees(batch):
+    """Images that are black but for the object are all in the same surroundings."""
+    inside = torch.zeros(6, 1, SIZE, SIZE)
+    inside[[1, 2, 4], 0] = torch.stack([box(2, 2), box(4, 4), box(0, 0)])
+    guidance = Guidance(torch.tensor([1, 2, 4]), torch.tensor([0, 1, 2]), inside[[1, 2, 4], 0])
+    dark = Batch(batch.image * inside, batch.target, guidance)
+    step = (Classification() + BackgroundExchange(agreement=1.0))(Net(), dark)
+    assert float(step.terms["agreement"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_without_guidance_nothing_is_added(batch):
+    model = Net()
+    bare = Batch(batch.image, batch.target)
+    step = (Classification() + BackgroundExchange(agreement=1.0))(model, bare)
+    assert step.terms["agreement"] == 0
+    torch.testing.assert_close(step.loss, F.cross_entropy(model(bare.image), bare.target))
+
+
+def test_one_guided_image_has_nothing_to_exchange_with(batch):
+    guidance = Guidance(torch.tensor([1]), torch.tensor([0]), box(2, 2)[None])
+    lone = Batch(batch.image, batch.target, guidance)
+    assert BackgroundExchange().extend(lone) is lone
+    extended = BackgroundExchange(backgrounds=torch.zeros(2, 3, SIZE, SIZE)).extend(lone)
+    assert extended.copies.tolist() == [1]
+
+
+def test_backgrounds_of_ones_own(batch):
+    grey = torch.full((1, 3, SIZE, SIZE), 0.25)
+    extended = BackgroundExchange(backgrounds=grey).extend(batch)
+    assert extended.copies.tolist() == [1, 2, 4]
+    torch.testing.assert_close(extended.image[6][:, 2:6, 2:6], batch.image[1][:, 2:6, 2:6])
+    torch.testing.assert_close(extended.image[6][:, 8:, 8:], torch.full((3, 4, 4), 0.25))
+
+
+def test_groups_come_along(batch):
+    grouped = Batch(batch.image, batch.target, batch.guidance, torch.tensor([0, 1, 0, 1, 1, 0]))
+    assert BackgroundExchange().extend(grouped).group[6:].tolist() == [1, 0, 1]
+
+
+def test_combines_with_every_objective(batch):
+    for objective in (GAIN(), GroupDRO()):
+        grouped = Batch(batch.image, batch.target, batch.guidance, torch.tensor([0, 1, 0, 1, 1, 0]))
+        step = (objective + BackgroundExchange(agreement=1.0) + GuidancePart("contrast"))(Net(), grouped)
+        step.loss.backward()
+        assert {"agreement", "guidance"} < set(step.terms)
+        assert all(len(maps) == 6 for maps in step.maps.values())
+
+
+def test_training_with_agreement_makes_the_surroundings_matter_less(batch):
+    """Descending on the term alone brings the predictions for image and copy together."""
+    model, part = Net(), BackgroundExchange(agreement=1.0)
+    extended = part.extend(batch)
+
+    def apart(network):
+        logits = network(extended.image)
+        return disagreement(logits[extended.copies], logits[6:]).mean()
+
+    before, trained = apart(model).item(), copy.deepcopy(model)
+    optimizer = torch.optim.Adam(trained.parameters(), 0.02)
+    for _ in range(50):
+        optimizer.zero_grad()
+        apart(trained).backward()
+        optimizer.step()
+    assert apart(trained).item() < before / 2
