@@ -18,9 +18,11 @@ CONFIGS = {
         {},
         DataConfig("biased_digits", train_size=100, rho=1.0),
         NetworkConfig("torchvision/resnet18", pretrained=True),
-        GuidanceConfig("data", 0.05, ["3", "yes", "1e3"], 4, True, "energy", 2.5, "layer3", 100),
+        GuidanceConfig("data", 0.05, ["3", "yes", "1e3"], 4, True, "energy:2.5", "photos", "layer3", 100),
         OptimizationConfig("adamw", 1e-4, schedule="step", milestones=[1, 2], clip=1.0),
-        TrainingConfig(3, 8, "crop", 11, 2, "bf16-mixed", "cpu", 1, 0),
+        TrainingConfig(
+            3, 8, "crop", seed=11, patience=2, precision="bf16-mixed", device="cpu", devices=1, workers=0
+        ),
     ),
 }
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from looksharp.maps import normalize_maps, resize_maps
     from looksharp.mechanisms import MECHANISMS
     from looksharp.networks import build_network
-    from looksharp.objectives import GAIN, ICASC, Classification, Guidance, Objective, Step
+    from looksharp.objectives import GAIN, ICASC, Classification, GroupDRO, Guidance, Objective, Step
     from looksharp.recording import record
+    from looksharp.reweighting import reweight_last_layer
     from looksharp.stages import last_stages
     from looksharp.training import load_run, train
 
@@ -25,6 +26,7 @@ __all__ = [
     "Batch",
     "Classification",
     "DataConfig",
+    "GroupDRO",
     "Guidance",
     "Objective",
     "RunConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "normalize_maps",
     "record",
     "resize_maps",
+    "reweight_last_layer",
     "train",
 ]
 
@@ -53,8 +56,9 @@ _HOMES = {
     "maps": ("normalize_maps", "resize_maps"),
     "mechanisms": ("MECHANISMS",),
     "networks": ("build_network",),
-    "objectives": ("GAIN", "ICASC", "Classification", "Guidance", "Objective", "Step"),
+    "objectives": ("GAIN", "ICASC", "Classification", "GroupDRO", "Guidance", "Objective", "Step"),
     "recording": ("record",),
+    "reweighting": ("reweight_last_layer",),
     "stages": ("last_stages",),
     "training": ("load_run", "train"),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from looksharp.data.build import DataConfig
-from looksharp.objectives.guidance import GuidanceLoss
+from looksharp.data.sampling import Balance
 
 __all__ = ["GuidanceConfig", "NetworkConfig", "OptimizationConfig", "RunConfig", "TrainingConfig"]
 
@@ -19,10 +19,12 @@ class NetworkConfig:
     Args:
         backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, small or small_deep.
         pretrained: start from published weights; needs network access or a local cache of them.
+        weights: start from the weights of a run: its model.safetensors, or one of its checkpoints.
     """
 
     backbone: str = "small"
     pretrained: bool = False
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,20 @@ class GuidanceConfig:
     """Masks or boxes for a few training images.
 
     Args:
-        guidance: a COCO JSON file, a VOC folder or a folder of masks laid out like the images; "data" for the
-            masks that the data set itself has. No guidance if not given.
+        guidance: a COCO JSON file, a file or folder of CVAT, LabelMe or YOLO, a VOC folder, or a folder of masks laid
+            out like the images; "data" for the masks that the data set itself has. No guidance if not given.
         guided: how many training images are guided, drawn by seed: a number, or a share below 1. All that are
             annotated if not given.
         guided_classes: guide these classes alone; all if not given.
         guided_per_batch: places of each batch that are drawn from the guided images; 0 leaves them where they
             fall.
         guidance_boxes: replace every mask by the box around it.
-        guidance_loss: squared_error, energy, evidence, contrast or rrr.
-        guidance_weight: weight of the guidance loss.
+        guidance_loss: what is asked of guided images: one of background_exchange, agreement (which brings the
+            exchange along), squared_error, energy, evidence, evidence_all, contrast and rrr, or several joined by
+            "+", each with a weight after a colon where it is not to have its own: agreement:0.5+contrast; or none,
+            to draw guided images more often and ask nothing of their masks.
+        guidance_backgrounds: a folder of photographs that guided objects are moved to, for background_exchange; the
+            surroundings of other guided images if not given.
         guidance_layer: the layer that is guided; found in the backbone if not given.
         guidance_warmup: training steps over which the weight rises from 0.
     """
@@ -49,8 +55,8 @@ class GuidanceConfig:
     guided_classes: list[str] | None = None
     guided_per_batch: int = 8
     guidance_boxes: bool = False
-    guidance_loss: GuidanceLoss = "squared_error"
-    guidance_weight: float = 10.0
+    guidance_loss: str = "squared_error"
+    guidance_backgrounds: str | None = None
     guidance_layer: str | None = None
     guidance_warmup: int = 0
 
@@ -94,6 +100,8 @@ class TrainingConfig:
         epochs: passes through the training images.
         batch_size: images a step.
         augment: none, crop, crop_flip or resized_crop_flip; what suits the data if not given.
+        balance: none, or class or group, to draw as many training images of each class, or of each group where
+            groups are known.
         seed: of everything drawn at random.
         patience: stop after so many epochs without a better validation score; never if not given.
         precision: 32-true, bf16-mixed or 16-mixed.
@@ -105,6 +113,7 @@ class TrainingConfig:
     epochs: int = 10
     batch_size: int = 64
     augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"] | None = None
+    balance: Balance = "none"
     seed: int = 0
     patience: int | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -132,7 +141,7 @@ class RunConfig:
     """All settings of a run.
 
     Attributes:
-        objective: classification, icasc or gain.
+        objective: classification, icasc, gain or group_dro.
         options: the objective's own arguments.
         data: which images.
         network: which network.

@@ -136,3 +136,27 @@ def test_a_folder_called_json_is_a_folder(tmp_path):
 def test_a_folder_without_annotations_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'train/dog/1.png'"):
         read_annotations(tmp_path, IMAGES, CLASSES)
+
+
+LABEL_STUDIO = {
+    "JSON": [
+        {
+            "id": 1,
+            "data": {"image": "/data/upload/1/5f3e-1.png"},
+            "annotations": [{"id": 1, "result": [{"type": "rectanglelabels", "value": {"x": 1, "y": 2}}]}],
+        }
+    ],
+    "JSON-MIN": [
+        {"image": "/data/upload/1/5f3e-1.png", "id": 1, "label": [{"x": 1}], "annotator": 1, "annotation_id": 1}
+    ],
+}
+
+
+@pytest.mark.parametrize("form", LABEL_STUDIO)
+def test_label_studios_own_files_are_named_with_the_way_out(tmp_path, form):
+    path = tmp_path / "project-1.json"
+    path.write_text(json.dumps(LABEL_STUDIO[form], indent=2))
+    message = r"project-1\.json is Label Studio's own JSON, which is not read; export the project there as COCO \(boxes"
+    with pytest.raises(ValueError, match=message) as caught:
+        read_annotations(path, IMAGES, CLASSES)
+    assert "\n" not in str(caught.value)

@@ -1,9 +1,14 @@
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+from scipy.stats import hypergeom
 from torch import distributed
 
-from looksharp.data.sampling import InOrder, Shuffled
+from looksharp.data.sampling import InOrder, Shuffled, strata_of
+from looksharp.data.synthetic import biased_digits, digits
 
 
 def flat(batches):
@@ -149,3 +154,99 @@ def test_guided_places_must_leave_room(wanted):
 def test_guided_places_need_guided_images():
     with pytest.raises(ValueError, match=r"^guided_per_batch is 2, but no image is guided; give --guidance$"):
         Shuffled(10, 4, 0, guided_per_batch=2)
+
+
+# Balance ---------------------------------------------------------------------------------------------------------
+
+STRATA = torch.tensor([0] * 50 + [3] * 3 + [1] * 7)  # class 2 has no image
+
+
+def drawn_of(order):
+    return Counter(STRATA[order].tolist())
+
+
+def test_strata_are_drawn_equally_often_and_their_images_take_turns():
+    batches = Shuffled(60, 6, 0, strata=STRATA)
+    for _ in range(3):
+        listed = list(batches)
+        assert [len(batch) for batch in listed] == [6] * 10
+        assert drawn_of(flat(listed)) == {0: 20, 3: 20, 1: 20}
+        times = Counter(flat(listed))
+        for stratum in (0, 1, 3):
+            counts = [times[place] for place in (STRATA == stratum).nonzero().flatten().tolist()]
+            assert max(counts) - min(counts) <= 1
+
+
+def test_strata_that_do_not_divide_the_epoch_differ_by_one_and_no_one_always_goes_short():
+    short = Counter()
+    for seed in range(60):
+        counts = drawn_of(flat(Shuffled(59, 59, seed, strata=STRATA[:59])))
+        assert sorted(counts.values()) == [19, 20, 20]
+        short[min(counts, key=counts.get)] += 1
+    assert all(short[stratum] > 8 for stratum in (0, 1, 3))
+
+
+def test_balanced_batches_are_mixed():
+    """Batches hold about as many of each stratum: as drawn without order, hypergeometric."""
+    batches = Shuffled(60, 6, 0, strata=STRATA)
+    shares = [STRATA[batch].eq(3).sum().item() for _ in range(60) for batch in batches]
+    assert np.mean(shares) == 2
+    expected = hypergeom(60, 20, 6).var()
+    assert np.var(shares) == pytest.approx(expected, rel=0.15)
+
+
+def test_all_images_of_a_large_stratum_come_in_some_epoch():
+    batches = Shuffled(60, 6, 0, strata=STRATA)
+    assert set().union(*(flat(batches) for _ in range(12))) == set(range(60))
+
+
+def test_seed_and_epoch_determine_balanced_batches():
+    def fresh(seed=3):
+        return Shuffled(60, 8, seed, guided=[1, 2, 55], guided_per_batch=2, strata=STRATA)
+
+    running = fresh()
+    epochs = [list(running) for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    for epoch in (2, 0, 1):
+        resumed = fresh()
+        resumed.set_epoch(epoch)
+        assert list(resumed) == epochs[epoch]
+    assert list(fresh(4)) != epochs[0]
+
+
+def test_guided_places_stay_beside_balanced_ones():
+    listed = list(Shuffled(60, 9, 1, guided=[4, 52], guided_per_batch=3, strata=STRATA))
+    assert len(listed) == 10
+    assert drawn_of([place for batch in listed for place in batch[:6]]) == {0: 20, 3: 20, 1: 20}
+    assert Counter(place for batch in listed for place in batch[6:]) == {4: 15, 52: 15}
+
+
+def test_one_stratum_is_every_image_once():
+    listed = list(Shuffled(40, 8, 0, strata=torch.zeros(40, dtype=torch.long)))
+    assert sorted(flat(listed)) == list(range(40))
+
+
+def test_processes_share_balanced_batches(processes):
+    alone = list(Shuffled(60, 6, 7, strata=STRATA))
+    shares = []
+    for rank in range(2):
+        processes(rank, 2)
+        shares.append(list(Shuffled(60, 6, 7, strata=STRATA)))
+    assert [batch for step in zip(*shares, strict=True) for batch in step] == alone
+
+
+def test_what_is_balanced():
+    split = biased_digits(0.5, train=30, val=1, test=1).splits["train"]
+    assert strata_of(split, "none") is None
+    assert strata_of(split, "class") is split.targets
+    assert strata_of(split, "group") is split.groups
+
+
+def test_what_cannot_be_balanced():
+    split = digits(train=4, val=1, test=1).splits["train"]
+    with pytest.raises(ValueError, match=r"^balance 'group' needs the images' groups, .* or take balance 'class'$"):
+        strata_of(split, "group")
+    with pytest.raises(ValueError, match=r"^balance 'class' needs one class for each image, but these may have sev"):
+        strata_of(replace(split, targets=torch.zeros(4, 10)), "class")
+    with pytest.raises(ValueError, match=r"^balance must be one of none, class, group; got 'colour'$"):
+        strata_of(split, "colour")

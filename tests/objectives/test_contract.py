@@ -8,7 +8,7 @@ from torch import nn
 
 from looksharp import objectives
 from looksharp.batch import Batch
-from looksharp.objectives import OBJECTIVES, Objective, Step
+from looksharp.objectives import OBJECTIVES, GroupDRO, Objective, Step
 
 TARGETS = {
     "single-label": torch.tensor([2, 0, 4]),
@@ -39,7 +39,7 @@ def objective(request):
 
 @pytest.fixture(params=TARGETS)
 def batch(request):
-    return Batch(torch.rand(3, 3, 8, 8), TARGETS[request.param])
+    return Batch(torch.rand(3, 3, 8, 8), TARGETS[request.param], group=torch.tensor([1, 0, 1]))
 
 
 def test_the_registry_holds_every_objective_that_is_exported():
@@ -106,8 +106,10 @@ def test_evaluation(objective, batch):
 def test_forms_of_a_batch(objective, batch):
     model = Net().eval()
     expected = objective(model, batch).loss
-    torch.testing.assert_close(objective(model, (batch.image, batch.target)).loss, expected)
-    torch.testing.assert_close(objective(model, {"image": batch.image, "target": batch.target}).loss, expected)
+    mapping = {"image": batch.image, "target": batch.target, "group": batch.group}
+    torch.testing.assert_close(objective(model, mapping).loss, expected)
+    if not isinstance(objective, GroupDRO):  # which cannot do without groups
+        torch.testing.assert_close(objective(model, (batch.image, batch.target)).loss, expected)
 
 
 def test_objectives_own_no_parameters(objective, batch):

@@ -16,7 +16,8 @@ from sklearn.metrics import accuracy_score, average_precision_score, log_loss
 from torch import nn
 
 from looksharp.config import RunConfig
-from looksharp.data.synthetic import digits
+from looksharp.data.split import Pixels
+from looksharp.data.synthetic import biased_digits, digits
 from looksharp.networks import build_network
 from looksharp.training import load_run, train
 from looksharp.training import run as run_module
@@ -388,6 +389,51 @@ def test_guidance_is_only_what_was_asked_for(data, tmp_path):
     assert "train_guidance" not in plain.history[0]
 
 
+def seen(monkeypatch, config, data, folder):
+    """The targets and groups of every training image of a run, in order."""
+    found, whole = [], Training.training_step
+
+    def training_step(self, batch, batch_idx):
+        found.append((batch.target, batch.group))
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(Training, "training_step", training_step)
+    run = train(config, folder, data=data, progress=False)
+    targets, groups = zip(*found, strict=True)
+    return run, torch.cat(targets), groups
+
+
+def test_classes_are_balanced_where_asked(data, tmp_path, monkeypatch):
+    few = data.splits["train"].targets.clone()
+    few[few > 1] = 2
+    rare = replace(data, splits=data.splits | {"train": replace(data.splits["train"], targets=few)})
+    _, targets, _ = seen(monkeypatch, settings(balance="class"), rare, tmp_path / "run")
+    assert sorted(targets.bincount().tolist()) == [21, 21, 22]
+
+
+@pytest.fixture(scope="module")
+def biased():
+    return biased_digits(0.9, train=IMAGES, val=32, test=32)
+
+
+def test_group_dro_knows_the_groups_and_their_balance(biased, tmp_path, monkeypatch):
+    config = settings("group_dro", {"step_size": 0.1, "adjustment": 2.0}, balance="group", epochs=2, lr=0.02)
+    sizes = biased.splits["train"].groups.bincount()
+    assert build_objective(config, biased.pixels, biased.splits["train"].groups).parts[0].adjustments.tolist() == (
+        pytest.approx([2 / size**0.5 for size in sizes.tolist()])
+    )
+    run, _, groups = seen(monkeypatch, config, biased, tmp_path / "run")
+    assert torch.cat(groups).bincount().tolist() == [IMAGES, IMAGES]
+    saved = torch.load(run.path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    (name,) = [name for name in saved if name.endswith("log_weights")]
+    assert saved[name].min() > 0.1 * 2 * STEPS * 2 / sizes.max() ** 0.5  # the adjustments alone, and the losses
+
+
+def test_group_dro_continues_to_the_same_end(biased, tmp_path, monkeypatch):
+    config = settings("group_dro", {"step_size": 0.5}, balance="group", epochs=3, lr=0.02)
+    assert_continues(config, biased, tmp_path, monkeypatch, STEPS + 2)
+
+
 # Errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -485,9 +531,9 @@ def test_settings_that_cannot_be(name, value, message):
 
 def test_objectives_and_options_that_are_not_there():
     with pytest.raises(ValueError, match="objective 'icask' is not known; there are classification, icasc, gain"):
-        build_objective(settings("icask"))
+        build_objective(settings("icask"), Pixels((48, 48)))
     with pytest.raises(ValueError, match=r"objective 'icasc': .*unexpected keyword argument 'alpha'"):
-        build_objective(settings("icasc", {"alpha": 1}))
+        build_objective(settings("icasc", {"alpha": 1}), Pixels((48, 48)))
 
 
 @pytest.mark.parametrize(
@@ -502,6 +548,8 @@ def test_objectives_and_options_that_are_not_there():
         ({"guidance": "data", "guided": 65}, "guided is 65, which makes 65 images; 64 are annotated"),
         ({"guidance": "data", "guided_per_batch": 16}, "guided_per_batch must be 0 to 15, below batch_size; got 16"),
         ({"augment": "resized_crop_flip"}, "augment must be none, crop or crop_flip for images held in memory"),
+        ({"balance": "group"}, "balance 'group' needs the images' groups, but they are not known; give the data a g"),
+        ({"objective": "group_dro"}, "group_dro needs the group of every image, but groups are not known; give the"),
     ],
 )
 def test_nothing_is_left_by_settings_that_do_not_fit(values, message, data, tmp_path):

@@ -28,7 +28,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--objective",
         choices=(*OBJECTIVES, "gain_ext"),
         default="classification",
-        help="What training minimises; --icasc.* and --gain.* are its own settings; gain_ext is gain with --guidance.",
+        help="What training minimises; --icasc.*, --gain.* and --group_dro.* are its own "
+        "settings; gain_ext is gain with --guidance.",
     )
     parser.add_argument(
         "--mechanism",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from looksharp.data.coco import read_coco, write_coco
+from looksharp.data.cvat import read_cvat
+from looksharp.data.labelme import is_labelme, read_labelme
 from looksharp.data.mask_files import read_mask_files
 from looksharp.data.mask_union import Mask, MaskUnion
 from looksharp.data.voc import read_voc, voc_folder
+from looksharp.data.yolo import read_yolo, yolo_names
 
 __all__ = ["Annotation", "AnnotationSet", "read_annotations", "write_coco"]
 
@@ -37,8 +40,8 @@ class AnnotationSet:
     Attributes:
         annotations: one per (image, class) pair, in the file's order; folders in the order of names.
         skipped: how many times each reason (`mask_union.Reason`) came up, counted per COCO annotation, per VOC
-            object (or class of a mask), per mask file. All but "clipped to the image" and "difficult (used)"
-            were left out.
+            object (or class of a mask), per mask file, per shape or line of the others. All but "clipped to the
+            image" and "difficult (used)" were left out.
 
     """
 
@@ -49,9 +52,14 @@ class AnnotationSet:
 def read_annotations(path: Path, images: Mapping[str, tuple[int, int]], classes: Sequence[str]) -> AnnotationSet:
     """Read guidance from masks or boxes (GAIN, Sec. 3.2 and 5) in the format that `path` has.
 
-    - a .json file: COCO instances, see `coco.read_coco`;
+    - a .json file: COCO instances, see `coco.read_coco`, or one of LabelMe's;
+    - an .xml file, or a folder with annotations.xml: CVAT for images, see `cvat.read_cvat`;
+    - a data.yaml, or a folder with it or classes.txt, and labels: YOLO, see `yolo.read_yolo`;
     - a folder with Annotations/ or SegmentationClass/, or VOCdevkit/VOC2012 in it: VOC, see `voc.read_voc`;
+    - a folder with LabelMe's .json files: see `labelme.read_labelme`;
     - any other folder: mask images, see `mask_files.read_mask_files`.
+
+    Label Studio's own JSON is told apart and not read: it exports COCO.
 
     Several instances of a class in an image make one mask. A box becomes the pixels whose centre it holds.
 
@@ -82,20 +90,44 @@ def read_annotations(path: Path, images: Mapping[str, tuple[int, int]], classes:
 
     """
     path = Path(path)
-    is_json = path.is_file() and path.suffix.lower() == ".json"
-    if not is_json and not path.is_dir():
-        got = f"a {path.suffix or 'nameless'} file" if path.exists() else "no such file or folder"
-        raise ValueError(
-            f"annotations must be a COCO .json file, a VOC folder or a folder of mask images, got {path} ({got}); "
-            f"correct the path"
-        )
     union = MaskUnion(path, images, classes)
-    if is_json:
-        read_coco(path, union)
-    elif (folder := voc_folder(path)) is not None:
-        read_voc(folder, union)
-    else:
-        read_mask_files(path, union)
+    read, source = _reader(path)
+    read(source, union)
     union.check_any_left()
     annotations = tuple(Annotation(image, label, mask) for (image, label), mask in union.masks.items())
     return AnnotationSet(annotations, {str(reason): count for reason, count in union.skipped.items()})
+
+
+def _reader(path: Path) -> tuple[Callable[[Path, MaskUnion], None], Path]:
+    """What reads the format that a path has, and the file or folder that it reads."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        if (voc := voc_folder(path)) is not None:
+            return read_voc, voc
+        if (path / "annotations.xml").is_file():
+            return read_cvat, path / "annotations.xml"
+        if yolo_names(path) is not None:
+            return read_yolo, path
+        first = next(path.rglob("*.json"), None)
+        return (read_labelme if first is not None and is_labelme(first) else read_mask_files), path
+    if path.is_file() and suffix == ".json":
+        _refuse_label_studio(path)
+        return (read_labelme if is_labelme(path) else read_coco), path
+    if path.is_file() and suffix in (".xml", ".yaml", ".yml"):
+        return (read_cvat if suffix == ".xml" else read_yolo), path
+    got = f"a {path.suffix or 'nameless'} file" if path.exists() else "no such file or folder"
+    raise ValueError(
+        f"annotations must be a COCO .json file, a VOC folder or a folder of mask images, got {path} ({got}); correct "
+        f"the path, or give a LabelMe .json, CVAT .xml or YOLO .yaml file or the folder of one"
+    )
+
+
+def _refuse_label_studio(path: Path) -> None:
+    """Its tasks are a list, with results in them (JSON) or with the annotation's number (JSON-MIN)."""
+    content = path.read_bytes()
+    names = (b'"annotations"', b'"result"') if b'"annotations"' in content else (b'"annotation_id"',)
+    if content.lstrip()[:1] == b"[" and all(name in content for name in names):
+        raise ValueError(
+            f"{path} is Label Studio's own JSON, which is not read; export the project there as COCO (boxes and "
+            f"polygons) or as brush labels to PNG, and give that"
+        )

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
-__all__ = ["InOrder", "Shuffled"]
+from looksharp.data.split import Split
+
+__all__ = ["Balance", "InOrder", "Shuffled", "strata_of"]
+
+Balance = Literal["none", "class", "group"]
+"""What is drawn equally often in training: every image, every class or every group."""
+
+
+def strata_of(split: Split, balance: Balance) -> Tensor | None:
+    """The class or group (N,) of each image of a split, for `Shuffled`; None for balance "none".
+
+    Raises:
+        ValueError: if images have several classes each, or groups are not known.
+    """
+    if balance not in get_args(Balance):
+        raise ValueError(f"balance must be one of {', '.join(get_args(Balance))}; got {balance!r}")
+    if balance == "class" and split.targets.ndim == 2:
+        raise ValueError("balance 'class' needs one class for each image, but these may have several; take 'group'")
+    if balance == "group" and split.groups is None:
+        raise ValueError(
+            "balance 'group' needs the images' groups, but they are not known; give the data a groups.csv "
+            "(columns path, group), or take balance 'class'"
+        )
+    return {"none": None, "class": split.targets, "group": split.groups}[balance]
 
 
 class InOrder:
@@ -36,12 +60,18 @@ class Shuffled:
     `torch.distributed` each process takes its share of every epoch's batches; where there are fewer batches than
     processes, images come again.
 
+    With `strata` (each image's class or group) an epoch draws as many images as without, but equally many of
+    every class or group: their images take turns, those of small ones several times an epoch, those of large
+    ones not in every epoch. A class or group that has no image is left out, so where there is only one group (a
+    cue that never fails, rho 1.0) this is shuffling as ever.
+
     Args:
         images: how many there are.
         batch_size: places of a batch, guided ones included.
         seed: with the epoch, it determines every batch.
         guided: places of the guided images.
         guided_per_batch: places of a batch that are theirs.
+        strata: (images,) the classes or groups that are drawn equally often; see `strata_of`.
 
     Raises:
         ValueError: if `guided_per_batch` leaves no place for others, or asks for guided images of none.
@@ -54,6 +84,7 @@ class Shuffled:
         seed: int,
         guided: Sequence[int] = (),
         guided_per_batch: int = 0,
+        strata: Tensor | None = None,
     ) -> None:
         if not 0 <= guided_per_batch < batch_size:
             raise ValueError(
@@ -63,6 +94,9 @@ class Shuffled:
             raise ValueError(f"guided_per_batch is {guided_per_batch}, but no image is guided; give --guidance")
         self.images, self.batch_size, self.seed = images, min(batch_size, images), seed
         self.guided, self.guided_per_batch = list(guided), guided_per_batch
+        self.strata = (
+            None if strata is None else [(strata == stratum).nonzero().flatten() for stratum in strata.unique()]
+        )
         self.epoch = 0
 
     @property
@@ -78,7 +112,7 @@ class Shuffled:
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.images, generator=generator).tolist()
+        order = self._order(generator)
         order *= math.ceil(len(self) * _processes() * self._free / self.images)  # once, unless processes are many
         turns = self._turns(generator)
         rank = distributed.get_rank() if distributed.is_initialized() else 0
@@ -89,10 +123,25 @@ class Shuffled:
                 yield chosen
         self.epoch += 1
 
+    def _order(self, generator: torch.Generator) -> list[int]:
+        if self.strata is None:
+            return torch.randperm(self.images, generator=generator).tolist()
+        share = math.ceil(self.images / len(self.strata))
+        columns = torch.stack([_drawn(places, share, generator) for places in self.strata], 1)  # (share, strata)
+        last = torch.randperm(len(self.strata), generator=generator)  # which go short by one
+        drawn = columns[:, last].flatten()[: self.images]
+        return drawn[torch.randperm(self.images, generator=generator)].tolist()
+
     def _turns(self, generator: torch.Generator) -> Iterator[int]:
         while True:
             for place in torch.randperm(len(self.guided), generator=generator).tolist():
                 yield self.guided[place]
+
+
+def _drawn(places: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the places, each as often as any other, or once more."""
+    rounds = [torch.randperm(len(places), generator=generator) for _ in range(math.ceil(count / len(places)))]
+    return places[torch.cat(rounds)[:count]]
 
 
 def _processes() -> int:

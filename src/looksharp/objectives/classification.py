@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +14,9 @@ from looksharp.objectives.base import Forward, Objective, Part, Term
 __all__ = ["Classification", "ClassificationPart", "classification_loss"]
 
 
-def classification_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+def classification_loss(
+    logits: Tensor, batch: Batch, label_smoothing: float = 0.0, reduction: Literal["mean", "none"] = "mean"
+) -> Tensor:
     """Cross-entropy for class indices, multi-label soft margin loss for multi-hot targets.
 
     ICASC Sec. 3.4, L_C; GAIN Sec. 3.1, L_cl.
@@ -21,9 +25,10 @@ def classification_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0
         logits: (B, classes).
         batch: its targets are used.
         label_smoothing: share of the target spread over all classes; for class indices only.
+        reduction: "mean" over the batch, or "none".
 
     Returns:
-        Scalar, the mean over the batch.
+        Scalar, or (B,) if not reduced.
 
     Raises:
         ValueError: if a class index is out of range, or multi-hot targets are of another width than the logits.
@@ -34,12 +39,12 @@ def classification_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0
             raise ValueError(f"multi-hot targets must be {tuple(logits.shape)}; got {tuple(batch.target.shape)}")
         # Autocast raises cross-entropy to float32, but not this one.
         scores = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        return F.multilabel_soft_margin_loss(scores, batch.target.to(scores.dtype))
+        return F.multilabel_soft_margin_loss(scores, batch.target.to(scores.dtype), reduction=reduction)
     # On an accelerator the check would wait for the device; the loss itself stops there.
     if batch.target.device.type == "cpu" and not 0 <= int(batch.target.min()) <= int(batch.target.max()) < classes:
         low, high = int(batch.target.min()), int(batch.target.max())
         raise ValueError(f"targets must be 0 to {classes - 1} for {classes} logits; got {low} to {high}")
-    return F.cross_entropy(logits, batch.target, label_smoothing=label_smoothing)
+    return F.cross_entropy(logits, batch.target, label_smoothing=label_smoothing, reduction=reduction)
 
 
 class ClassificationPart(Part):

@@ -21,46 +21,60 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from looksharp.config import RunConfig
+from looksharp.data.backgrounds import read_backgrounds
 from looksharp.data.build import build_data
 from looksharp.data.files import keep_in_memory
 from looksharp.data.guided import choose_guided
-from looksharp.data.sampling import InOrder, Shuffled
+from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.files import replacing, write_text
 from looksharp.networks import build_network
-from looksharp.objectives import OBJECTIVES, Guidance, Objective
+from looksharp.objectives import OBJECTIVES, GroupDRO, Objective
+from looksharp.objectives.group_dro import group_sizes_of
+from looksharp.objectives.guidance_choice import guidance_parts
 from looksharp.training.folder import Run, find_device, read_config, read_weights
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
+from looksharp.training.weights import load_weights
 
 __all__ = ["build_objective", "train"]
 
 
-def build_objective(config: RunConfig) -> Objective:
+def build_objective(config: RunConfig, pixels: Pixels, groups: Tensor | None = None) -> Objective:
     """The objective that the settings describe, with guidance if they have any.
+
+    Args:
+        config: all settings.
+        pixels: how images become input, for the backgrounds that guidance may name.
+        groups: (N,) the groups of the training images, where they are known; `GroupDRO` is told their sizes.
 
     Raises:
         ValueError: if there is no such objective, or it has no such option.
     """
     if config.objective not in OBJECTIVES:
         raise ValueError(f"objective {config.objective!r} is not known; there are {', '.join(OBJECTIVES)}")
+    options = dict(config.options)
+    if OBJECTIVES[config.objective] is GroupDRO:
+        options["group_sizes"] = options.get("group_sizes") or group_sizes_of(groups)
     try:
-        objective = OBJECTIVES[config.objective](**config.options)
+        objective = OBJECTIVES[config.objective](**options)
     except TypeError as error:
         raise ValueError(f"objective {config.objective!r}: {error}") from None
     guidance = config.guidance
-    if guidance.guidance is None:
+    if guidance.guidance is None or guidance.guidance_loss == "none":
         return objective
-    return objective + Guidance(
+    folder = guidance.guidance_backgrounds
+    parts = guidance_parts(
         guidance.guidance_loss,
-        guidance.guidance_weight,
-        config.options.get("mechanism", "grad_cam"),
-        guidance.guidance_layer,
-        guidance.guidance_warmup,
+        mechanism=config.options.get("mechanism", "grad_cam"),
+        layer=guidance.guidance_layer,
+        warmup=guidance.guidance_warmup,
+        backgrounds=None if folder is None else read_backgrounds(Path(folder), pixels, config.training.seed),
     )
+    return Objective(*objective.parts, *parts)
 
 
 def train(
@@ -98,8 +112,10 @@ def train(
     seed_everything(config.training.seed, workers=True, verbose=False)
     data = data or build_data(config.data, config.training.seed)
     data = keep_in_memory(choose_guided(data, config.guidance, config.training.seed))
-    objective = build_objective(config)
+    objective = build_objective(config, data.pixels, data.splits["train"].groups)
     model = build_network(config.network.backbone, len(data.classes), pretrained=config.network.pretrained)
+    if config.network.weights is not None and not last.is_file():
+        load_weights(model, Path(config.network.weights))
     _check_size(model, data.pixels, config.network.backbone)
     training, device = config.training, find_device(config.training.device)
     pairs = data.splits["train"].pairs
@@ -110,6 +126,7 @@ def train(
         training.seed,
         guided,
         config.guidance.guided_per_batch if guided else 0,
+        strata_of(data.splits["train"], training.balance),
     )
     val = data.splits["val"]
 
