@@ -1,9 +1,9 @@
-"""What guidance does to a shortcut, over seeds: accuracy with and without the cue, attention on the object.
+"""What guidance does to a shortcut, over seeds: accuracy with and without the cue, and where the network looks.
 
-Trains the methods of `looksharp demo` on biased digits, or on a folder that `looksharp compose` wrote, for the same
-number of epochs, evaluates each on every test split, and prints mean, standard deviation and the mean difference to
-the plain classifier. Every seed draws its own weights, order and guided images, and its own digits. Finished runs are
-kept in --out and not trained again.
+Trains each method on biased digits, or on a folder that `looksharp compose` wrote, for equally many steps, evaluates
+it on every test split and by interventions, and prints mean, standard deviation and the mean difference to plain
+training. Every seed draws its own weights, order and guided images, and its own digits. Finished runs are kept in
+--out and not trained again, so several calls with different seeds may run side by side and another one prints all.
 """
 
 from __future__ import annotations
@@ -11,79 +11,140 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from dataclasses import replace
 from pathlib import Path
 
-from looksharp.config import RunConfig
+import torch
+from looksharp.interventions import intervene
+
+from looksharp.config import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.files import keep_in_memory
 from looksharp.data.split import Data
-from looksharp.demo import METHODS
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
 from looksharp.training import load_run, train
 
-_MEASURES = ("top1", "worst_group", "attention_inside")
+METHODS = {
+    "plain": "",
+    "class_balanced": "",
+    "group_dro": "",
+    "squared_error": "squared_error",
+    "energy": "energy:3",
+    "evidence": "evidence:3",
+    "contrast": "contrast:3",
+    "exchange": "background_exchange",
+    "exchange+contrast": "background_exchange+contrast",
+    "exchange+squared_error": "background_exchange+squared_error",
+    "agreement:0.1": "agreement:0.1",
+    "agreement:0.3": "agreement:0.3",
+    "agreement": "agreement",
+    "agreement+contrast": "agreement+contrast",
+}
+"""Name -> its choice of guidance; those without any are the baselines."""
+
+_MEASURES = ("top1", "worst_group", "attention_inside", "exchanged_across", "background_gap")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--data", default="biased_digits", help="biased_digits, or a folder with masks and groups")
+    parser.add_argument("--rho", type=float, default=0.98)
+    parser.add_argument("--guided", type=float, default=0.05, help="share of the training images, marked by boxes")
+    parser.add_argument("--per_batch", type=int, default=32, help="guided images in a batch")
+    parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--backbone", default="small")
-    parser.add_argument("--epochs", type=int, default=None, help="the demonstration's number if not given")
-    parser.add_argument("--augment", default=None, help="what suits the data if not given")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--epochs", type=int, default=12, help="of plain training; others take as many steps")
+    parser.add_argument("--optimizer", default="sgd")
+    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--augment", default="crop")
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--methods", nargs="+", default=["plain", "squared_error", "contrast", "exchange", "agreement"])
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/cure"))
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     found: dict[str, dict[str, list[float]]] = {}
-    for seed in range(options.seeds):
-        data = keep_in_memory(build_data(DataConfig(options.data), seed))
+    for seed in options.seeds:
+        data = None
         for name in options.methods:
-            _, method = METHODS[name]
-            training = replace(
-                method.training,
-                seed=seed,
-                epochs=options.epochs or method.training.epochs,
-                augment=options.augment,
-                device=options.device,
-            )
-            config = replace(
-                method,
-                data=DataConfig(options.data),
-                network=replace(method.network, backbone=options.backbone),
-                training=training,
-            )
-            for column, value in _measure(config, data, options.out / str(seed) / name).items():
+            config = _config(options, name, seed)
+            share = f"-{options.guided:g}" if METHODS[name] else ""
+            folder = f"{Path(options.data).name}-{options.rho:g}-{options.backbone}"
+            out = options.out / folder / str(seed) / f"{name}{share}"
+            if not (out / "measured.json").is_file():
+                data = data or keep_in_memory(build_data(config.data, seed))
+                _measure(config, data, out)
+            measured = json.loads((out / "measured.json").read_text())
+            columns = {f"{s}: {m}": values[m] for m in _MEASURES for s, values in measured.items() if m in values}
+            for column, value in columns.items():
                 found.setdefault(column, {}).setdefault(name, []).append(value)
-            print(seed, name, {column: round(values[name][-1], 3) for column, values in found.items()}, flush=True)
+            print(seed, name, {column: round(value, 3) for column, value in columns.items()}, flush=True)
     print(_table(found, options.methods))
 
 
-def _measure(config: RunConfig, data: Data, out: Path) -> dict[str, float]:
-    """The run's measures on every test split, trained or read back."""
-    file = out / "evaluation.json"
-    if not file.is_file():
-        train(config, out, data=data, progress=False, resume=out.exists())
-        run = load_run(out, device=config.training.device)
-        splits = {n: evaluate(run.model, split, data.pixels, batch_size=250) for n, split in data.tests.items()}
-        write_text(file, json.dumps(splits, indent=2) + "\n")
-    splits = json.loads(file.read_text())
-    return {f"{s} {m}": values[m] for s, values in splits.items() for m in _MEASURES if m in values}
+def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
+    guidance, per_batch, epochs = GuidanceConfig(), 0, options.epochs
+    if METHODS[name]:
+        per_batch = options.per_batch
+        # Guided places lengthen an epoch: fewer epochs make as many steps.
+        epochs = max(round(options.epochs * (options.batch_size - per_batch) / options.batch_size), 1)
+        # Losses on maps need features first.
+        warmup = 200 if {"energy", "evidence", "contrast"} & {part.split(":")[0] for part in name.split("+")} else 0
+        guidance = GuidanceConfig(
+            "data",
+            guided=options.guided,
+            guided_per_batch=per_batch,
+            guidance_boxes=True,
+            guidance_loss=METHODS[name],
+            guidance_warmup=warmup,
+        )
+    return RunConfig(
+        objective="group_dro" if name == "group_dro" else "classification",
+        data=DataConfig(options.data, rho=options.rho),
+        network=NetworkConfig(options.backbone),
+        guidance=guidance,
+        optimization=OptimizationConfig(
+            options.optimizer, lr=options.lr, weight_decay=0.05 if options.optimizer == "adamw" else 5e-4
+        ),
+        training=TrainingConfig(
+            epochs=epochs,
+            batch_size=options.batch_size,
+            augment=options.augment,
+            balance="class" if name == "class_balanced" else "none",
+            seed=seed,
+            precision=options.precision,
+            device=options.device,
+        ),
+    )
+
+
+def _measure(config: RunConfig, data: Data, out: Path) -> None:
+    """Train, or go on, and keep the run's measures on every test split."""
+    train(config, out, data=data, progress=False, resume=out.exists())
+    run = load_run(out, device=config.training.device)
+    measured = {}
+    for name, split in data.tests.items():
+        measured[name] = dict(evaluate(run.model, split, data.pixels, batch_size=250).values)
+        if name == next(iter(data.tests)):  # the others show the same objects
+            measured[name] |= intervene(run.model, split, data.pixels, batch_size=250).values
+    write_text(out / "measured.json", json.dumps(measured, indent=2) + "\n")
 
 
 def _table(found: dict[str, dict[str, list[float]]], methods: list[str]) -> str:
     lines = ["| method | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for name in methods:
-        cells = [_cell(values[name], values[methods[0]]) for values in found.values()]
+        cells = [_cell(values.get(name, []), values.get(methods[0], [])) for values in found.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _cell(values: list[float], plain: list[float]) -> str:
+    if not values:
+        return "-"
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    difference = statistics.mean(v - p for v, p in zip(values, plain, strict=True))
+    difference = statistics.mean(v - p for v, p in zip(values, plain, strict=True)) if plain else 0.0
     return f"{statistics.mean(values):.3f} ± {spread:.3f} ({difference:+.3f})"
 
 

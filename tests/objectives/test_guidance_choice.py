@@ -33,6 +33,10 @@ def test_several():
     assert [part.warmup.steps for part in (exchange, contrast, error)] == [5, 5, 5]
 
 
+def test_none_asks_nothing():
+    assert guidance_parts("none") == []
+
+
 def test_backgrounds_go_to_the_exchange():
     backgrounds = torch.rand(2, 3, 4, 4)
     (part,) = guidance_parts("background_exchange", backgrounds=backgrounds)

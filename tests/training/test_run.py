@@ -232,6 +232,9 @@ CASES = {
         guidance_warmup=11,
     ),
     "contrast": settings(epochs=3, lr=0.02, guidance="data", guidance_loss="contrast", guided=12, guided_per_batch=3),
+    "background exchange": settings(
+        epochs=3, lr=0.02, guidance="data", guidance_loss="agreement:0.5+contrast", guided=12, guided_per_batch=6
+    ),
 }
 
 

@@ -28,7 +28,8 @@ def guidance_parts(
     Args:
         choice: names joined by "+", each with a weight after a colon where it is not to have its own, such as
             "squared_error" or "background_exchange+agreement:0.5+contrast". The names are those of
-            `GUIDANCE_LOSSES` and `EXCHANGES`.
+            `GUIDANCE_LOSSES` and `EXCHANGES`. "none" asks nothing: guided images come into batches as often as with
+            any other choice, and their marks are not used.
         mechanism: how maps are made.
         layer: the layer that is guided; found in the backbone if not given.
         warmup: training steps over which every weight rises from 0.
@@ -56,6 +57,8 @@ def guidance_parts(
 def _parsed(choice: str) -> dict[str, float | None]:
     """Name -> weight, None where none is given."""
     weights: dict[str, float | None] = {}
+    if choice == "none":
+        return weights
     for item in choice.split("+"):
         name, _, given = item.strip().partition(":")
         if name not in (*GUIDANCE_LOSSES, *EXCHANGES):
