@@ -9,7 +9,10 @@ from typing import Any, Literal
 from looksharp.data.build import DataConfig
 from looksharp.data.sampling import Balance
 
-__all__ = ["GuidanceConfig", "NetworkConfig", "OptimizationConfig", "RunConfig", "TrainingConfig"]
+__all__ = ["GuidanceConfig", "NetworkConfig", "OptimizationConfig", "RunConfig", "SelectBy", "TrainingConfig"]
+
+SelectBy = Literal["score", "worst_group", "exchanged_across"]
+"""The validation score that chooses the best checkpoint; see `TrainingConfig`."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,10 @@ class TrainingConfig:
         balance: none, or class or group, to draw as many training images of each class, or of each group where
             groups are known.
         seed: of everything drawn at random.
+        select_by: the validation score by which the best checkpoint is chosen: score, top-1 accuracy or, of several
+            labels, mean average precision; worst_group, accuracy in the group where it is lowest, where groups are
+            known; or exchanged_across, accuracy on up to 500 masked validation images in the surroundings of another
+            class. Where validation images have the shortcut too, score prefers the network that takes it.
         patience: stop after so many epochs without a better validation score; never if not given.
         precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu, cuda or mps.
@@ -115,6 +122,7 @@ class TrainingConfig:
     augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"] | None = None
     balance: Balance = "none"
     seed: int = 0
+    select_by: SelectBy = "score"
     patience: int | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -65,7 +65,9 @@ def _continue(colours: Tensor, known: Tensor) -> Tensor:
     # Cells at an odd border average what there is of them.
     halve = partial(F.avg_pool2d, kernel_size=(min(2, height), min(2, width)), ceil_mode=True, count_include_pad=False)
     coarse = _continue(halve(colours), halve(known))
-    return colours + (1 - known) * F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    # By 2 and then cut: stretched to an odd size, coarse colours would not lie where they came from.
+    finer = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+    return colours + (1 - known) * finer
 
 
 def exchange_surroundings(images: Tensor, masks: Tensor, others: Tensor, other_masks: Tensor | None = None) -> Tensor:
@@ -89,7 +91,10 @@ def exchange_surroundings(images: Tensor, masks: Tensor, others: Tensor, other_m
 
 
 def surroundings_only(images: Tensor, masks: Tensor) -> Tensor:
-    """Images (N, C, H, W) without their objects: masks (N, H, W), grown a little, are filled from around them."""
+    """Images (N, C, H, W) without their objects: masks (N, H, W), grown a little, are filled from around them.
+
+    Smoothly, so in textured surroundings an object's outline may still be made out.
+    """
     return fill_holes(images, feather(masks).gt(0).to(images.dtype))
 
 

@@ -80,5 +80,6 @@ def run(settings: Namespace) -> None:
     out = out or Path("runs") / f"{Path(config.data.data).name}-{config.objective}-{config.training.seed}"
     run = train(config, out, resume=resume)
     last = run.history[-1]
-    scores = "  ".join(f"{name} {last[name]:.4f}" for name in ("val_top1", "val_map", "val_loss") if name in last)
+    shown = ("val_top1", "val_map", "val_worst_group", "val_exchanged_across", "val_loss")
+    scores = "  ".join(f"{name} {last[name]:.4f}" for name in shown if name in last)
     rank_zero_only(print)(f"{run.path}  epoch {int(last['epoch']) + 1}  {scores}  {run.seconds:.0f} s")

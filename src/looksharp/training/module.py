@@ -13,8 +13,10 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
 
 from looksharp.batch import Batch
-from looksharp.config import OptimizationConfig
+from looksharp.config import OptimizationConfig, SelectBy
+from looksharp.interventions.measuring import answered
 from looksharp.metrics import mean_average_precision
+from looksharp.metrics.grouped import GroupedMean
 from looksharp.objectives import Objective
 from looksharp.objectives.classification import classification_loss
 from looksharp.recording import logits_of
@@ -26,9 +28,17 @@ class NonFiniteLossError(ValueError):
     """Training diverged."""
 
 
-def score_name(multilabel: bool) -> str:
-    """The validation score by which checkpoints are compared: top-1 accuracy, or mean average precision."""
-    return "val_map" if multilabel else "val_top1"
+def score_name(multilabel: bool, select_by: SelectBy = "score") -> str:
+    """The validation score by which checkpoints are compared, as it is logged; see `TrainingConfig`.
+
+    Example:
+        >>> score_name(multilabel=False), score_name(multilabel=True), score_name(False, "worst_group")
+        ('val_top1', 'val_map', 'val_worst_group')
+
+    """
+    if select_by == "score":
+        return "val_map" if multilabel else "val_top1"
+    return f"val_{select_by}"
 
 
 def learning_rate_factor(config: OptimizationConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -54,6 +64,9 @@ class Training(LightningModule):
         multilabel: whether targets are multi-hot.
         steps_per_epoch: training batches an epoch.
         epochs: how many are planned; the cosine schedule ends there.
+        select_by: the score that chooses the best checkpoint. For "exchanged_across" a second validation loader yields
+            objects in others' surroundings, with their classes (B,) as targets.
+        groups: how many there are among the validation images, for "worst_group".
     """
 
     def __init__(
@@ -66,10 +79,12 @@ class Training(LightningModule):
         multilabel: bool,
         steps_per_epoch: int,
         epochs: int,
+        select_by: SelectBy = "score",
+        groups: int = 0,
     ) -> None:
         super().__init__()
         self.model, self.objective, self.config = model, objective, config
-        self.steps_per_epoch, self.epochs = steps_per_epoch, epochs
+        self.multilabel, self.steps_per_epoch, self.epochs = multilabel, steps_per_epoch, epochs
         self.score: Metric = (
             MultilabelAveragePrecision(classes, average=None)
             if multilabel
@@ -77,6 +92,8 @@ class Training(LightningModule):
         )
         self.score_name = score_name(multilabel)
         self.val_loss = MeanMetric()
+        self.worst_group = GroupedMean({"group": groups}) if select_by == "worst_group" else None
+        self.exchanged_across = MeanMetric() if select_by == "exchanged_across" else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of the objective; its terms are logged one by one."""
@@ -88,19 +105,31 @@ class Training(LightningModule):
         self.log("loss", step.loss.detach(), prog_bar=True, logger=False, on_step=True)
         return step.loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Classification alone; attention is measured by `evaluate`."""
         logits = logits_of(self.model(batch.image))
+        if dataloader_idx and self.exchanged_across is not None:
+            self.exchanged_across.update(answered(logits, batch.target, self.multilabel).float())
+            return
         self.val_loss.update(classification_loss(logits, batch), len(batch))
         target = batch.target.long() if batch.multilabel else batch.target
         self.score.update(logits.sigmoid() if batch.multilabel else logits, target)
+        if self.worst_group is not None and batch.group is not None:
+            self.worst_group.update(logits.argmax(1) == batch.target, group=batch.group)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's score."""
+        """Log the epoch's score, and the one that chooses the best checkpoint."""
         score = self.score
         value = mean_average_precision(score) if isinstance(score, MultilabelAveragePrecision) else score.compute()
         self.log(self.score_name, value, prog_bar=True)
         self.log("val_loss", self.val_loss.compute())
+        if self.worst_group is not None:
+            accuracy = self.worst_group.compute().groups["group"]
+            self.log("val_worst_group", accuracy.nan_to_num(1).min(), prog_bar=True)  # NaN: a group without images
+            self.worst_group.reset()
+        if self.exchanged_across is not None:
+            self.log("val_exchanged_across", self.exchanged_across.compute(), prog_bar=True)
+            self.exchanged_across.reset()
         self.score.reset()
         self.val_loss.reset()
 

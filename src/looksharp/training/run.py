@@ -38,6 +38,7 @@ from looksharp.objectives.guidance_choice import guidance_parts
 from looksharp.training.folder import Run, find_device, read_config, read_weights
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
+from looksharp.training.selection import validation_splits
 from looksharp.training.weights import load_weights
 
 __all__ = ["build_objective", "train"]
@@ -88,8 +89,8 @@ def train(
     """Train a network and leave a run folder.
 
     The folder holds config.yaml, run.json (classes, input, versions, time), metrics.csv, checkpoints/last.ckpt
-    and checkpoints/best.ckpt (by validation score), and model.safetensors, the last epoch's weights under the
-    names that timm, torchvision or this library give them.
+    and checkpoints/best.ckpt (by the validation score that `select_by` names), and model.safetensors, the last
+    epoch's weights under the names that timm, torchvision or this library give them.
 
     Args:
         config: all settings.
@@ -128,7 +129,7 @@ def train(
         config.guidance.guided_per_batch if guided else 0,
         strata_of(data.splits["train"], training.balance),
     )
-    val = data.splits["val"]
+    validation = validation_splits(data, training.select_by, training.seed, device=device, workers=training.workers)
 
     def load(split: Split, chosen: Iterable[list[int]], augment: Augment) -> BatchLoader:
         return split.loader(
@@ -136,7 +137,7 @@ def train(
         )
 
     train_loader = load(data.splits["train"], batches, training.augment or data.augment)
-    val_loader = load(val, InOrder(len(val), 2 * training.batch_size), "none")
+    val_loaders = [load(split, InOrder(len(split), 2 * training.batch_size), "none") for split in validation]
     module = Training(
         model,
         objective,
@@ -145,6 +146,8 @@ def train(
         multilabel=data.multilabel,
         steps_per_epoch=max(len(batches) // training.devices, 1),
         epochs=training.epochs,
+        select_by=training.select_by,
+        groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
     )
     if last.is_file():
         read_weights(last)  # a damaged one is refused in plain words
@@ -156,7 +159,9 @@ def train(
     started = time.perf_counter()
     try:
         with redirect_stdout(sys.stderr):  # where progress bars belong
-            trainer.fit(module, train_loader, val_loader, ckpt_path=last if last.is_file() else None, weights_only=True)
+            trainer.fit(
+                module, train_loader, val_loaders, ckpt_path=last if last.is_file() else None, weights_only=True
+            )
     except SystemExit:  # so Lightning ends on Ctrl-C
         _close_bars(trainer)
         raise KeyboardInterrupt from None
@@ -186,7 +191,7 @@ class _Epochs(Callback):
 
 
 def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, progress: bool) -> Trainer:
-    score = score_name(multilabel)
+    score = score_name(multilabel, config.training.select_by)
     callbacks: list[Callback] = [
         _Epochs(batches),
         History(out / "metrics.csv"),
