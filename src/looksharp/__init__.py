@@ -7,13 +7,24 @@ if TYPE_CHECKING:
     from looksharp.attention import attend, attention_maps
     from looksharp.batch import Batch
     from looksharp.config import RunConfig
+    from looksharp.curing.retraining import cure
     from looksharp.data import DataConfig, build_data
     from looksharp.evaluation import evaluate
     from looksharp.explaining import explain
+    from looksharp.interventions import INTERVENTIONS, Interventions, example_pictures, intervene
     from looksharp.maps import normalize_maps, resize_maps
     from looksharp.mechanisms import MECHANISMS
     from looksharp.networks import build_network
-    from looksharp.objectives import GAIN, ICASC, Classification, GroupDRO, Guidance, Objective, Step
+    from looksharp.objectives import (
+        GAIN,
+        ICASC,
+        BackgroundExchange,
+        Classification,
+        GroupDRO,
+        Guidance,
+        Objective,
+        Step,
+    )
     from looksharp.recording import record
     from looksharp.reweighting import reweight_last_layer
     from looksharp.stages import last_stages
@@ -22,12 +33,15 @@ if TYPE_CHECKING:
 __all__ = [
     "GAIN",
     "ICASC",
+    "INTERVENTIONS",
     "MECHANISMS",
+    "BackgroundExchange",
     "Batch",
     "Classification",
     "DataConfig",
     "GroupDRO",
     "Guidance",
+    "Interventions",
     "Objective",
     "RunConfig",
     "Step",
@@ -35,8 +49,11 @@ __all__ = [
     "attention_maps",
     "build_data",
     "build_network",
+    "cure",
     "evaluate",
+    "example_pictures",
     "explain",
+    "intervene",
     "last_stages",
     "load_run",
     "normalize_maps",
@@ -50,13 +67,24 @@ _HOMES = {
     "attention": ("attend", "attention_maps"),
     "batch": ("Batch",),
     "config": ("RunConfig",),
+    "curing.retraining": ("cure",),
     "data": ("DataConfig", "build_data"),
     "evaluation": ("evaluate",),
     "explaining": ("explain",),
+    "interventions": ("INTERVENTIONS", "Interventions", "example_pictures", "intervene"),
     "maps": ("normalize_maps", "resize_maps"),
     "mechanisms": ("MECHANISMS",),
     "networks": ("build_network",),
-    "objectives": ("GAIN", "ICASC", "Classification", "GroupDRO", "Guidance", "Objective", "Step"),
+    "objectives": (
+        "GAIN",
+        "ICASC",
+        "BackgroundExchange",
+        "Classification",
+        "GroupDRO",
+        "Guidance",
+        "Objective",
+        "Step",
+    ),
     "recording": ("record",),
     "reweighting": ("reweight_last_layer",),
     "stages": ("last_stages",),

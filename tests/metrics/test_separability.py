@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from looksharp.metrics import separability
+from looksharp.metrics import ConfusedPairs, separability
 from looksharp.objectives import ICASC
 
 BLOB = torch.zeros(8, 8)
@@ -84,3 +84,61 @@ def test_it_is_what_icasc_trains_on():
     assert found["overlap_inner"].mean().item() == pytest.approx(terms["separation_inner"].item(), abs=1e-6)
     assert found["overlap_last"].mean().item() == pytest.approx(terms["separation_last"].item(), abs=1e-6)
     assert found["consistency"].mean().item() == pytest.approx(0.8 - terms["consistency"].item(), abs=1e-6)
+
+
+# Confused pairs --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def confusions():
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randint(0, 4, (60,), generator=generator)
+    taken = (true + torch.randint(1, 4, (60,), generator=generator)) % 4
+    return true, taken, torch.rand(60, generator=generator)
+
+
+def counted(true, taken, overlap):
+    """(true, taken) -> overlaps, one by one."""
+    found = {}
+    for key, value in zip(zip(true.tolist(), taken.tolist(), strict=True), overlap.tolist(), strict=True):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def test_confused_pairs_one_by_one(confusions):
+    metric = ConfusedPairs()
+    for start in range(0, 60, 7):
+        metric.update(*(part[start : start + 7] for part in confusions))
+    expected, found = counted(*confusions), metric.compute()
+    assert {pair[:2] for pair in found} == expected.keys()
+    for pair in found:
+        overlaps = expected[pair.true, pair.taken]
+        assert pair.times == len(overlaps)
+        assert pair.overlap == pytest.approx(sum(overlaps) / len(overlaps))
+    assert [(-pair.times, pair.true, pair.taken) for pair in found] == sorted(
+        (-len(overlaps), *key) for key, overlaps in expected.items()
+    )
+    assert sum(map(len, metric.pairs)) == len(expected) <= 12  # a row for each pair, not for each image
+
+
+def test_confused_pairs_of_two_processes(confusions):
+    whole, halves = ConfusedPairs(), [ConfusedPairs(), ConfusedPairs()]
+    whole.update(*confusions)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    for metric, part in zip(halves, (order[:25], order[25:]), strict=True):
+        metric.update(*(values[part] for values in confusions))
+    halves[0].merge_state(halves[1])
+    found, expected = halves[0].compute(), whole.compute()
+    assert [pair[:3] for pair in found] == [pair[:3] for pair in expected]
+    assert [pair.overlap for pair in found] == pytest.approx([pair.overlap for pair in expected])
+
+
+def test_confused_pairs_without_attention_or_without_any():
+    metric = ConfusedPairs()
+    metric.update(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
+    assert metric.compute() == []
+    metric = ConfusedPairs()
+    metric.update(torch.tensor([1, 1]), torch.tensor([0, 0]))
+    (pair,) = metric.compute()
+    assert pair[:3] == (1, 0, 2)
+    assert math.isnan(pair.overlap)

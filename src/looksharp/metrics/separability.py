@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from looksharp.losses import separation_and_consistency
 
-__all__ = ["separability"]
+__all__ = ["ConfusedPair", "ConfusedPairs", "separability"]
 
 
 def separability(inner: Tensor, last: Tensor) -> dict[str, Tensor]:
@@ -28,3 +33,74 @@ def separability(inner: Tensor, last: Tensor) -> dict[str, Tensor]:
         "overlap_last": terms["separation_last"],
         "consistency": -terms["consistency"],
     }
+
+
+class ConfusedPair(NamedTuple):
+    """Two classes that are confused.
+
+    Attributes:
+        true: the true class.
+        taken: the wrong class that scores higher.
+        times: how often.
+        overlap: the mean overlap of their attention there; NaN where it is not known.
+    """
+
+    true: int
+    taken: int
+    times: int
+    overlap: float
+
+
+class ConfusedPairs(Metric):
+    """Which classes are taken for which, how often, and how far their attention overlaps where they are.
+
+    Keeps a row for each pair of classes that is confused at least once.
+
+    Args:
+        options: torchmetrics' own.
+
+    Example:
+        >>> pairs = ConfusedPairs()
+        >>> pairs.update(torch.tensor([3, 1, 3]), torch.tensor([5, 0, 5]), torch.tensor([0.5, 0.25, 0.75]))
+        >>> pairs.compute()
+        [ConfusedPair(true=3, taken=5, times=2, overlap=0.625), ConfusedPair(true=1, taken=0, times=1, overlap=0.25)]
+
+    """
+
+    full_state_update = False
+    pairs: list[Tensor] | Tensor  # torchmetrics joins lists where there are several processes
+    sums: list[Tensor] | Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("pairs", [], "cat")  # (P, 2) true class and the one it is taken for
+        self.add_state("sums", [], "cat")  # (P, 2) how often, and the sum of overlaps
+
+    def update(self, true: Tensor, taken: Tensor, overlap: Tensor | None = None) -> None:
+        """Count confusions.
+
+        Args:
+            true: (N,) the true class of each.
+            taken: (N,) the class it is taken for.
+            overlap: (N,) of their attention, where it is known.
+        """
+        values = torch.full(true.shape, torch.nan) if overlap is None else overlap
+        sums = torch.stack([torch.ones_like(values, dtype=torch.float64), values.double()], 1)
+        pairs, sums = _summed([*self.pairs, torch.stack([true, taken], 1)], [*self.sums, sums.to(true.device)])
+        self.pairs, self.sums = [pairs], [sums]
+
+    def compute(self) -> list[ConfusedPair]:
+        """The most frequent pair first, over all images so far, in all processes."""
+        if not len(self.pairs):
+            return []
+        pairs, sums = _summed(self.pairs, self.sums)
+        order = sums[:, 0].argsort(descending=True, stable=True)
+        rows = zip(pairs[order].tolist(), sums[order].tolist(), strict=True)
+        return [ConfusedPair(true, taken, int(times), total / times) for (true, taken), (times, total) in rows]
+
+
+def _summed(pairs: Sequence[Tensor] | Tensor, sums: Sequence[Tensor] | Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of equal pairs added up; pairs ascend."""
+    rows, values = (part if isinstance(part, Tensor) else torch.cat([*part]) for part in (pairs, sums))
+    distinct, place = rows.unique(dim=0, return_inverse=True)
+    return distinct, values.new_zeros(len(distinct), 2).index_add_(0, place, values)

@@ -1,0 +1,153 @@
+"""The suite "classification": how well a network classifies, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from looksharp.evaluation.measure import Columns, Measure, Seen, Subject, class_sizes, listed, means_by
+from looksharp.evaluation.result import Evaluation
+from looksharp.metrics.average_precision import ClassRanking
+from looksharp.metrics.classification import CalibrationError, log_odds
+from looksharp.metrics.margin import SeparationChart
+from looksharp.metrics.separability import ConfusedPairs
+
+__all__ = ["Classification", "new_ranking", "pair_rows"]
+
+_EXACT = 1 << 26  # scores, in 256 MiB, up to which rankings are exact: 67,000 images of 1,000 classes
+_BINS = 2048
+_LISTED = 50
+
+
+class Classification(Measure):
+    """Classification of a split.
+
+    Values: "top1", "top5" and, where groups are known, "worst_group", the lowest top-1 of a group (one class for
+    each image); "map" and "roc_auc", means over the classes that have positives, each against all others; "loss";
+    "calibration_error"; "ks_margin" and "ks_at", see `separation_chart`. Average precision and ROC AUC are exact up
+    to 2^26 scores (images x classes) and taken from bins of 1/64 of log-odds above, so that memory is bounded.
+
+    Of every image: "top1", "top5", "loss", "confidence" (probability of the predicted class), "true_probability"
+    (the mean over its true classes) and "confused_probability" (of its most confusing class).
+
+    Tables: "classes"; "per_class" and "by_group", columns of one entry each; "calibration", of one entry a bin;
+    "separation_chart"; "confused_pairs", see `pair_rows`, of true classes that a wrong class outscores.
+
+    Args:
+        subject: what is measured.
+        count: the number of classes.
+    """
+
+    def __init__(self, subject: Subject, count: int) -> None:
+        self.split, self.names = subject.split, subject.class_names(count)
+        self.multilabel = self.split.targets.ndim == 2
+        self.columns = Columns()
+        self.ranking = new_ranking(len(self.split), count)
+        self.calibration, self.chart, self.pairs = CalibrationError(), SeparationChart(), ConfusedPairs()
+
+    def update(self, seen: Seen) -> None:
+        """Measure a batch, on the CPU."""
+        logits, target = seen.forward.logits.detach().float().cpu(), seen.forward.batch.target.cpu()
+        classes, valid = (part.cpu() for part in seen.confused)
+        odds = logits.sigmoid() if self.multilabel else logits.softmax(1)
+        self.ranking.update(log_odds(logits, self.multilabel), target)
+        columns = self._several(logits, odds, target > 0.5) if self.multilabel else self._one(logits, odds, target)
+        image, place = valid.nonzero(as_tuple=True)
+        true, wrong = classes[image, place], classes[image, -1]
+        columns["confused_probability"] = means_by(odds[image, wrong], image, len(logits))
+        self.columns.add(columns)
+        self.chart.update(odds[image, true], odds[image, wrong])
+        taken = logits[image, wrong] > logits[image, true]
+        self.pairs.update(true[taken], wrong[taken])
+
+    def _one(self, logits: Tensor, odds: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Columns where each image has one class."""
+        ranked = logits.topk(min(5, logits.shape[1])).indices
+        right = ranked == target.unsqueeze(1)
+        confidence = odds.amax(1)
+        self.calibration.update(confidence, right[:, 0])
+        return {
+            "top1": right[:, 0],
+            "top5": right.any(1),
+            "loss": F.cross_entropy(logits, target, reduction="none"),
+            "confidence": confidence,
+            "true_probability": odds.gather(1, target.unsqueeze(1)).squeeze(1),
+        }
+
+    def _several(self, logits: Tensor, odds: Tensor, present: Tensor) -> dict[str, Tensor]:
+        """Columns where each image may have several."""
+        self.calibration.update(odds.flatten(), present.flatten())
+        return {
+            "loss": F.multilabel_soft_margin_loss(logits, present.float(), reduction="none"),
+            "confidence": odds.amax(1),
+            "true_probability": (odds * present).sum(1) / present.sum(1),  # 0 / 0 is NaN
+        }
+
+    def compute(self) -> Evaluation:
+        """All values, of all images so far."""
+        columns, ranking, calibration = self.columns.joined(), self.ranking.compute(), self.calibration.compute()
+        chart, images = self.chart.compute(), class_sizes(self.split.targets, len(self.names))
+        precision, areas = (values.nanmean().item() for values in ranking)
+        values: dict[str, float] = {
+            name: float(columns[name].double().mean()) for name in ("top1", "top5", "loss") if name in columns
+        }
+        values |= {
+            "map": precision if images.any() else 0.0,
+            "roc_auc": areas,
+            "calibration_error": float(calibration.error),
+            "ks_margin": float(chart.margin),
+            "ks_at": float(chart.at),
+        }
+        per_class = {"images": images.tolist(), "average_precision": listed(ranking.average_precision)}
+        per_class["roc_auc"] = listed(ranking.roc_auc)
+        tables: dict[str, Any] = {
+            "classes": self.names,
+            "per_class": per_class,
+            "calibration": {
+                name: listed(getattr(calibration, name)) for name in ("confidence", "accuracy", "predictions")
+            },
+            "separation_chart": {name: listed(found) for name, found in chart._asdict().items()},
+            "confused_pairs": pair_rows(self.pairs, self.names, images),
+        }
+        if not self.multilabel:
+            per_class["top1"] = listed(means_by(columns["top1"].double(), self.split.targets.cpu(), len(self.names)))
+            if self.split.groups is not None:
+                groups = self.split.groups.cpu()
+                found = means_by(columns["top1"].double(), groups, int(groups.max()) + 1)
+                values["worst_group"] = float(found[~found.isnan()].min())
+                tables["by_group"] = {"images": groups.bincount().tolist(), "top1": listed(found)}
+        values = {name: value for name, value in values.items() if not math.isnan(value)}
+        return Evaluation(values, columns, tables)
+
+
+def new_ranking(images: int, count: int) -> ClassRanking:
+    """An exact ranking, or one in bins if the scores of so many images and classes would take too much memory."""
+    return ClassRanking(count, None if images * count <= _EXACT else _BINS)
+
+
+def pair_rows(pairs: ConfusedPairs, names: list[str], images: Tensor) -> list[dict[str, Any]]:
+    """The 50 most frequent confusions, for a table.
+
+    Args:
+        pairs: counted.
+        names: of the classes.
+        images: (C,) how many images each class has.
+
+    Returns:
+        Rows of "true" and "taken" (names), "classes" (both numbers), "count", "images" (of the true class) and
+        "overlap" (mean over the counted images, None where attention was not measured).
+    """
+    return [
+        {
+            "true": names[pair.true],
+            "taken": names[pair.taken],
+            "classes": [pair.true, pair.taken],
+            "count": pair.times,
+            "images": int(images[pair.true]),
+            "overlap": None if math.isnan(pair.overlap) else pair.overlap,
+        }
+        for pair in pairs.compute()[:_LISTED]
+    ]

@@ -1,0 +1,56 @@
+"""The suite "faithfulness": does the prediction hang on what the map of the predicted class shows?"""
+
+from __future__ import annotations
+
+from looksharp.evaluation.measure import Columns, Measure, Seen, Subject
+from looksharp.evaluation.result import Evaluation
+from looksharp.metrics.faithfulness.average_drop import average_drop
+from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion
+from looksharp.metrics.faithfulness.road import road
+
+__all__ = ["FORWARDS", "Faithfulness"]
+
+FORWARDS = 122  # 51 to insert, 51 to delete, 2 for the drop, 18 for ROAD
+
+
+class Faithfulness(Measure):
+    """How the probability of the predicted class answers to changes of the image in the order of its map.
+
+    Values, means over images, and values of every image: "insertion", "deletion", "average_drop" and
+    "confidence_increase" (shares of 1, not of 100) and "road" (`RoadCurves.combined`); see the functions of these
+    names. They are of the last layer's map. NaN where it is zero or the same everywhere.
+
+    Args:
+        subject: what is measured; its network must be in evaluation mode.
+        count: the number of classes.
+    """
+
+    def __init__(self, subject: Subject, count: int) -> None:
+        self.multilabel = subject.split.targets.ndim == 2
+        self.batch_size, self.columns = subject.batch_size, Columns()
+
+    def update(self, seen: Seen) -> None:
+        """Measure a batch."""
+        model, images = seen.forward.model, seen.forward.batch.image
+        predicted = seen.logits.argmax(1)
+        # Always among the classes whose maps are made: it is a true one, or the wrong one that scores highest.
+        place = (seen.confused[0] == predicted.unsqueeze(1)).int().argmax(1)
+        maps = seen.maps[1][range(len(place)), place].to(images.device)
+        given = model, images, maps, predicted.to(images.device)
+        several, size = self.multilabel, self.batch_size
+        change = average_drop(*given, multilabel=several, batch_size=size)
+        self.columns.add(
+            {
+                "insertion": insertion(*given, multilabel=several, batch_size=size),
+                "deletion": deletion(*given, multilabel=several, batch_size=size),
+                "average_drop": change.drop / 100,
+                "confidence_increase": change.increase / 100,
+                "road": road(*given, multilabel=several, batch_size=size).combined(),
+            }
+        )
+
+    def compute(self) -> Evaluation:
+        """Over all batches so far."""
+        per_image = self.columns.joined()
+        values = {name: float(column.double().nanmean()) for name, column in per_image.items()}
+        return Evaluation(values, per_image)

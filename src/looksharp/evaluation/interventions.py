@@ -1,0 +1,44 @@
+"""The suite "interventions": accuracy once objects' surroundings are exchanged or gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from looksharp.evaluation.measure import Subject
+from looksharp.evaluation.result import Evaluation
+from looksharp.interventions import intervene
+
+__all__ = ["FORWARDS", "interventions"]
+
+FORWARDS = 5  # as it is, alone, gone, exchanged within the class and across
+
+
+def interventions(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
+    """What a network still gets right of objects whose masks are known; see `intervene`.
+
+    Values and values of every image: each of `INTERVENTIONS`. Table "interventions": "intervals", "chance" and
+    "left_out" as they are there, and "images", how many were used. Nothing where no mask is known.
+
+    Args:
+        subject: what is measured.
+        advance: told the forwards done.
+    """
+    split = subject.split
+    if split.pairs is None or not len(split.pairs):
+        advance(FORWARDS * len(split))
+        return Evaluation()
+    found = intervene(subject.model, split, subject.pixels, batch_size=subject.batch_size, workers=subject.workers)
+    advance(FORWARDS * len(split))
+    per_image = {}
+    for name, outcomes in found.outcomes.items():
+        per_image[name] = torch.full((len(split),), torch.nan)
+        per_image[name][found.images] = outcomes.float()
+    details = {
+        "intervals": {name: list(interval) for name, interval in found.intervals.items()},
+        "chance": found.chance,
+        "left_out": found.left_out,
+        "images": len(found.images),
+    }
+    return Evaluation(dict(found.values), per_image, {"interventions": details})

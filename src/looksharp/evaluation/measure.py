@@ -1,0 +1,194 @@
+"""What suites share: what is measured, and a batch of it as the network saw it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from looksharp.attention import attention_maps
+from looksharp.data.sampling import InOrder
+from looksharp.data.split import BatchLoader, Pixels, Split
+from looksharp.evaluation.result import Evaluation
+from looksharp.mechanisms import Mechanism
+from looksharp.objectives.base import Forward
+from looksharp.objectives.icasc import confused_classes
+
+__all__ = ["Columns", "Measure", "Objects", "Seen", "Subject", "class_sizes", "listed", "means_by"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and how.
+
+    Attributes:
+        model: in the mode it is to be measured in.
+        split: images.
+        pixels: how they become input.
+        mechanism: how maps are made.
+        layers: (inner, last); found in the network if None.
+        batch_size: images a forward.
+        workers: processes that read image files.
+        classes: class names; numbers if None.
+    """
+
+    model: nn.Module
+    split: Split
+    pixels: Pixels
+    mechanism: str | Mechanism = "grad_cam"
+    layers: tuple[str, str] | None = None
+    batch_size: int = 64
+    workers: int = 0
+    classes: Sequence[str] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """That of the model's first parameter."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    @property
+    def metric_device(self) -> torch.device:
+        """Where maps are measured: the model's device, if it has float64."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
+    def batches(self, pixels: Pixels | None = None) -> BatchLoader:
+        """All images in order; with other pixels than the subject's, if given."""
+        order = InOrder(len(self.split), self.batch_size)
+        return self.split.loader(order, pixels or self.pixels, device=self.device, workers=self.workers)
+
+    def class_names(self, count: int) -> list[str]:
+        """A name for each of the network's `count` classes.
+
+        Raises:
+            ValueError: if there are names for more or fewer.
+        """
+        if self.classes is not None and len(self.classes) != count:
+            raise ValueError(f"classes must name the network's {count}; got {len(self.classes)}")
+        return [str(label) for label in range(count)] if self.classes is None else list(self.classes)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects of a batch whose masks are known, and the maps of their classes; G of them.
+
+    Attributes:
+        maps: raw (G, h, w), of the last layer.
+        masks: (G, H, W) in [0, 1].
+        image: (G,) place in the batch.
+        label: (G,) class.
+    """
+
+    maps: Tensor
+    masks: Tensor
+    image: Tensor
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One batch, as the network saw it. What several suites read of it is computed once, where it is first read.
+
+    Attributes:
+        subject: what is measured.
+        forward: of the batch.
+        layers: (inner, last) where they were recorded.
+    """
+
+    subject: Subject
+    forward: Forward
+    layers: tuple[str, str] | None
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Detached (B, C)."""
+        return self.forward.logits.detach().to(self.subject.metric_device)
+
+    @cached_property
+    def confused(self) -> tuple[Tensor, Tensor]:
+        """Classes (B, T + 1) and which are valid (B, T); see `confused_classes`."""
+        return confused_classes(self.logits, self.forward.batch.target.to(self.logits.device))
+
+    @cached_property
+    def maps(self) -> tuple[Tensor, Tensor]:
+        """Raw maps (B, T + 1, h, w) of these classes, at the inner layer and at the last."""
+        assert self.layers is not None
+        maps = attention_maps(self.forward.output, self.forward.features, self.confused[0], self.subject.mechanism)
+        return maps[self.layers[0]].to(self.logits.device), maps[self.layers[1]].to(self.logits.device)
+
+    @cached_property
+    def objects(self) -> Objects | None:
+        """Objects of one of their image's true classes, whose maps are then among those made."""
+        batch = self.forward.batch.to(self.logits.device)
+        if not batch.guidance:
+            return None
+        guidance = batch.guidance
+        matches = self.confused[0][guidance.sample, :-1] == guidance.label.unsqueeze(1)  # (G, T)
+        if batch.multilabel:  # where some of the classes are only padding
+            matches = matches & (batch.target[guidance.sample, guidance.label] > 0.5).unsqueeze(1)
+        found = matches.any(1)
+        place, image = matches.int().argmax(1)[found], guidance.sample[found]
+        return Objects(self.maps[1][image, place], guidance.mask[found], image, guidance.label[found])
+
+
+class Measure(ABC):
+    """One suite's measuring of a split, batch by batch: memory is bounded but for a few numbers of every image."""
+
+    @abstractmethod
+    def update(self, seen: Seen) -> None:
+        """Measure a batch."""
+
+    @abstractmethod
+    def compute(self) -> Evaluation:
+        """What all batches so far came to."""
+
+
+class Columns:
+    """Values of every image, by name, on the CPU."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """A batch's values (B,); the same names for every batch."""
+        for name, found in values.items():
+            self._parts.setdefault(name, []).append(found.detach().float().cpu())
+
+    def joined(self) -> dict[str, Tensor]:
+        """Name -> (N,), without those that are defined for no image."""
+        found = {name: torch.cat(parts) for name, parts in self._parts.items()}
+        return {name: column for name, column in found.items() if not column.isnan().all()}
+
+
+def means_by(values: Tensor, index: Tensor, count: int) -> Tensor:
+    """The mean of the values that are not NaN at each index, (count,); NaN where there is none.
+
+    Args:
+        values: (P,).
+        index: (P,) which mean each belongs to: its image's, its class's.
+        count: how many means.
+
+    Example:
+        >>> means_by(torch.tensor([1.0, 2.0, torch.nan]), torch.tensor([2, 2, 0]), 3)
+        tensor([   nan,    nan, 1.5000])
+
+    """
+    defined = ~values.isnan()
+    total = values.new_zeros(count).index_add_(0, index[defined], values[defined])
+    return total / index[defined].bincount(minlength=count)  # 0 / 0 is NaN
+
+
+def class_sizes(targets: Tensor, count: int) -> Tensor:
+    """How many images each of `count` classes has, from class indices (N,) or multi-hot targets (N, classes)."""
+    return (targets > 0.5).sum(0).cpu() if targets.ndim == 2 else targets.cpu().bincount(minlength=count)
+
+
+def listed(values: Tensor) -> Any:
+    """A tensor of any shape as JSON has it: None for NaN."""
+    if values.ndim:
+        return [listed(value) for value in values]
+    return None if values.isnan() else values.item()

@@ -1,0 +1,124 @@
+"""Measure a network on a split, by any of the suites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from looksharp.data.split import Pixels, Split
+from looksharp.evaluation.measure import Measure, Seen, Subject
+from looksharp.evaluation.result import Evaluation, merge
+from looksharp.evaluation.suites import SUITES, Separate, Shared, check_suites, forwards
+from looksharp.mechanisms import Mechanism
+from looksharp.objectives.base import Forward
+from looksharp.recording import Recording, logits_of, record
+from looksharp.stages import last_stages
+
+__all__ = ["check_layers", "evaluate", "measure_suites"]
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    pixels: Pixels,
+    *,
+    suites: Sequence[str] = ("classification", "attention"),
+    mechanism: str | Mechanism = "grad_cam",
+    layers: Sequence[str] | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Evaluation:
+    """Measure `model` on a split: how well it classifies, and where it looks.
+
+    Memory is bounded but for a few numbers of every image; batch size and order change values by rounding alone.
+
+    Args:
+        model: in the mode it is to be measured in; its first parameter's device is used.
+        split: images; their masks, where known, tell where the objects are.
+        pixels: how they become input.
+        suites: names from `SUITES`, or "all"; see there for what each measures and costs.
+        mechanism: how maps are made.
+        layers: (inner, last); found in the network if not given.
+        batch_size: images a forward; changes nothing but speed and memory.
+        workers: processes that read image files.
+        progress: title of a progress bar; none if not given.
+        classes: class names, for tables; numbers if not given.
+
+    Returns:
+        All suites' values, values of every image, and tables.
+
+    Raises:
+        ValueError: if a suite is not known, `layers` are not two, or not in the network, or `classes` are not the
+            network's.
+
+    Example:
+        >>> from looksharp.data.synthetic import digits
+        >>> from looksharp.networks import SmallNet
+        >>> data = digits(train=1, val=1, test=8)
+        >>> found = evaluate(SmallNet(10).eval(), data.splits["test"], data.pixels, suites=["classification"])
+        >>> found.per_image["top1"].shape
+        torch.Size([8])
+
+    """
+    suites = check_suites(suites)
+    subject = Subject(model, split, pixels, mechanism, check_layers(layers), batch_size, workers, classes)
+    with tqdm(total=len(split) * forwards(suites), desc=progress, disable=progress is None, leave=False) as bar:
+        return merge(measure_suites(subject, suites, bar.update).values())
+
+
+def check_layers(layers: Sequence[str] | None) -> tuple[str, str] | None:
+    """Two names, or None.
+
+    Raises:
+        ValueError: if there are not two.
+    """
+    if layers is None:
+        return None
+    if len(layers) != 2:
+        raise ValueError(f"layers must name two, the inner one and the last; got {', '.join(layers) or 'none'}")
+    return layers[0], layers[1]
+
+
+def measure_suites(
+    subject: Subject, suites: Sequence[str], advance: Callable[[float], object]
+) -> dict[str, Evaluation]:
+    """Each suite's evaluation, in the order of `SUITES`.
+
+    Args:
+        subject: what is measured.
+        suites: names, checked.
+        advance: told the forwards done, about as many for an image as `forwards` says.
+    """
+    chosen = {name: SUITES[name] for name in suites}
+    shared = {name: suite for name, suite in chosen.items() if isinstance(suite, Shared)}
+    found = _measure_shared(subject, shared, advance)
+    for name, suite in chosen.items():
+        if isinstance(suite, Separate):
+            found[name] = suite.measure(subject, advance)
+    return found
+
+
+def _measure_shared(
+    subject: Subject, suites: dict[str, Shared], advance: Callable[[float], object]
+) -> dict[str, Evaluation]:
+    """One forward of each image for all suites that read it."""
+    if not suites:
+        return {}
+    measures: dict[str, Measure] = {}
+    cost, reads_maps = forwards(suites), any(suite.reads_maps for suite in suites.values())
+    for batch in subject.batches():
+        layers = (subject.layers or check_layers(last_stages(subject.model, batch.image))) if reads_maps else None
+        with torch.no_grad(), record(subject.model, layers) if layers else nullcontext(Recording(())) as features:
+            output = subject.model(batch.image)
+        seen = Seen(subject, Forward(subject.model, batch, output, logits_of(output), features), layers)
+        measures = measures or {n: suite.start(subject, seen.logits.shape[1]) for n, suite in suites.items()}
+        for measure in measures.values():
+            measure.update(seen)
+        advance(cost * len(batch))
+    return {name: measure.compute() for name, measure in measures.items()}

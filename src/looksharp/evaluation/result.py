@@ -1,0 +1,83 @@
+"""What was measured on a split, and its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from looksharp.files import replacing, write_text
+
+__all__ = ["Evaluation", "merge", "read_evaluation", "write_evaluation"]
+
+_FIRST = ("top1", "top5", "map", "worst_group", "loss", "attention_inside", "overlap_last", "overlap_inner")
+"""The order in which the main values are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured on a split.
+
+    Attributes:
+        values: metric -> its value over the split; without those that are undefined there.
+        per_image: metric -> (N,) float32 on the CPU, a value for each image in the split's order, NaN where
+            undefined. Where an image has several classes or objects, its mean over them.
+        tables: details that fit into JSON; see the suites.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    per_image: dict[str, Tensor] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
+
+
+def merge(evaluations: Iterable[Evaluation]) -> Evaluation:
+    """One evaluation of several of the same split; a later one's values count, tables of columns are joined."""
+    values: dict[str, float] = {}
+    per_image: dict[str, Tensor] = {}
+    tables: dict[str, Any] = {}
+    for each in evaluations:
+        values |= each.values
+        per_image |= each.per_image
+        for name, table in each.tables.items():
+            known = tables.get(name)
+            tables[name] = known | table if isinstance(known, dict) and isinstance(table, dict) else table
+    order = [name for name in _FIRST if name in values] + [name for name in values if name not in _FIRST]
+    return Evaluation({name: values[name] for name in order}, per_image, tables)
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write PATH.safetensors (values of every image) and PATH.json (all else), each at once, the JSON last."""
+    values = {name: value if math.isfinite(value) else None for name, value in evaluation.values.items()}
+    text = json.dumps({"values": values, "tables": evaluation.tables}, allow_nan=False, ensure_ascii=False)
+    with replacing(_file(path, ".safetensors")) as temporary:
+        save_file({name: column.contiguous() for name, column in evaluation.per_image.items()}, temporary)
+    write_text(_file(path, ".json"), text + "\n")
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """The inverse of `write_evaluation`.
+
+    Raises:
+        ValueError: if a file is missing or damaged.
+    """
+    try:
+        found = json.loads(_file(path, ".json").read_text(encoding="utf-8"))
+        values = {name: math.nan if value is None else value for name, value in found["values"].items()}
+        return Evaluation(values, load_file(_file(path, ".safetensors")), found["tables"])
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no evaluation {path}: {error.filename or path} is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+        raise ValueError(
+            f"evaluation {path} is damaged: remove its .json and .safetensors, and measure again"
+        ) from None
+
+
+def _file(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)  # not `with_suffix`: a split's name may hold a dot

@@ -1,0 +1,140 @@
+"""Measure run folders on their test splits, and keep what was found there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from looksharp.data.build import build_data
+from looksharp.data.split import Data
+from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
+from looksharp.evaluation.measure import Subject
+from looksharp.evaluation.measuring import check_layers, measure_suites
+from looksharp.evaluation.result import Evaluation, merge, read_evaluation, write_evaluation
+from looksharp.evaluation.suites import SUITES, check_suites, forwards
+from looksharp.mechanisms import MECHANISMS, Mechanism, find_mechanism
+from looksharp.training.folder import Run, load_run
+
+__all__ = ["evaluate_run"]
+
+
+def evaluate_run(
+    run_path: Path | Run,
+    *,
+    data: Data | None = None,
+    checkpoint: str = "last",
+    suites: Sequence[str] = ("classification", "attention"),
+    mechanism: str | Mechanism = "grad_cam",
+    layers: Sequence[str] | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+    workers: int = 2,
+    progress: bool | tqdm[Any] = True,
+    refresh: bool = False,
+) -> dict[str, Evaluation]:
+    """Measure a run on every test split of its data, or of other data.
+
+    What is found is kept in RUN/evaluation, a suite and split a pair of files, and read from there when the same is
+    asked again: of the same weights, images, masks, groups, mechanism and layers, and by the same version.
+
+    Args:
+        run_path: the run folder; or the run, read from this checkpoint already.
+        data: the data set, where it is there already or is another one; else the run's own is built.
+        checkpoint: "last" or "best".
+        suites: see `evaluate`.
+        mechanism: how maps are made. With a function that is not in `MECHANISMS` nothing is kept.
+        layers: (inner, last); found in the network if not given.
+        device: where the network runs.
+        batch_size: images a forward.
+        workers: processes that read image files.
+        progress: show a progress bar; or a bar to advance, whose total already counts this run, see `forwards`.
+        refresh: measure again what is kept.
+
+    Returns:
+        Split -> what was measured.
+
+    Raises:
+        ValueError: if the run cannot be read, or the data has other classes than the run; see also `evaluate`.
+    """
+    suites, layers = check_suites(suites), check_layers(layers)
+    find_mechanism(mechanism)
+    run = run_path if isinstance(run_path, Run) else load_run(run_path, checkpoint, device)
+    data = data or build_data(run.config.data, run.config.training.seed)
+    if data.classes != run.classes:
+        raise ValueError(
+            f"data {data.name} has other classes than the run: {len(data.classes)}, first {data.classes[0]!r}, "
+            f"and not {len(run.classes)}, first {run.classes[0]!r}"
+        )
+    weights = file_fingerprint(run.path / "checkpoints" / f"{checkpoint}.ckpt")
+    files: dict[str, dict[str, Path | None]] = {}
+    known: dict[str, dict[str, Evaluation]] = {}
+    for name, split in data.tests.items():
+        facts = [version("looksharp"), weights, name, split_fingerprint(split, run.pixels)]
+        stem = "-".join([checkpoint, re.sub(r"[^\w.-]", "_", name)])
+        files[name] = {suite: _file(run.path, stem, suite, facts, mechanism, layers) for suite in suites}
+        known[name] = {} if refresh else _read(files[name])
+    missing = {name: [suite for suite in suites if suite not in known[name]] for name in known}
+    bar = _bar(progress, run, data, suites, missing)
+    try:
+        for name, split in data.tests.items():
+            subject = Subject(run.model, split, run.pixels, mechanism, layers, batch_size, workers, run.classes)
+            for suite, found in measure_suites(subject, missing[name], bar.update).items():
+                known[name][suite] = found
+                _keep(files[name][suite], found)
+    finally:
+        if bar is not progress:
+            bar.close()
+    return {name: merge(found[suite] for suite in suites) for name, found in known.items()}
+
+
+def _bar(
+    progress: bool | tqdm[Any], run: Run, data: Data, suites: Sequence[str], missing: dict[str, list[str]]
+) -> tqdm[Any]:
+    """The bar given, its total less what is known already; or a new one."""
+    ahead = sum(len(split) * forwards(missing[name]) for name, split in data.tests.items())
+    if isinstance(progress, bool):
+        return tqdm(total=ahead, desc=run.path.name, disable=not progress, leave=False)
+    if progress.total is not None:
+        progress.total += ahead - sum(len(split) * forwards(suites) for split in data.tests.values())
+    return progress
+
+
+def _file(
+    folder: Path,
+    stem: str,
+    suite: str,
+    facts: Sequence[str],
+    mechanism: str | Mechanism,
+    layers: tuple[str, str] | None,
+) -> Path | None:
+    """Where a suite's evaluation is kept; None if the mechanism has no name to know it by."""
+    names = [name for name, function in MECHANISMS.items() if function is find_mechanism(mechanism)]
+    reads_maps = SUITES[suite].reads_maps
+    if reads_maps and not names:
+        return None
+    key = json.dumps([*facts, suite, [names, layers] if reads_maps else []])
+    return folder / "evaluation" / f"{stem}-{suite}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _read(files: dict[str, Path | None]) -> dict[str, Evaluation]:
+    """The suites that are kept; one whose files cannot be read is measured again."""
+    found = {}
+    for suite, path in files.items():
+        if path is not None:
+            with suppress(ValueError, OSError):
+                found[suite] = read_evaluation(path)
+    return found
+
+
+def _keep(path: Path | None, evaluation: Evaluation) -> None:
+    if path is not None:
+        with suppress(OSError):  # a run that cannot be written to is measured anew each time
+            write_evaluation(path, evaluation)

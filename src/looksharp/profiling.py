@@ -1,0 +1,107 @@
+"""What a network costs to run: parameters, operations and time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["Profile", "accuracy_per_million", "profile"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one image's forward takes.
+
+    Attributes:
+        parameters: of the network.
+        flops: floating-point operations of matrix products, convolutions and attention; a multiplication and the
+            addition that follows it are two, so a paper that counts multiply-adds gives half as many.
+        seconds_per_image: median time of a forward, over its batch size.
+    """
+
+    parameters: int
+    flops: int
+    seconds_per_image: float
+
+
+def profile(model: nn.Module, size: int | tuple[int, int], *, batch_size: int = 1, repeats: int = 10) -> Profile:
+    """Count and time forwards of `model` in evaluation mode; modes and buffers are as before afterwards.
+
+    Args:
+        model: any classifier of colour images.
+        size: (height, width) in pixels, or the side of a square.
+        batch_size: images a forward that is timed; with 1 this is a single image's latency.
+        repeats: forwards that are timed.
+
+    Raises:
+        ValueError: if `batch_size` or `repeats` are below 1.
+
+    Example:
+        >>> found = profile(nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Flatten()), size=8)
+        >>> found.parameters, found.flops
+        (12, 1536)
+
+    """
+    if batch_size < 1 or repeats < 1:
+        raise ValueError(f"batch_size and repeats must be at least 1; got {batch_size} and {repeats}")
+    height, width = (size, size) if isinstance(size, int) else size
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad():
+            # Fused attention is not counted on every device; as matrix products it is.
+            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+                model(torch.zeros(1, 3, height, width, device=device))
+            images = torch.zeros(batch_size, 3, height, width, device=device)
+            seconds = [_seconds(model, images) for _ in range(repeats + 1)][1:]  # the first one warms up
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Profile(parameters, counter.get_total_flops(), statistics.median(seconds) / batch_size)
+
+
+def _seconds(model: nn.Module, images: torch.Tensor) -> float:
+    _synchronize(images.device)
+    started = time.perf_counter()
+    model(images)
+    _synchronize(images.device)
+    return time.perf_counter() - started
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def accuracy_per_million(
+    accuracy: float, parameters: int, base_accuracy: float = 0.0, base_parameters: int = 0
+) -> float:
+    """Accuracy gained per million parameters added, in percentage points.
+
+    WARN Table 4: of a network by itself, and of one with modules added to it over the network without.
+
+    Args:
+        accuracy: share of 1.
+        parameters: of the network.
+        base_accuracy: of the network that it extends.
+        base_parameters: of that network.
+
+    Raises:
+        ValueError: if no parameters are added.
+
+    Example:
+        >>> round(accuracy_per_million(0.896, 68_000_000), 1)  # WRN-50-4 on dogs
+        1.3
+
+    """
+    if parameters <= base_parameters:
+        raise ValueError(f"parameters must be more than base_parameters, {base_parameters}; got {parameters}")
+    return 100 * (accuracy - base_accuracy) / ((parameters - base_parameters) / 1e6)
