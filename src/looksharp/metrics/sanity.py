@@ -58,8 +58,9 @@ def parameter_randomization(
     """Similarity of maps before and after parameters are randomised, a layer after the other from the last downwards.
 
     Adebayo et al. 2018, "Sanity Checks for Saliency Maps": a map that explains what the network learned changes with
-    its parameters, so that low similarities are good ones. Maps are compared at the image's resolution: Spearman's rank correlation of their values (of equal values: see `rank_agreement`), and structural similarity
-    (torchmetrics', a Gaussian window of 11 pixels) of the maps, each divided by its own largest magnitude.
+    its parameters, so that low similarities are good ones. Maps are compared at the image's resolution: by Spearman's
+    rank correlation of their values (see `rank_agreement` for equal ones), and by structural similarity (torchmetrics',
+    a Gaussian window of 11 pixels) of the maps, each divided by its own largest magnitude.
 
     Cost: 1 explanation for each image and layer, and 1; an explanation by Grad-CAM is a forward and at most a
     backward.
