@@ -15,7 +15,7 @@ from looksharp.data import synthetic
 from looksharp.training import load_run
 from looksharp.training.module import Training
 
-COMMANDS = ("train", "evaluate", "explain", "compose", "demo")
+COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "demo")
 CLASSES = ("blue", "green", "red")
 QUICK = ("--device", "cpu", "--epochs", "1", "--batch_size", "8", "--workers", "0")
 
@@ -83,6 +83,21 @@ def fails(capfd):
         return line.removeprefix("looksharp: error: ")
 
     return call
+
+
+def read_tables(out):
+    """Printed tables: what stands in the corner -> heading -> metric -> value; and the lines after them."""
+    tables, lines = {}, []
+    for block in out.strip("\n").split("\n\n"):
+        rows = block.splitlines()
+        if "parameters" in rows[0]:
+            lines += rows
+            continue
+        assert len({len(row) for row in rows}) == 1  # columns stand below each other
+        head, *cells = [row.split() for row in rows]
+        corner = "" if rows[0].startswith(" ") else head.pop(0)
+        tables[corner] = {name: {c[0]: c[1 + i] for c in cells} for i, name in enumerate(head)}
+    return tables, lines
 
 
 # Help ------------------------------------------------------------------------------------------------------------
@@ -196,28 +211,85 @@ def test_objectives_on_digits(flags, objective, options, looksharp, tmp_path):
     assert values["objective"] == objective
     assert values[objective].items() >= options.items()
     assert (json.loads((out / "run.json").read_text())["guided"] == 9) == ("gain_ext" in flags)
-    table = looksharp("evaluate", out, "--device", "cpu").splitlines()
-    assert [line.split()[0] for line in table] == ["top1", "test"]
-    assert "attention_inside" in table[0]  # the digits' masks are known
+    tables, _ = read_tables(looksharp("evaluate", out, "--device", "cpu"))
+    assert tables.keys() == {""}
+    assert tables[""].keys() == {"test"}
+    assert "attention_inside" in tables[""]["test"]  # the digits' masks are known
 
 
 def test_evaluate_prints_and_writes_a_table(run, looksharp, tmp_path):
     out = looksharp("evaluate", run, "--device", "cpu", "--workers", "0", "--json", tmp_path / "values.json")
-    names, (split, *cells) = (line.split() for line in out.splitlines())
-    assert names == ["top1", "top5", "loss", "overlap_last", "overlap_inner", "consistency"]
-    assert split == "test"
-    facts = json.loads((tmp_path / "values.json").read_text())
-    assert facts["splits"].keys() == {"test"}
-    assert [f"{facts['splits']['test'][name]:.4f}" for name in names] == cells
+    tables, (cost,) = read_tables(out)
+    shown = tables[""]["test"]
+    assert list(shown)[:4] == ["top1", "top5", "map", "loss"]
+    assert {"overlap_last", "overlap_inner", "consistency"} <= shown.keys()
+    facts = json.loads((tmp_path / "values.json").read_text(), parse_constant=pytest.fail)
+    assert facts["splits"].keys() == facts["tables"].keys() == {"test"}
+    assert {name: f"{value:.4f}" for name, value in facts["splits"]["test"].items()} == shown
+    assert facts["tables"]["test"]["classes"] == list(CLASSES)
     assert (facts["run"], facts["checkpoint"]) == (str(run), "last")
-    assert facts["data"] == load_run(run, device="cpu").config.data.data
+    loaded = load_run(run, device="cpu")
+    assert facts["data"] == loaded.config.data.data
+    found = facts["profile"]
+    assert found["parameters"] == sum(p.numel() for p in loaded.model.parameters())
+    per_million = 100 * facts["splits"]["test"]["top1"] / (found["parameters"] / 1e6)
+    assert found["accuracy_per_million"] == {"test": pytest.approx(per_million)}
+    assert re.fullmatch(rf"{run}: [\d.]+ M parameters, [\d.e-]+ GFLOP and [\d.]+ ms an image", cost)
+
+
+def test_evaluate_several_runs_side_by_side(run, looksharp, tmp_path):
+    shutil.copytree(run, tmp_path / "second")
+    (tmp_path / "second" / "checkpoints" / "last.ckpt").write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
+    quiet = ("--device", "cpu", "--workers", "0", "--suite", "classification")
+    out = looksharp("evaluate", run, tmp_path / "second", *quiet, "--json", tmp_path / "values.json")
+    tables, costs = read_tables(out)
+    assert tables.keys() == {"test"}
+    assert tables["test"].keys() == {run.name, "second"}
+    assert len(costs) == 2
+    first, second = json.loads((tmp_path / "values.json").read_text())
+    assert (first["run"], second["run"]) == (str(run), str(tmp_path / "second"))
+    for facts, name in ((first, run.name), (second, "second")):
+        shown = tables["test"][name]
+        assert {metric: f"{value:.4f}" for metric, value in facts["splits"]["test"].items()} == shown
+        assert "consistency" not in shown  # of a suite that was not asked for
+    alone = looksharp("evaluate", tmp_path / "second", *quiet, "--checkpoint", "best")
+    assert read_tables(alone)[0][""]["test"] == tables["test"]["second"]
+
+
+def test_runs_of_one_name_are_told_apart(run, looksharp, tmp_path):
+    shutil.copytree(run, tmp_path / run.name)
+    quiet = ("--device", "cpu", "--workers", "0", "--suite", "classification")
+    tables, _ = read_tables(looksharp("evaluate", run, tmp_path / run.name, *quiet))
+    assert tables["test"].keys() == {str(run), str(tmp_path / run.name)}
+
+
+def test_evaluate_keeps_what_it_measured(run, looksharp, tmp_path, capfd):
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    call = ("evaluate", tmp_path / "run", "--device", "cpu", "--workers", "0", "--suite")
+    out = looksharp(*call, "classification")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "evaluation").iterdir()}
+    assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert read_tables(looksharp(*call, "classification"))[0] == read_tables(out)[0]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    looksharp(*call, "classification", "--refresh")
+    assert all(path.stat().st_mtime_ns > before for path, before in files.items())
+    looksharp(*call, "attention", "ten_crop")
+    assert len(list((tmp_path / "run" / "evaluation").iterdir())) == 6
+
+
+def test_every_suite_of_a_run(looksharp, tmp_path):
+    out = tmp_path / "run"
+    looksharp("train", "--data", "digits", "--train_size", "64", "--out", out, *QUICK)
+    tables, _ = read_tables(looksharp("evaluate", out, "--device", "cpu", "--suite", "all"))
+    found = {"top1", "pointing_game", "max_box_acc_v2", "insertion", "top1_ten_crop", "background_gap"}
+    assert found <= tables[""]["test"].keys()
 
 
 def test_evaluate_on_other_images(run, looksharp, tmp_path):
     make_folder(tmp_path / "more" / "train", side=40)
     make_folder(tmp_path / "more" / "test_night", count=2)
     out = looksharp("evaluate", run, "--device", "cpu", "--workers", "0", "--data", tmp_path / "more")
-    assert [line.split()[0] for line in out.splitlines()] == ["top1", "test_night"]
+    assert read_tables(out)[0][""].keys() == {"test_night"}
 
 
 def test_evaluate_reads_the_best_weights_on_demand(run, looksharp, tmp_path):
@@ -229,19 +301,19 @@ def test_evaluate_reads_the_best_weights_on_demand(run, looksharp, tmp_path):
 def test_several_splits_of_one_run(looksharp, tmp_path):
     out = tmp_path / "run"
     looksharp("train", "--data", "biased_digits", "--train_size", "64", "--out", out, *QUICK)
-    lines = looksharp("evaluate", out, "--device", "cpu").splitlines()
-    assert [line.split()[0] for line in lines] == ["top1", "biased", "unbiased", "conflicting"]
-    assert "worst_group" in lines[0]
-    assert len({len(line) for line in lines}) == 1  # columns stand below each other
+    tables, _ = read_tables(looksharp("evaluate", out, "--device", "cpu"))
+    assert list(tables[""]) == ["biased", "unbiased", "conflicting"]
+    assert all("worst_group" in values for values in tables[""].values())
 
 
 def test_evaluate_without_the_cue(run, looksharp, folder, tmp_path):
     cue = ("--cue_class", "red", "--without_cue", folder / "red", "--cue_alone", folder / "blue")
     out = looksharp("evaluate", run, "--device", "cpu", *cue, "--json", tmp_path / "values.json")
-    names, (name, *cells) = (line.split() for line in out.splitlines())
-    assert (names, name) == (["without_cue", "cue_alone", "overall"], "red")
+    tables, lines = read_tables(out)
+    assert lines == []
+    assert list(tables[""]["red"]) == ["without_cue", "cue_alone", "overall"]
     values = json.loads((tmp_path / "values.json").read_text())["splits"]["red"]
-    assert [f"{value:.4f}" for value in values.values()] == cells
+    assert {name: f"{value:.4f}" for name, value in values.items()} == tables[""]["red"]
 
 
 def test_explain(run, looksharp, folder, tmp_path):
@@ -266,9 +338,9 @@ def test_compose_then_train_and_evaluate(looksharp, tmp_path):
     assert out == f"{tmp_path / 'data'}: train on it with looksharp train --data {tmp_path / 'data'}\n"
     guided = ("--objective", "gain_ext", "--guidance", "data", "--guided", "4", "--guided_per_batch", "2")
     looksharp("train", "--data", tmp_path / "data", "--out", tmp_path / "run", *QUICK, *guided)
-    lines = looksharp("evaluate", tmp_path / "run", "--device", "cpu", "--workers", "0").splitlines()
-    assert [line.split()[0] for line in lines] == ["top1", "test_balanced", "test_biased"]
-    assert {"worst_group", "attention_inside"} <= set(lines[0].split())
+    tables, _ = read_tables(looksharp("evaluate", tmp_path / "run", "--device", "cpu", "--workers", "0"))
+    assert list(tables[""]) == ["test_balanced", "test_biased"]
+    assert all({"worst_group", "attention_inside"} <= values.keys() for values in tables[""].values())
 
 
 def test_demo(looksharp, tmp_path, monkeypatch):
@@ -390,7 +462,10 @@ def test_flags_that_are_not_there(fails):
     assert re.search(r'"epochs".*int.* Got value: ten; see looksharp train --help', fails("train", "--epochs", "ten"))
     assert "Got value: 64-true" in fails("train", "--precision", "64-true")
     assert re.search(r"File does not exist: '.*nowhere\.yaml'", fails("train", "--config", "nowhere.yaml"))
-    assert "required: evaluate.run" in fails("evaluate")
+    assert "required: evaluate.runs" in fails("evaluate")
+    assert "--suite: invalid choice: 'speed' (choose from 'classification'" in fails(
+        "evaluate", "x", "--suite", "speed"
+    )
     assert "required: explain.images" in fails("explain", "run")
     assert "'trian' (choose from 'train'" in fails("trian")
     assert fails().endswith("see looksharp --help")
@@ -404,6 +479,9 @@ def test_a_setting_of_a_config_that_is_not_there(fails, tmp_path):
 def test_runs_that_are_not_there(run, fails, folder, tmp_path):
     evaluate = ("evaluate", "--device", "cpu")
     assert fails(*evaluate, tmp_path / "nothing") == (
+        f"{tmp_path / 'nothing'} is not a run folder: it has no config.yaml"
+    )
+    assert fails(*evaluate, run, tmp_path / "nothing") == (  # before the first is measured
         f"{tmp_path / 'nothing'} is not a run folder: it has no config.yaml"
     )
     (tmp_path / "unfinished").mkdir()
@@ -430,6 +508,7 @@ def test_evaluations_that_do_not_fit(run, fails, folder, tmp_path):
     )
     assert evaluate("--mechanism", "guess").startswith("mechanism 'guess' is not known; there are cam, grad_cam")
     assert evaluate("--layers", "[stage1]") == "layers must name two, the inner one and the last; got stage1"
+    assert evaluate("--suite", "boxes") == f"suite boxes needs masks of objects, but {folder} has none"
     assert evaluate("--cue_class", "red") == "cue_class needs --without_cue FOLDER and --cue_alone FOLDER"
     cue = ("--without_cue", folder / "red", "--cue_alone", tmp_path / "nowhere")
     assert evaluate("--cue_class", "pink", *cue) == "class 'pink' is not one of the run's: blue, green, red"

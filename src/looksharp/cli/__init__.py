@@ -17,6 +17,9 @@ _COMMANDS = {
     "train": "Train a classifier into a run folder.",
     "evaluate": "Measure a run: how well it classifies, and where it looks.",
     "explain": "Draw where a run looks on images, class by class.",
+    "compare": "Compare runs over seeds: what differs, whether it is significant, how it looks.",
+    "suspects": "Choose the training images to mark, so that guidance cures best.",
+    "cure": "Retrain a run with a few marked images, and prove that its shortcut is gone.",
     "compose": "Paint objects over photographs whose kind follows the class.",
     "demo": "Find a shortcut, mark a few images, retrain, and show it, offline.",
 }
@@ -24,6 +27,7 @@ _COMMANDS = {
 
 _AFTER_INTERRUPTION = {
     "train": "; continue with --resume and the same --out",
+    "cure": "; the same command goes on where it stopped",
     "demo": "; the same command goes on where it stopped",
 }
 

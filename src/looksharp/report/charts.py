@@ -5,33 +5,18 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from itertools import compress, cycle
-from typing import TYPE_CHECKING, Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from looksharp.report.canvas import INK, ImageFormat, draw_legend, new_canvas, render
 
 __all__ = ["bars", "curves", "run_colors"]
 
-ImageFormat = Literal["svg", "png"]
-
-
-class _Ink(NamedTuple):
-    text: str
-    grid: str
-    page: str  # what the page is coloured, to keep lines from crossing text
-
-
-_INK = {False: _Ink("#333333", "#dddddd", "#ffffff"), True: _Ink("#dddddd", "#444444", "#161616")}
 # After Okabe and Ito, for colour-blind readers too; grey for the first run, which others are held against.
 _COLORS = {
     False: ("#767676", "#0072b2", "#d55e00", "#00805c", "#a6427f", "#8a6d00", "#3b3b9e"),
     True: ("#a8a8a8", "#56b4e9", "#ff9146", "#33c79b", "#e59ac6", "#e6c229", "#a3a3ff"),
 }
 _STYLES = ("-", "--", ":")
-_WIDTH = 5.0  # inches: readable at a phone's width
 
 
 def run_colors(names: Iterable[str], *, dark: bool = False) -> dict[str, str]:
@@ -46,6 +31,7 @@ def curves(
     ylabel: str,
     xlabel: str = "Epoch",
     percent: bool = False,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     colors: Mapping[str, str] | None = None,
     dark: bool = False,
     image_format: ImageFormat = "svg",
@@ -57,6 +43,7 @@ def curves(
         ylabel: what y is.
         xlabel: what x is.
         percent: show y, a share of 1, as per cent.
+        bands: run -> (lowest, highest) y, shaded around its line; a run may be missing.
         colors: run -> colour; from `run_colors` if not given.
         dark: draw for a dark page. The background is transparent either way.
         image_format: "svg" or "png".
@@ -75,7 +62,7 @@ def curves(
         if len(x) != len(y):
             raise ValueError(f"series must pair x with y; {name!r} has {len(x)} and {len(y)} values")
     chosen = run_colors(series, dark=dark) if colors is None else colors
-    figure, axes = _canvas(3.0, dark)
+    figure, axes = new_canvas(3.0, dark)
     # By the colours' order, so that a run keeps its style in charts where another is missing.
     styles = dict(zip(chosen, cycle(_STYLES), strict=False))
     for name, (x, y) in series.items():
@@ -89,30 +76,23 @@ def curves(
             markersize=3,
             linewidth=1.8,
         )
+    for name, (low, high) in (bands or {}).items():
+        axes.fill_between(series[name][0], low, high, color=chosen[name], alpha=0.18, linewidth=0)
     axes.set_ylabel("\n".join(textwrap.wrap(ylabel, 26)), parse_math=False)
     axes.set_xlabel(xlabel, parse_math=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color=_INK[dark].grid, linewidth=0.6)
+    axes.grid(color=INK[dark].grid, linewidth=0.6)
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    # A leading space, because matplotlib leaves out names that begin with an underscore.
-    legend = figure.legend(
-        axes.get_lines(),
-        [f" {name}" for name in series],
-        loc="outside upper left",
-        ncols=4,
-        frameon=False,
-        labelcolor=_INK[dark].text,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-    return _rendered(figure, image_format)
+    draw_legend(figure, axes.get_lines(), series, dark)
+    return render(figure, image_format)
 
 
 def bars(
     accuracies: Mapping[str, Mapping[str, float]],
     *,
     chance: float | None = None,
+    spreads: Mapping[str, Mapping[str, float]] | None = None,
     colors: Mapping[str, str] | None = None,
     dark: bool = False,
     image_format: ImageFormat = "svg",
@@ -122,6 +102,7 @@ def bars(
     Args:
         accuracies: run -> split -> share of 1; a missing split or NaN shows as a dash.
         chance: accuracy of guessing, a dashed line.
+        spreads: run -> split -> standard deviation, drawn to both sides of a bar's end; any may be missing.
         colors: run -> colour; from `run_colors` if not given.
         dark: draw for a dark page. The background is transparent either way.
         image_format: "svg" or "png".
@@ -140,9 +121,9 @@ def bars(
     if not splits:
         raise ValueError("accuracies must hold at least one run with one split; got none")
     chosen = run_colors(accuracies, dark=dark) if colors is None else colors
-    ink = _INK[dark]
+    ink = INK[dark]
     group = len(accuracies) + 1.4  # the bars, the split's name and some air
-    figure, axes = _canvas(0.24 * group * len(splits) + 0.5, dark)
+    figure, axes = new_canvas(0.24 * group * len(splits) + 0.5, dark)
     clear = {"facecolor": ink.page, "edgecolor": "none", "pad": 0.8}
     ticks = {}
     for number, split in enumerate(splits):
@@ -151,8 +132,12 @@ def bars(
             y, value = number * group + place, values.get(split, math.nan)
             known = math.isfinite(value)
             axes.barh(y, value if known else 0, height=0.82, color=chosen[name])
-            text = f"{value:.1%}" if known else "–"
-            axes.text((value if known else 0) + 0.012, y, text, va="center", color=ink.text, bbox=clear)
+            text, end = (f"{value:.1%}", value) if known else ("–", 0.0)
+            spread = (spreads or {}).get(name, {}).get(split, math.nan)
+            if known and math.isfinite(spread):
+                axes.plot([value - spread, value + spread], [y, y], color=ink.text, linewidth=1.4)
+                end += spread
+            axes.text(end + 0.012, y, text, va="center", color=ink.text, bbox=clear)
             ticks[y] = name
     if chance is not None and math.isfinite(chance):
         axes.axvline(chance, color=ink.text, linestyle="--", linewidth=1)
@@ -163,25 +148,4 @@ def bars(
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
     axes.grid(axis="x", color=ink.grid, linewidth=0.6)
     axes.spines[["left", "bottom"]].set_visible(False)
-    return _rendered(figure, image_format)
-
-
-def _canvas(height: float, dark: bool) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    ink = _INK[dark]
-    figure = Figure((_WIDTH, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(ink.text)
-    axes.tick_params(colors=ink.text)
-    axes.xaxis.label.set_color(ink.text)
-    axes.yaxis.label.set_color(ink.text)
-    return figure, axes
-
-
-def _rendered(figure: Figure, image_format: ImageFormat) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format=image_format, dpi=200, transparent=True)
-    return buffer.getvalue()
+    return render(figure, image_format)

@@ -8,7 +8,26 @@ from dataclasses import dataclass
 from looksharp.report.results import Results
 from looksharp.report.wording import Metric, find_metric, in_points, in_words
 
-__all__ = ["Cell", "Table", "metric_table", "metrics_of", "splits_of"]
+__all__ = ["ATTENTION", "MAIN", "Cell", "Table", "column_cells", "metric_table", "metrics_of", "splits_of"]
+
+MAIN = ("top1", "map")
+"""The first of these that is there has the big table."""
+
+ATTENTION = (
+    "attention_inside",
+    "pointing_game",
+    "map_iou",
+    "pixel_ap",
+    "no_attention",
+    "overlap_last",
+    "overlap_inner",
+    "separation_last",
+    "separation_inner",
+    "consistency",
+    "rank_agreement",
+    "region_agreement",
+)
+"""Metrics of where networks look."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +38,10 @@ class Cell:
     best: bool = False
     difference: str = ""
     verdict: str = ""  # of the difference: "better", "worse", "same"
+    spread: str = ""  # over seeds
+    interval: str = ""  # of the difference
+    p_value: str = ""  # of its test
+    significant: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +51,7 @@ class Table:
     metric: Metric
     splits: tuple[str, ...]
     rows: dict[str, list[Cell]]
+    remark: str = ""  # behind the metric's name
 
 
 def splits_of(results: Results) -> list[str]:
@@ -51,12 +75,13 @@ def metric_table(results: Results, name: str) -> Table:
     for split in splits_of(results):
         values = [run.splits.get(split, {}).get(name, math.nan) for run in results.runs]
         if any(map(math.isfinite, values)):
-            columns[split] = _column(values, metric)
+            columns[split] = column_cells(values, metric)
     rows = {run.name: [cells[row] for cells in columns.values()] for row, run in enumerate(results.runs)}
     return Table(metric, tuple(columns), rows)
 
 
-def _column(values: list[float], metric: Metric) -> list[Cell]:
+def column_cells(values: list[float], metric: Metric) -> list[Cell]:
+    """A column: each run's value, the best marked, and the differences of shares to the first."""
     # Compared as shown, so that numbers that look equal are marked alike.
     known = sorted((value for value in values if math.isfinite(value)), reverse=metric.better == "higher")
     shown = [in_words(value, metric.percent) for value in known]

@@ -6,7 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["METRICS", "Metric", "curve_title", "duration", "find_metric", "in_points", "in_words"]
+from looksharp.interventions import INTERVENTIONS
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "curve_title",
+    "duration",
+    "find_metric",
+    "in_change",
+    "in_digits",
+    "in_points",
+    "in_words",
+]
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,74 @@ METRICS = {
         "higher",
         "How much of an earlier layer's attention lies where the last layer looks.",
     ),
+    "rank_agreement": Metric(
+        "Rank agreement of layers",
+        "higher",
+        "Whether both layers rank positions alike: 1 in the same order, 0 without relation.",
+    ),
+    "region_agreement": Metric(
+        "Shared region of layers",
+        "higher",
+        "How far the strongest regions of both layers coincide.",
+        percent=True,
+    ),
+    "pointing_game": Metric(
+        "Pointing game", "higher", "How often the strongest attention lies on the object.", percent=True
+    ),
+    "map_iou": Metric(
+        "Region on the object", "higher", "How far the attended region and the object coincide.", percent=True
+    ),
+    "pixel_ap": Metric(
+        "Pixel average precision", "higher", "How well attention ranks the object's pixels before others.", percent=True
+    ),
+    "confidence": Metric("Confidence", "", "The probability of the class that is guessed.", percent=True),
+    "true_probability": Metric(
+        "Probability of the true class", "higher", "How sure the network is of what is right.", percent=True
+    ),
+    "confused_probability": Metric(
+        "Probability of the most confusing class", "lower", "How sure it is of the best wrong guess.", percent=True
+    ),
+    "calibration_error": Metric(
+        "Calibration error", "lower", "How far stated probabilities are from how often they come true.", percent=True
+    ),
+    "ks_margin": Metric(
+        "Margin of true and most confusing class",
+        "",
+        "The largest distance of both probabilities' distributions. The wider the better, while the true class is "
+        "the likelier one.",
+    ),
+    "ks_at": Metric("Probability at that margin", "", "Where the two curves are farthest apart."),
+    "roc_auc": Metric(
+        "Area under the ROC curve", "higher", "How well each class is told from the rest, whatever the threshold."
+    ),
+    "max_box_acc": Metric(
+        "Box on the object",
+        "higher",
+        "How often the box around the attended region matches the object's.",
+        percent=True,
+    ),
+    "max_box_acc_v2": Metric(
+        "Box on the object, three strictnesses",
+        "higher",
+        "The same with the best box of each image, averaged over how well it must match.",
+        percent=True,
+    ),
+    "insertion": Metric(
+        "Insertion", "higher", "How soon the class is recognised as the most attended pixels are put in.", percent=True
+    ),
+    "deletion": Metric(
+        "Deletion", "lower", "How long the class is recognised as the most attended pixels are taken out.", percent=True
+    ),
+    "average_drop": Metric(
+        "Average drop", "lower", "How much of the class's probability is lost with what is not attended.", percent=True
+    ),
+    "confidence_increase": Metric(
+        "Increase in confidence", "higher", "How often what is attended alone is more convincing.", percent=True
+    ),
+    "road": Metric(
+        "ROAD", "higher", "How much more the class suffers from losing what is attended most than least.", percent=True
+    ),
+    **{name: Metric(label, better, percent=True) for name, (label, better) in INTERVENTIONS.items()},
 }
 METRICS |= {"separation_last": METRICS["overlap_last"], "separation_inner": METRICS["overlap_inner"]}
 """The metrics a page knows; it shows any other under its own name."""
@@ -130,6 +210,38 @@ def in_points(difference: float) -> str:
     text = f"{abs(difference) * 100:.1f}"
     sign = "±" if text == "0.0" else "+" if difference > 0 else "−"
     return sign + text
+
+
+def in_change(difference: float, percent: bool) -> str:
+    """A difference as it is shown: of shares in points, of others in their own unit.
+
+    Example:
+        >>> in_change(0.251, True), in_change(-0.0304, False), in_change(float("nan"), True)
+        ('+25.1', '−0.030', '–')
+
+    """
+    if not math.isfinite(difference):
+        return "–"
+    if percent:
+        return in_points(difference)
+    text = f"{abs(difference):.3f}"
+    return ("±" if float(text) == 0 else "+" if difference > 0 else "−") + text
+
+
+def in_digits(count: float) -> str:
+    """A large count in three digits.
+
+    Example:
+        >>> in_digits(1234567), in_digits(41_000_000_000), in_digits(512)
+        ('1.23 M', '41 G', '512')
+
+    """
+    if not math.isfinite(count):
+        return "–"
+    for unit, size in {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}.items():
+        if abs(count) >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.3g}"
 
 
 def duration(seconds: float) -> str:

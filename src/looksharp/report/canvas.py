@@ -1,0 +1,68 @@
+"""What all charts are drawn on: one width, transparent, inked for a light page or a dark one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["INK", "ImageFormat", "Ink", "draw_legend", "new_canvas", "render"]
+
+ImageFormat = Literal["svg", "png"]
+
+
+class Ink(NamedTuple):
+    """Colours of what is not data."""
+
+    text: str
+    grid: str
+    page: str  # what the page is coloured, to keep lines from crossing text
+
+
+INK = {False: Ink("#333333", "#dddddd", "#ffffff"), True: Ink("#dddddd", "#444444", "#161616")}
+"""By whether the page is dark."""
+
+_WIDTH = 5.0  # inches: readable at a phone's width
+
+
+def new_canvas(height: float, dark: bool) -> tuple[Figure, Axes]:
+    """An empty chart, `height` inches high."""
+    from matplotlib.figure import Figure
+
+    ink = INK[dark]
+    figure = Figure((_WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(ink.text)
+    axes.tick_params(colors=ink.text)
+    axes.xaxis.label.set_color(ink.text)
+    axes.yaxis.label.set_color(ink.text)
+    return figure, axes
+
+
+def draw_legend(figure: Figure, handles: Iterable[Artist], names: Iterable[str], dark: bool) -> None:
+    """Names above the chart."""
+    # A leading space, because matplotlib leaves out names that begin with an underscore.
+    legend = figure.legend(
+        handles,
+        [f" {name}" for name in names],
+        loc="outside upper left",
+        ncols=4,
+        frameon=False,
+        labelcolor=INK[dark].text,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def render(figure: Figure, image_format: ImageFormat) -> bytes:
+    """The chart as a file's content."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format=image_format, dpi=200, transparent=True)
+    return buffer.getvalue()
