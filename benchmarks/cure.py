@@ -14,7 +14,6 @@ import statistics
 from pathlib import Path
 
 import torch
-from looksharp.interventions import intervene
 
 from looksharp.config import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig, build_data
@@ -22,6 +21,7 @@ from looksharp.data.files import keep_in_memory
 from looksharp.data.split import Data
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
+from looksharp.interventions import intervene
 from looksharp.training import load_run, train
 
 METHODS = {

@@ -20,9 +20,7 @@ CONFIGS = {
         NetworkConfig("torchvision/resnet18", pretrained=True),
         GuidanceConfig("data", 0.05, ["3", "yes", "1e3"], 4, True, "energy:2.5", "photos", "layer3", 100),
         OptimizationConfig("adamw", 1e-4, schedule="step", milestones=[1, 2], clip=1.0),
-        TrainingConfig(
-            3, 8, "crop", seed=11, patience=2, precision="bf16-mixed", device="cpu", devices=1, workers=0
-        ),
+        TrainingConfig(3, 8, "crop", seed=11, patience=2, precision="bf16-mixed", device="cpu", devices=1, workers=0),
     ),
 }
 

@@ -365,7 +365,7 @@ def test_combinations(model, batch, loss, build, weights):
 def test_unknown_losses():
     with pytest.raises(
         ValueError,
-        match="guidance loss must be one of squared_error, energy, evidence, contrast, evidence_all, rrr; got 'outside'",
+        match="must be one of squared_error, energy, evidence, contrast, evidence_all, rrr; got 'outside'",
     ):
         Guidance("outside")
     with pytest.raises(ValueError, match="mechanism 'gradcam' is not known; did you mean 'grad_cam'"):
