@@ -83,7 +83,9 @@ def dots(
             axes.plot([low, high] if known else [], [top + place] * 2 * known, color=chosen[name], linewidth=2.6)
             axes.plot(value, top + place, "o", color=chosen[name], markersize=7)
             end = max(value, high) if known else value
-            axes.text(end + 0.025, top + place, f"{value:.1%}", va="center", color=ink.text, bbox=clear)
+            axes.text(
+                end + 0.025, top + place, f"{value:.1%}".replace("-", "−"), va="center", color=ink.text, bbox=clear
+            )
     axes.set_yticks(list(ticks), list(ticks.values()), parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(left - 0.02, 1.15), ylim=(height * len(groups) - 0.9, -0.9), xticks=[0, 0.25, 0.5, 0.75, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from looksharp.curing.results import Example, Shown
 from looksharp.files import replacing
 from looksharp.report.figures import attention_grid
 from looksharp.report.overlay import common_scale, draw_outline, draw_panel, picture
+from looksharp.report.panel import Panel
 from looksharp.report.parts import Picture, embed, shrink
 
 __all__ = ["ShownExample", "ShownPicture", "draw_examples", "show_example"]
@@ -68,11 +69,15 @@ def draw_examples(folder: Path, examples: Sequence[Example]) -> None:
         shown = [each for each in example.pictures if each.maps]
         if shown:
             attention_grid(
-                [(shrink(each.image), list(each.maps.values())) for each in shown],
+                [(shrink(each.image), _named(each.maps)) for each in shown],
                 folder / f"evidence-{number}.png",
                 titles=[f"{example.title}, {each.label}" for each in shown],
                 outlines=[each.outline for each in shown],
             )
+
+
+def _named(maps: Mapping[str, Panel]) -> list[Panel]:
+    return [replace(panel, title=f"{name}: {panel.title}") for name, panel in maps.items()]
 
 
 def _draw_answers(example: Example) -> bytes:

@@ -42,7 +42,10 @@ def proof_table(columns: Sequence[Measured], split: str) -> ProofTable:
         ProofRow(
             title,
             better,
-            tuple(Cell(in_words(each.values[name], True), interval=_span(each.intervals[name])) for each in found),
+            tuple(
+                Cell(in_words(each.values[name], True).replace("-", "−"), interval=_span(each.intervals[name]))
+                for each in found
+            ),
             in_words(found[0].chance[name], True) if name in found[0].chance else "",
         )
         for name, (title, better) in INTERVENTIONS.items()

@@ -65,7 +65,7 @@ def build_objective(config: RunConfig, pixels: Pixels, groups: Tensor | None = N
     except TypeError as error:
         raise ValueError(f"objective {config.objective!r}: {error}") from None
     guidance = config.guidance
-    if guidance.guidance is None or guidance.guidance_loss == "none":
+    if guidance.guidance is None:
         return objective
     folder = guidance.guidance_backgrounds
     parts = guidance_parts(

@@ -1,0 +1,77 @@
+"""Images as interventions show them to each classifier: what it answers, and where its evidence lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from looksharp.attention import attend
+from looksharp.curing.results import Example, Measured, Shown
+from looksharp.data.split import Split
+from looksharp.interventions import example_pictures
+from looksharp.recording import logits_of
+from looksharp.report.panel import Panel
+from looksharp.training.folder import Run
+
+__all__ = ["choose_examples"]
+
+_WITH_MAPS = ("original", "exchanged_across")
+
+
+def choose_examples(
+    columns: Sequence[Measured], name: str, split: Split, classes: Sequence[str], count: int = 4
+) -> tuple[Example, ...]:
+    """Images spread evenly over those that were intervened on, and so not chosen by what came out.
+
+    Args:
+        columns: the classifiers.
+        name: of the split.
+        split: its images.
+        classes: class names.
+        count: how many images.
+    """
+    found, pixels = columns[0].interventions[name], columns[0].run.pixels
+    places = torch.linspace(0, len(found.images) - 1, min(count, len(found.images))).long()
+    examples = []
+    for image in found.images[places].tolist():
+        drawn = example_pictures(split, pixels, found, image)
+        own, other = classes[drawn.label], classes[drawn.surroundings]
+        labels = {
+            "original": "as it is",
+            "exchanged_within": f"surroundings of another {own}",
+            "exchanged_across": f"surroundings of a {other}",
+            "object_only": "the object alone",
+            "surroundings_only": "the surroundings alone",
+        }
+        mask = drawn.mask > 0.5
+        shown = []
+        for kind, label in labels.items():
+            pictured = drawn.pictures[kind]
+            looks = {column.name: _look(column.run, pictured, drawn.label) for column in columns}
+            shown.append(
+                Shown(
+                    label,
+                    pixels.denormalize(pictured).cpu(),
+                    None if kind == "surroundings_only" else mask,
+                    {run: answer for run, (answer, _) in looks.items()},
+                    {run: panel for run, (_, panel) in looks.items()} if kind in _WITH_MAPS else {},
+                )
+            )
+        examples.append(Example(f"Class {own}", tuple(shown)))
+    return tuple(examples)
+
+
+def _look(run: Run, image: Tensor, label: int) -> tuple[tuple[str, bool], Panel]:
+    """The classifier's answer, whether it is the object's class, and its evidence for that over the likeliest other."""
+    batch = image[None].to(next(run.model.parameters()).device)
+    with torch.no_grad():
+        scores = logits_of(run.model(batch))[0].float()
+    odds = scores.sigmoid() if run.multilabel else scores.softmax(0)
+    other = int(scores.index_fill(0, torch.tensor(label, device=scores.device), -torch.inf).argmax())
+    (maps,) = attend(run.model, batch, torch.tensor([[label, other]]), signed=True).maps.values()
+    answer = label if odds[label] >= (0.5 if run.multilabel else odds[other]) else other
+    right = answer == label
+    panel = Panel(f"{run.classes[label]} over {run.classes[other]}", (maps[0, 0] - maps[0, 1]).cpu())
+    return (f"{run.classes[answer]} {odds[answer]:.0%}", right), panel

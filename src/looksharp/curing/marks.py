@@ -1,0 +1,198 @@
+"""Which marked images guide training, and which are kept for the proof."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from looksharp.config import GuidanceConfig
+from looksharp.data.annotations import Annotation, read_annotations, write_coco
+from looksharp.data.files import FileSplit
+from looksharp.data.folder import ImageSizes, pairs_of
+from looksharp.data.guided import choose_guided
+from looksharp.data.split import Data, Pairs, Split
+from looksharp.files import replacing
+
+__all__ = ["HELD_OUT", "Marks", "choose_marks"]
+
+HELD_OUT = "held-out marks"
+"""The name of the split that marked images make where no other split has enough of them."""
+
+_NO_PROOF = (
+    "There is no proof: no marked images are left that do not guide. It takes two or more of each of two classes, and "
+    "about sixty to tell a remainder of five points from none. Mark test or validation images too, or more training "
+    "images."
+)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What was marked, divided.
+
+    Attributes:
+        data: the data set; its training split's pairs are those that guide.
+        guidance: the setting that reads them.
+        guided: how many images guide.
+        proofs: split -> images of which some or all are masked, none of which guides.
+        note: how the division came about; "" where there was nothing to divide.
+    """
+
+    data: Data
+    guidance: GuidanceConfig
+    guided: int
+    proofs: dict[str, Split]
+    note: str = ""
+
+
+def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> Marks:
+    """Read the marks, choose those that guide, and find where the proof can be made.
+
+    The proof is made on every test or validation split that has masks. Where none has enough of them, a quarter of
+    the marked training images of each class (at least two, at most half) is held out of guidance.
+
+    Where images are files, the marks that guide are written to OUT/guided.json: what guided stays on record.
+
+    Args:
+        data: the data set, with whatever masks it has itself.
+        guidance: what is to guide.
+        seed: draws those that guide, where `guided` says how many, and those that are held out.
+        out: the cure's folder.
+
+    Raises:
+        ValueError: if there are no marks or too few, or `out` holds other marks.
+    """
+    if guidance.guidance != "data" and isinstance(data.splits["train"], FileSplit):
+        data = _with_marks(data, data.splits["train"], Path(str(guidance.guidance)))
+        guidance = replace(guidance, guidance="data")
+    data = choose_guided(data, guidance, seed)
+    proofs, note = {name: split for name, split in _others(data).items() if _provable(split)}, ""
+    train = data.splits["train"]
+    assert train.pairs is not None
+    if not proofs and isinstance(train, FileSplit):
+        marked = len(train.pairs.images)
+        chosen = _quarter(train.pairs, seed)
+        others = [split for split in _others(data).values() if isinstance(split, FileSplit) and split.pairs]
+        held_out = _gathered([(train, chosen), *((split, split.pairs.images) for split in others if split.pairs)])
+        if _provable(held_out):
+            proofs = {HELD_OUT: held_out}
+            guides = train.pairs.restricted(place for place in train.pairs.images if place not in set(chosen))
+            train = replace(train, pairs=guides)
+            note = _held_out_note(len(chosen), marked, len(held_out) - len(chosen))
+    assert train.pairs is not None
+    guided = len(train.pairs.images)
+    if guided < 2:
+        raise ValueError(f"guidance needs at least 2 marked training images; got {guided}: mark more")
+    if isinstance(train, FileSplit):
+        guidance = replace(guidance, guidance=str(_write(train, train.pairs, data.classes, out)), guided=None)
+    data = replace(data, splits=data.splits | {"train": train})
+    return Marks(data, guidance, guided, proofs, note if proofs else _NO_PROOF)
+
+
+def _with_marks(data: Data, train: FileSplit, path: Path) -> Data:
+    """The data set with the marks of a file or folder, for all splits that have none of their own."""
+    files = {n: s for n, s in data.splits.items() if isinstance(s, FileSplit) and s.root == train.root}
+    everything = [path for split in files.values() for path in split.paths]
+    try:
+        found = read_annotations(path, ImageSizes(train.root, everything), data.classes)
+    except ValueError:  # names that are unique among training images alone
+        found = read_annotations(path, ImageSizes(train.root, list(train.paths)), data.classes)
+        files = {"train": train}
+    splits: dict[str, Split] = {
+        name: replace(split, pairs=pairs_of(found, list(split.paths), data.classes))
+        for name, split in files.items()
+        if name == "train" or not split.pairs
+    }
+    if not splits["train"].pairs:
+        raise ValueError(f"{path} marks no training image of {data.name}; mark some")
+    notes = {f"guidance: {reason}": count for reason, count in found.skipped.items()}
+    return replace(data, splits=data.splits | splits, notes=data.notes | notes)
+
+
+def _others(data: Data) -> dict[str, Split]:
+    """Test splits, then the validation split, unless that is one of them."""
+    others = {name: split for name, split in data.splits.items() if name not in ("train", "val")}
+    val = data.splits["val"]
+    paths = getattr(val, "paths", None)
+    if not any(s is val or (paths is not None and getattr(s, "paths", None) == paths) for s in others.values()):
+        others["val"] = val
+    return others
+
+
+def _provable(split: Split) -> bool:
+    """Whether surroundings can be exchanged within a class and across: two marked images of each of two classes."""
+    pairs, targets = split.pairs, split.targets
+    if not pairs:
+        return False
+    objects = set(zip(pairs.labels, pairs.samples, strict=True))
+    images = Counter(
+        label
+        for label, image in objects
+        if (targets[image] == label if targets.ndim == 1 else targets[image, label] > 0.5)
+    )
+    return sum(count >= 2 for count in images.values()) >= 2
+
+
+def _quarter(pairs: Pairs, seed: int) -> list[int]:
+    """A quarter of the marked images of each class, two at least, but never more than half."""
+    generator = torch.Generator().manual_seed(seed)
+    classes: dict[int, list[int]] = {}
+    for image in pairs.images:
+        classes.setdefault(pairs.of(image)[0][0], []).append(image)
+    chosen: list[int] = []
+    for images in classes.values():
+        count = min(max(round(len(images) / 4), 2), len(images) // 2)
+        chosen += [images[place] for place in torch.randperm(len(images), generator=generator)[:count].tolist()]
+    return sorted(chosen)
+
+
+def _gathered(parts: Iterable[tuple[FileSplit, Sequence[int]]]) -> FileSplit:
+    """Masked images of several splits of one folder as a split of their own."""
+    parts = list(parts)
+    targets = torch.cat([split.targets[list(places)] for split, places in parts])
+    groups = [split.groups[list(places)] for split, places in parts if split.groups is not None]
+    paths = [split.paths[place] for split, places in parts for place in places]
+    owned = [split.pairs.of(place) for split, places in parts if split.pairs for place in places]
+    rows = [(new, label, mask) for new, pairs in enumerate(owned) for label, mask in pairs]
+    pairs = Pairs([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+    first = parts[0][0]
+    return FileSplit(
+        targets=targets,
+        pairs=pairs,
+        groups=torch.cat(groups) if len(groups) == len(parts) else None,
+        root=first.root,
+        paths=paths,
+    )
+
+
+def _held_out_note(chosen: int, marked: int, others: int) -> str:
+    more = f" {others} marked images of other splits joined them." if others else ""
+    return (
+        f"No test or validation split has enough masks, so {chosen} of the {marked} marked training images were held "
+        f"out of guidance for the proof.{more} Both classifiers were trained on these images' labels; no training "
+        f"used their marks."
+    )
+
+
+def _write(train: FileSplit, pairs: Pairs, classes: tuple[str, ...], out: Path) -> Path:
+    """OUT/guided.json, or an error if it is there with other content."""
+    path = out / "guided.json"
+    found = [
+        Annotation(train.paths[image], classes[label], mask.bool().numpy())
+        for image in pairs.images
+        for label, mask in pairs.of(image)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        fresh = Path(folder) / path.name
+        write_coco(fresh, found, ImageSizes(train.root, list(train.paths)), classes)
+        content = fresh.read_bytes()
+    if path.is_file() and path.read_bytes() != content:
+        raise ValueError(f"{out} holds a cure with other marks; choose another --out, or remove it")
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path

@@ -1,0 +1,53 @@
+"""Measure a classifier: evaluation on every split, interventions where objects are marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from looksharp.curing.results import Measured
+from looksharp.data.files import keep_in_memory
+from looksharp.data.split import Data, Split
+from looksharp.evaluation import evaluate
+from looksharp.interventions import intervene
+from looksharp.report.tables import MAIN
+from looksharp.training.folder import Run
+
+__all__ = ["curve_values", "measure", "measured_splits"]
+
+
+def measured_splits(data: Data, proofs: Mapping[str, Split]) -> tuple[dict[str, Split], dict[str, Split]]:
+    """All splits to evaluate on, and those among them to intervene on; small images are read once and for all."""
+    splits = keep_in_memory(replace(data, splits={**data.tests, **proofs})).splits
+    return splits, {name: splits[name] for name in proofs}
+
+
+def measure(
+    name: str,
+    description: str,
+    run: Run,
+    marked: int,
+    splits: Mapping[str, Split],
+    proofs: Mapping[str, Split],
+    progress: bool = True,
+) -> Measured:
+    """Evaluate a run on some splits, and intervene on some of them; see `Measured`."""
+    workers = run.config.training.workers
+    bars = {split: f"{name}, {split}" if progress else None for split in (*splits, *proofs)}
+    values = {
+        split: evaluate(run.model, images, run.pixels, workers=workers, progress=bars[split]).values
+        for split, images in splits.items()
+    }
+    found = {
+        split: intervene(run.model, images, run.pixels, workers=workers, progress=bars[split])
+        for split, images in proofs.items()
+    }
+    return Measured(name, description, run, marked, values, found)
+
+
+def curve_values(found: Measured) -> dict[str, float]:
+    """What is drawn against the number of marked images: each split's main metric, and accuracy when exchanged."""
+    values = {split: next(v[name] for name in MAIN if name in v) for split, v in found.splits.items()}
+    for proof in found.interventions.values():
+        values["exchanged"] = proof.values["exchanged_across"]
+    return values

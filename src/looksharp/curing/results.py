@@ -1,0 +1,133 @@
+"""What a cure found: each classifier's numbers, and images to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from looksharp.curing.budget import Budget
+from looksharp.curing.verdict import Verdict
+from looksharp.report.panel import Panel
+
+if TYPE_CHECKING:
+    from looksharp.interventions import Interventions
+    from looksharp.training.folder import Run
+
+__all__ = ["Cure", "Example", "Findings", "Measured", "Shown"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A classifier, and how it did.
+
+    Attributes:
+        name: short, unique; what its column is headed.
+        description: one sentence.
+        run: the trained run.
+        marked: how many marked images guided it.
+        splits: split -> metric -> value, as `evaluate` has them.
+        interventions: split -> what interventions found.
+    """
+
+    name: str
+    description: str
+    run: Run
+    marked: int
+    splits: dict[str, dict[str, float]]
+    interventions: dict[str, Interventions]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A picture (3, H, W) in [0, 1] of an example, the object's outline in it, and what each classifier made of it.
+
+    Attributes:
+        label: what was done to the image.
+        image: colours.
+        outline: mask (H, W) of the object; None where it is not in the picture.
+        answers: classifier -> (class and its probability, whether it is the object's).
+        maps: classifier -> evidence for the true class over the most confusing one; empty where none is shown.
+    """
+
+    label: str
+    image: Tensor
+    outline: Tensor | None
+    answers: dict[str, tuple[str, bool]]
+    maps: dict[str, Panel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One image and what interventions make of it."""
+
+    title: str
+    pictures: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that the page shows.
+
+    Attributes:
+        title: of the page.
+        intro: a plain sentence or two for its top; may be empty.
+        data: what was classified.
+        classes: class names.
+        tests: names of the test splits; those of the proof may be others.
+        columns: the classifiers, the one before the cure first.
+        cure: the name of the cured one.
+        verdicts: name -> its verdict against the first, of all but the first.
+        split_notes: split -> a short sentence on what is in it; any may be missing.
+        note: how marks were divided between guidance and proof; "" where there was nothing to divide.
+        settings: name -> value, in words.
+        versions: package -> version.
+        examples: images to look at.
+        budget: accuracy against the number of marked images, where it was asked for.
+    """
+
+    title: str
+    intro: str
+    data: str
+    classes: tuple[str, ...]
+    tests: tuple[str, ...]
+    columns: tuple[Measured, ...]
+    cure: str
+    verdicts: dict[str, Verdict]
+    split_notes: dict[str, str]
+    note: str
+    settings: dict[str, str]
+    versions: dict[str, str]
+    examples: tuple[Example, ...] = ()
+    budget: Budget | None = None
+
+    @property
+    def before(self) -> Measured:
+        """The classifier as it was."""
+        return self.columns[0]
+
+    @property
+    def after(self) -> Measured:
+        """The cured one."""
+        return next(column for column in self.columns if column.name == self.cure)
+
+
+@dataclass(frozen=True, eq=False)
+class Cure:
+    """A cure's outcome.
+
+    Attributes:
+        verdict: whether the shortcut is gone; as text it is a sentence with the numbers it rests on.
+        before: the classifier as it was.
+        after: the retrained one.
+        others: what it was compared with.
+        report: the page's path.
+    """
+
+    verdict: Verdict
+    before: Measured
+    after: Measured
+    others: tuple[Measured, ...]
+    report: Path

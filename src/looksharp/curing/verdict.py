@@ -1,0 +1,149 @@
+"""Is the shortcut gone? A rule on interventions, before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = ["MOVED", "RULE", "TOLERANCE", "Evidence", "Verdict", "deciding_split", "judge"]
+
+Kind = Literal["cured", "partly", "not", "nothing", "unproven"]
+
+TOLERANCE = 0.05
+"""A loss of accuracy in foreign surroundings below this counts as none."""
+
+MOVED = 0.1
+"""A map moved if so much more of it lies on the object."""
+
+RULE = (
+    f"The gap is how much accuracy is lost where an object stands in another class's surroundings instead of other "
+    f"surroundings of its own class. There was a shortcut if the gap before is shown to be above 0 and may be above "
+    f"{TOLERANCE:.0%}. It is cured if the gap after is shown to be below {TOLERANCE:.0%}, and partly cured if it is "
+    f"shown to be smaller than before; both only if accuracy in another class's surroundings is shown to have risen, "
+    f"since a classifier that is right nowhere has no gap either. Shown means that 95% intervals tell so. The split is "
+    f"the one with the largest gap before."
+)
+"""The rule, in words for the page."""
+
+
+class Evidence(Protocol):
+    """What interventions found on a split; see `Interventions`."""
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """Measure -> value."""
+
+    @property
+    def intervals(self) -> Mapping[str, tuple[float, float]]:
+        """Measure -> its 95% interval."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a retrained classifier is rid of a shortcut.
+
+    Attributes:
+        kind: "cured", "partly", "not", "nothing" (there was no shortcut to cure) or "unproven".
+        sentence: the same in words, with the numbers it rests on.
+        split: where the proof was made; "" if nowhere.
+        warning: set where the map moved and the interventions did not.
+    """
+
+    kind: Kind
+    sentence: str
+    split: str = ""
+    warning: str = ""
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def judge(
+    before: Mapping[str, Evidence],
+    after: Mapping[str, Evidence],
+    inside: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {}),
+) -> Verdict:
+    """Judge by `RULE` whether what surrounds the object still matters.
+
+    Args:
+        before: split -> what interventions found for the classifier as it was.
+        after: the same, for the retrained one, on the same splits.
+        inside: split -> share of attention on the object, before and after, where known.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> def found(gap, across):
+        ...     values = {"background_gap": gap, "exchanged_across": across, "exchanged_within": across + gap}
+        ...     return {"test": SimpleNamespace(values=values, intervals={n: (v, v) for n, v in values.items()})}
+        >>> judge(found(0.5, 0.4), found(0.01, 0.9)).kind
+        'cured'
+
+    """
+    split = deciding_split(before)
+    if not split:
+        sentence = "Not proven: no marked images were left to exchange the surroundings of."
+        return Verdict(
+            "unproven", sentence, warning=_warning(*(next(iter(side.values()), math.nan) for side in inside))
+        )
+    kind = _kind(before[split], after[split])
+    warning = _warning(*(side.get(split, math.nan) for side in inside)) if kind in ("not", "unproven") else ""
+    return Verdict(kind, _sentence(kind, before[split], after[split]), split, warning)
+
+
+def deciding_split(before: Mapping[str, Evidence]) -> str:
+    """The split on which surroundings matter most before the cure; "" if there is none.
+
+    Where a cue does not follow the class, as in a balanced split, no intervention could show that it is used.
+    """
+    gaps = {name: found.values["background_gap"] for name, found in before.items()}
+    known = {name: gap for name, gap in gaps.items() if math.isfinite(gap)}
+    return max(known, key=known.__getitem__) if known else ""
+
+
+def _kind(before: Evidence, after: Evidence) -> Kind:
+    low, high = before.intervals["background_gap"]
+    if high < TOLERANCE:
+        return "nothing"
+    if low <= 0:
+        return "unproven"
+    left = after.intervals["background_gap"][1]
+    gained = after.intervals["exchanged_across"][0] > before.intervals["exchanged_across"][1]
+    if left >= low or not gained:
+        return "not"
+    return "cured" if left < TOLERANCE else "partly"
+
+
+def _sentence(kind: Kind, before: Evidence, after: Evidence) -> str:
+    gap, low, high = before.values["background_gap"], *before.intervals["background_gap"]
+    if kind in ("nothing", "unproven"):
+        start, end = ("Nothing to cure", "") if kind == "nothing" else ("Not proven", " Mark more images to tell.")
+        return (
+            f"{start}: before, another class's surroundings cost the classifier {_points(gap)} points of accuracy "
+            f"(95% interval {_points(low)} to {_points(high)}).{end}"
+        )
+    left, found = after.values["background_gap"], "Cured" if kind == "cured" else f"{kind.capitalize()} cured"
+    sentence = (
+        f"{found}: in another class's surroundings the classifier is right on {after.values['exchanged_across']:.1%} "
+        f"of objects (before: {before.values['exchanged_across']:.1%}). The gap to other surroundings of their own "
+        f"class is {_points(left)} points (before: {_points(gap)})."
+    )
+    if kind == "partly" and left < TOLERANCE:
+        sentence += f" The images are too few to show that less than {TOLERANCE:.0%} is left."
+    if kind == "not" and after.intervals["background_gap"][1] < low:
+        sentence += " The gap fell because the classifier is right less often anywhere."
+    return sentence
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}".replace("-", "−").replace("−0.0", "0.0")
+
+
+def _warning(before: float, after: float) -> str:
+    if not after - before > MOVED:
+        return ""
+    return (
+        f"{after:.0%} of the map lies on the object (before: {before:.0%}), but what the classifier does in other "
+        f"surroundings is not shown to have changed. A moved map is no proof."
+    )

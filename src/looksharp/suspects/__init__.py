@@ -1,0 +1,6 @@
+"""Which training images to mark: those whose evidence lies on something that recurs from image to image."""
+
+from looksharp.suspects.choosing import Suspect, Suspects, suspects
+from looksharp.suspects.writing import write_suspects
+
+__all__ = ["Suspect", "Suspects", "suspects", "write_suspects"]

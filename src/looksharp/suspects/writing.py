@@ -1,0 +1,88 @@
+"""Suspects as files: a contact sheet to look at, a COCO file to fill in, a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from looksharp.data.files import FileSplit, image_transform
+from looksharp.data.split import Data, Pixels
+from looksharp.files import replacing, write_text
+from looksharp.report.contact_sheet import Tile, contact_sheet
+from looksharp.suspects.choosing import Suspect, Suspects
+
+__all__ = ["write_suspects"]
+
+
+def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None = None) -> list[Path]:
+    """Write contact_sheet.png, annotations.json and suspects.csv; for images held in memory also images/*.png.
+
+    annotations.json is COCO's: the images, the classes as categories, and an empty list of annotations. Filled in by
+    any tool that reads COCO, it is what `--guidance` takes. Files are named by their path in the data folder; images
+    held in memory by their place in the training split.
+
+    Args:
+        found: what `suspects` chose.
+        data: the data set it was chosen from.
+        out: folder for what is written.
+        pixels: how images became the network's input; the data set's own way if not given.
+
+    Returns:
+        The files written, those of images by their folder.
+    """
+    split, in_memory = data.splits["train"], _names(found, data)
+    names = in_memory or [str(split.paths[s.index]) for s in found.chosen if isinstance(split, FileSplit)]
+    images = [split.image(suspect.index).as_subclass(Tensor) for suspect in found.chosen]
+    written = [out / "contact_sheet.png", out / "annotations.json", out / "suspects.csv"]
+    contact_sheet(_groups(found, data, pixels or data.pixels), written[0])
+    content = {
+        "images": [
+            {"id": number, "file_name": name, "height": image.shape[1], "width": image.shape[2]}
+            for number, (name, image) in enumerate(zip(names, images, strict=True), 1)
+        ],
+        "annotations": [],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(data.classes, 1)],
+    }
+    write_text(written[1], json.dumps(content, indent=1) + "\n")
+    table = StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("rank", "file", "index", "class", "cluster", "score", "share"))
+    for rank, (name, s) in enumerate(zip(names, found.chosen, strict=True), 1):
+        rows.writerow((rank, name, s.index, data.classes[s.label], s.cluster, f"{s.score:.4f}", f"{s.share:.4f}"))
+    write_text(written[2], table.getvalue())
+    for name, image in zip(in_memory, images, strict=bool(in_memory)):
+        with replacing(out / name) as temporary:
+            Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(temporary)
+    return written + ([out / "images"] if in_memory else [])
+
+
+def _names(found: Suspects, data: Data) -> list[str]:
+    """Names for images that are no files; none if they are."""
+    if isinstance(data.splits["train"], FileSplit):
+        return []
+    return [f"images/{suspect.index:06d}.png" for suspect in found.chosen]
+
+
+def _groups(found: Suspects, data: Data, pixels: Pixels) -> list[tuple[str, list[Tile]]]:
+    split, transform = data.splits["train"], image_transform(pixels)
+    ranks = {suspect: rank for rank, suspect in enumerate(found.chosen, 1)}
+
+    def tile(suspect: Suspect) -> Tile:
+        image = transform(split.image(suspect.index)).as_subclass(Tensor).float() / 255
+        caption = f"{suspect.share:.0%} of the evidence, score {suspect.score:.2f}"
+        title = f"{ranks[suspect]}. {data.classes[suspect.label]}"
+        return Tile(image, title, caption, suspect.patch)
+
+    groups = []
+    for number, size in found.sizes.items():
+        members = [tile(suspect) for suspect in found.chosen if suspect.cluster == number]
+        ((label, most),) = Counter(found.label[found.cluster == number].tolist()).most_common(1)
+        groups.append((f"Cluster {number}: {size:,} images, {most / size:.0%} {data.classes[label]}", members))
+    return groups

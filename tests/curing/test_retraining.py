@@ -1,0 +1,279 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import looksharp
+from looksharp.config import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
+from looksharp.curing import folders
+from looksharp.curing.marks import HELD_OUT
+from looksharp.curing.plan import CURE
+from looksharp.curing.retraining import cure
+from looksharp.curing.verdict import judge
+from looksharp.data import synthetic
+from looksharp.data.build import DataConfig
+from looksharp.evaluation import evaluate
+from looksharp.interventions import intervene
+from looksharp.report import cure as page_module
+from looksharp.training import load_run, train
+
+SPLITS = ("biased", "unbiased", "conflicting")
+OPTIONS = {"device": "cpu", "progress": False}
+SETTINGS = {
+    "guided": 20,
+    "guidance_boxes": True,
+    "guided_per_batch": 8,
+    "epochs": 1,
+    "compare": ["labels", "dfr"],
+    "budget": [0, 4, 20],
+    "seeds": 1,
+    **OPTIONS,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_digits():
+    whole = synthetic.biased_digits
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "biased_digits", lambda rho, train, seed=0: whole(rho, train, 60, 24, seed))
+        yield
+
+
+@pytest.fixture
+def _no_figures(monkeypatch):
+    """Leave out what takes longest, where another test has seen it."""
+    monkeypatch.setattr(page_module, "draw_examples", lambda folder, examples: None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A classifier trained on a patch that gives every class away."""
+    config = RunConfig(
+        data=DataConfig("biased_digits", rho=1.0, train_size=120),
+        optimization=OptimizationConfig(lr=0.1),
+        training=TrainingConfig(epochs=2, batch_size=16, device="cpu"),
+    )
+    return train(config, tmp_path_factory.mktemp("runs") / "digits", progress=False).path
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    return looksharp.cure(run, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def out(found):
+    return found.report.parent
+
+
+@pytest.fixture(scope="module")
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def test_the_runs_own_settings_with_guidance(found, run, out):
+    assert out == run.with_name("digits-cured")
+    before, config = load_run(run, device="cpu").config, found.after.run.config
+    assert config.guidance.guidance_loss == CURE.guidance_loss
+    assert (config.guidance.guidance, config.guidance.guided, config.guidance.guided_per_batch) == ("data", 20, 8)
+    assert config.guidance.guidance_boxes
+    assert replace(config, guidance=before.guidance, training=before.training) == before
+    assert config.training == replace(before.training, epochs=1)
+    labels = found.others[0].run.config
+    assert labels.guidance == replace(config.guidance, guidance_loss="none")
+    assert json.loads((out / "runs" / "cure" / "run.json").read_text())["guided"] == 20
+    assert {path.name for path in (out / "runs").iterdir()} == {"cure", "labels"}
+    assert {path.name for path in out.iterdir()} == {
+        "budget", "budget.csv", "figures", "report.html", "results.json", "runs"
+    }  # fmt: skip
+
+
+def test_before_and_after_are_measured(found, run, out, results):
+    data = synthetic.biased_digits(1.0, 120)
+    for measured, path in ((found.before, run), (found.after, out / "runs" / "cure")):
+        model = load_run(path, device="cpu").model
+        assert measured.splits.keys() == {*SPLITS, "val"}
+        assert measured.interventions.keys() == {*SPLITS, "val"}
+        expected = evaluate(model, data.splits["conflicting"], data.pixels).values
+        assert measured.splits["conflicting"] == pytest.approx(expected)
+        proof = intervene(model, data.splits["val"], data.pixels)
+        assert measured.interventions["val"].values == pytest.approx(proof.values)
+        written = results["classifiers"][measured.name]
+        assert written["splits"]["conflicting"] == pytest.approx(expected)
+        assert written["interventions"]["val"]["values"] == pytest.approx(proof.values)
+    inside = tuple({s: v["attention_inside"] for s, v in m.splits.items()} for m in (found.before, found.after))
+    assert found.verdict == judge(found.before.interventions, found.after.interventions, inside)
+    assert results["verdicts"]["cure"]["sentence"] == found.verdict.sentence
+    assert list(results["classifiers"]) == ["before", "cure", "labels", "dfr"]
+    assert [column["marked"] for column in results["classifiers"].values()] == [0, 20, 0, 0]
+
+
+def test_dfr_is_the_run_with_another_last_layer(found):
+    before, dfr = found.before.run, found.others[1].run
+    changed = {
+        name
+        for name, value in dfr.model.state_dict().items()
+        if not torch.equal(value, before.model.state_dict()[name])
+    }
+    assert changed == {"fc.weight", "fc.bias"}
+    assert (dfr.path, dfr.config) == (before.path, before.config)
+    assert dfr.seconds > before.seconds
+
+
+def test_the_curve(found, out, results):
+    rows = {row["marked"]: row for row in results["budget"]}
+    assert list(rows) == [0, 4, 20]
+    decides = found.verdict.split
+    for marked, measured in {0: found.before, 20: found.after}.items():  # what is there is not trained again
+        assert not (out / "budget" / f"{marked}-0" / "config.yaml").exists()
+        assert [rows[marked][split] for split in SPLITS] == [measured.splits[split]["top1"] for split in SPLITS]
+        assert rows[marked]["exchanged"] == measured.interventions[decides].values["exchanged_across"]
+    few = load_run(out / "budget" / "4-0", device="cpu")
+    assert few.config.guidance == replace(found.after.run.config.guidance, guided=4)
+    data = synthetic.biased_digits(1.0, 120)
+    top1 = evaluate(few.model, data.splits["unbiased"], data.pixels).values["top1"]
+    assert rows[4]["unbiased"] == pytest.approx(top1)
+    assert (out / "budget.csv").read_text().splitlines()[0] == "marked,seed,biased,unbiased,conflicting,exchanged"
+
+
+def test_the_page_says_it(found, out):
+    page = found.report.read_text()
+    assert str(found.verdict).replace("'", "&#39;") in page
+    for word in ("before", "cure", "labels", *SPLITS, "How many marked images it takes", "20 marked images"):
+        assert word in page
+    figures = {path.name for path in (out / "figures").iterdir()}
+    assert {"interventions.svg", "accuracy.svg", "budget.svg", "example-1.png", "evidence-4.png"} <= figures
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_the_same_call_goes_on_where_it_stopped(found, run, out, results, monkeypatch):
+    whole, trained = folders.train, []
+
+    def counted(config, path, **options):
+        trained.append(path.name)
+        return whole(config, path, **options)
+
+    monkeypatch.setattr(folders, "train", counted)
+    (out / "report.html").unlink()
+    (out / "budget" / "4-0" / "budget.json").unlink()
+    facts = out / "runs" / "labels" / "run.json"
+    content = json.loads(facts.read_text())
+    del content["seconds"]  # as of a run that has not ended
+    facts.write_text(json.dumps(content))
+    again = cure(run, **SETTINGS)
+    assert trained == ["labels"]
+    assert again.report.is_file()
+    now = json.loads((out / "results.json").read_text())
+    assert now["budget"] == results["budget"]
+    assert now["verdicts"] == results["verdicts"]
+
+
+def test_other_settings_do_not_overwrite(found, run, out):
+    before = found.report.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"cure holds a run of other settings \(epochs 1, now 2\); choose another --out"
+    ):
+        cure(run, **(SETTINGS | {"epochs": 2}))
+    assert found.report.read_bytes() == before
+
+
+def test_what_cannot_be_done(run, tmp_path, monkeypatch):
+    def fails(message, path=run, **options):
+        with pytest.raises(ValueError, match=message):
+            cure(path, out=tmp_path / "out", **OPTIONS, **options)
+
+    fails(
+        "^compare must be of labels, .*, or a guidance loss: guidance_loss must be of .* got 'guess'$",
+        compare=["guess"],
+    )
+    fails("^compare names labels twice$", compare=["labels", "labels"])
+    fails("^guidance_loss must be of .* got 'guess'$", guidance_loss="guess")
+    fails("^budget must be 0, or 2 to the 9 marked images that guide; got 10$", guided=9, budget=[0, 10])
+    fails("^epochs must be at least 1; got 0$", epochs=0)
+    fails("^guided_per_batch must be 0 to 15, below the run's batch_size; got 16$", guided_per_batch=16)
+    fails("is not a run folder: it has no config.yaml$", path=tmp_path / "nothing")
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+# A folder of images, of which training images alone are marked --------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Bright shapes (a column or a row) on grounds whose colour gives the class away; boxes as COCO."""
+    root, rng = tmp_path_factory.mktemp("shapes"), np.random.default_rng(0)
+    images, annotations = [], []
+    for split, count in {"train": 16, "test": 4}.items():
+        for label, name in enumerate(("column", "row")):
+            (root / split / name).mkdir(parents=True)
+            for n in range(count):
+                pixels = np.zeros((24, 24, 3), np.uint8)
+                pixels[..., label] = 120
+                top, left = rng.integers(1, 12, 2)
+                height, width = ((10, 4), (4, 10))[label]
+                pixels[top : top + height, left : left + width] = 220
+                path = f"{split}/{name}/{n:02d}.png"
+                Image.fromarray(pixels).save(root / path)
+                if split == "train":
+                    box = [int(left), int(top), width, height]
+                    annotations.append({"image_id": len(images), "category_id": label, "bbox": box})
+                    images.append({"id": len(images), "file_name": path})
+    categories = [{"id": 0, "name": "column"}, {"id": 1, "name": "row"}]
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    (root / "boxes.json").write_text(json.dumps(content))
+    content["annotations"] = [annotations[0], annotations[-1]]
+    (root / "two.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope="module")
+def shapes(folder, tmp_path_factory):
+    config = RunConfig(
+        data=DataConfig(str(folder), val_share=0.0),
+        network=NetworkConfig("small"),
+        optimization=OptimizationConfig(lr=0.05),
+        training=TrainingConfig(epochs=2, batch_size=8, device="cpu", workers=0, augment="none"),
+    )
+    return train(config, tmp_path_factory.mktemp("runs") / "shapes", progress=False).path
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_marked_training_images_are_held_out_for_the_proof(shapes, folder, tmp_path):
+    found = cure(shapes, folder / "boxes.json", tmp_path / "out", epochs=1, fine_tune=True, **OPTIONS)
+    config = found.after.run.config
+    assert config.network.weights == str(shapes / "model.safetensors")
+    assert config.optimization.lr == pytest.approx(0.05 * CURE.fine_tune_lr)
+    assert config.guidance.guided_per_batch == 4
+    assert (found.after.marked, len(found.after.interventions[HELD_OUT].images)) == (24, 8)
+    assert found.after.splits.keys() == {"test", HELD_OUT}
+    assert found.verdict.split == HELD_OUT
+    page = found.report.read_text()
+    assert "8 of the 32 marked training images were held out of guidance for the proof." in page
+    guided = json.loads((tmp_path / "out" / "guided.json").read_text())
+    assert len(guided["annotations"]) == 24
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_without_marks_to_spare_there_is_no_proof(shapes, folder, tmp_path):
+    found = cure(shapes, str(folder / "two.json"), tmp_path / "out", epochs=1, **OPTIONS)
+    assert (found.verdict.kind, found.after.interventions, found.after.marked) == ("unproven", {}, 2)
+    page = found.report.read_text()
+    assert "There is no proof: no marked images are left that do not guide." in page
+    assert "Not proven" in page
+    assert "Interventions to look at" not in page
+    assert not math.isnan(found.after.splits["test"]["top1"])
+
+
+def test_data_that_does_not_fit(shapes, folder, run, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"^compare group_dro needs the group of every image, but groups are not known"
+    ):
+        cure(shapes, folder / "boxes.json", tmp_path / "out", compare=["group_dro"], **OPTIONS)
+    with pytest.raises(
+        ValueError, match=r"^data .* has other classes than the run: 2, first 'column', and not 10, fir"
+    ):
+        cure(run, "data", tmp_path / "out", data=str(folder), **OPTIONS)
