@@ -24,6 +24,8 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.training_step
 	$(BIN)/python -m benchmarks.attention_maps
+	$(BIN)/python -m benchmarks.attention_suite
+	$(BIN)/python -m benchmarks.faithfulness
 
 clean:
 	rm -rf $(VENV) demo

@@ -16,7 +16,7 @@ __all__ = ["Method", "group_runs"]
 
 _NO_PART = {"seed", "root", "device", "workers"}
 """Settings that say on which machine, from which copy or in which order of chance, and not what was trained."""
-_PATHS = ("data", "guidance")
+_PATHS = ("data", "guidance", "guidance_backgrounds", "weights")
 _LONGEST = 3  # settings named in a label
 
 
