@@ -121,6 +121,8 @@ class ClassRanking(Metric):
         for label in range(self.classes if len(scores) else 0):
             positive = targets[:, label] > 0.5 if targets.ndim == 2 else targets == label
             known = targets[:, label] >= 0 if targets.ndim == 2 else slice(None)
+            if not len(positive[known]):
+                continue
             counts = _distinct(scores[known, label], positive[known])
             found[:, label] = torch.stack([histogram_average_precision(counts), histogram_roc_auc(counts)])
         return Ranking(*found.unbind())

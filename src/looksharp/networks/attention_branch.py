@@ -222,7 +222,8 @@ class WithMap(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, C), the branch's logits (B, C), maps (B, T, h, w)."""
-        return tuple(self.network.explained(images))
+        logits, branch_logits, maps = self.network.explained(images)
+        return logits, branch_logits, maps
 
 
 @torch.no_grad()
