@@ -30,9 +30,10 @@ class Classification(Measure):
 
     Values: "top1", "top5" and, where groups are known, "worst_group", the lowest top-1 of a group (one class for
     each image); "attribute_accuracy", the mean over classes of how often presence and absence are told right where
-    they are known (several labels; ABN Table 4); "map" and "roc_auc", means over the classes that have positives, each against all others; "loss";
-    "calibration_error"; "ks_margin" and "ks_at", see `separation_chart`. Average precision and ROC AUC are exact up
-    to 2^26 scores (images x classes) and taken from bins of 1/64 of log-odds above, so that memory is bounded.
+    they are known (several labels; ABN Table 4); "map" and "roc_auc", means over the classes that have positives, each
+    against all others; "loss"; "calibration_error"; "ks_margin" and "ks_at", see `separation_chart`. Average precision
+    and ROC AUC are exact up to 2^26 scores (images x classes) and taken from bins of 1/64 of log-odds above, so that
+    memory is bounded.
 
     Of every image: "top1", "top5", "loss", "confidence" (probability of the predicted class), "true_probability"
     (the mean over its true classes) and "confused_probability" (of its most confusing class).
