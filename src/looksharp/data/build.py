@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from looksharp.data.registry import DATA_SETS
 from looksharp.data.split import Data
 
 __all__ = ["DataConfig", "build_data"]
@@ -18,7 +19,7 @@ class DataConfig:
     Args:
         data: digits, biased_digits, cifar10, cifar100, mnist, voc, or an image folder (train/CLASS/..., with val
             and test folders beside it; or CLASS/..., divided by seed).
-        root: the folder that holds the files of cifar10, cifar100, mnist or voc.
+        root: the folder that holds the files of a set that is read, such as cifar10 or voc.
         image_size: side to which images of a folder are brought, in pixels.
         val_share: share of the training images held out for validation where the set has no validation split;
             with 0, validation reads the test split.
@@ -47,29 +48,15 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
     if config.image_size is not None and config.image_size < 1:
         raise ValueError(f"image_size must be at least 1 pixel; got {config.image_size}")
     name = config.data
-    if name == "digits":
-        from looksharp.data.synthetic import digits
-
-        return digits(config.train_size, seed=seed)
-    if name == "biased_digits":
-        from looksharp.data.synthetic import biased_digits
-
-        return biased_digits(config.rho, config.train_size, seed=seed)
-    if name in ("cifar10", "cifar100", "mnist", "voc"):
-        if config.root is None:
+    if name in DATA_SETS:
+        made = DATA_SETS[name]
+        if "root" in made.settings and config.root is None:
             raise ValueError(f"root must name the folder that holds {name}'s files; nothing is downloaded")
-        if name == "voc":
-            from looksharp.data.pascal import read_pascal
-
-            return read_pascal(config.root, config.image_size or 224)
-        from looksharp.data.torchvision_sets import read_torchvision
-
-        return read_torchvision(name, config.root, config.val_share, seed)
+        return made.load()(**made.arguments(config, seed))
     folder = Path(name)
     if not folder.exists() and folder.name == name:
-        known = ("digits", "biased_digits", "cifar10", "cifar100", "mnist", "voc")
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        close = difflib.get_close_matches(name, DATA_SETS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(DATA_SETS)}"
         raise ValueError(f"data {name!r} is neither a folder nor a set that is known; {hint}")
     from looksharp.data.folder import read_folder
 

@@ -1,0 +1,53 @@
+"""The data sets that have a name: which function makes or reads each, and which settings it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from looksharp.data.split import Data
+
+__all__ = ["DATA_SETS", "DataSet"]
+
+_ARGUMENTS = {"image_size": "size", "train_size": "train"}  # the readers' own word for a setting, where it is another
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set's reader, loaded on use.
+
+    Attributes:
+        reader: "module.function", the module one of `looksharp.data`.
+        settings: the settings of `DataConfig`, and "seed", that the function takes; those that are None are left
+            to its own defaults. A set with "root" is read from there.
+        options: further arguments, the same for every call.
+    """
+
+    reader: str
+    settings: tuple[str, ...]
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., Data]:
+        """The function."""
+        module, function = self.reader.split(".")
+        read: Callable[..., Data] = getattr(import_module(f"looksharp.data.{module}"), function)
+        return read
+
+    def arguments(self, config: Any, seed: int) -> dict[str, object]:
+        """The keywords with which the function is called, from a `DataConfig`."""
+        values = {name: seed if name == "seed" else getattr(config, name) for name in self.settings}
+        given = {_ARGUMENTS.get(name, name): value for name, value in values.items() if value is not None}
+        return given | dict(self.options)
+
+
+DATA_SETS: dict[str, DataSet] = {
+    "digits": DataSet("synthetic.digits", ("train_size", "seed")),
+    "biased_digits": DataSet("synthetic.biased_digits", ("rho", "train_size", "seed")),
+    "cifar10": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar10"}),
+    "cifar100": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar100"}),
+    "mnist": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "mnist"}),
+    "voc": DataSet("pascal.read_pascal", ("root", "image_size")),
+}
+"""Every set by its name."""
