@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from looksharp.data.registry import DATA_SETS
@@ -25,6 +25,8 @@ class DataConfig:
             with 0, validation reads the test split.
         train_size: training images of digits and biased_digits.
         rho: probability that the cue of biased_digits follows the class in training.
+        crop_share: of image files, the side of the middle that is evaluated as a share of the resized image's shorter
+            side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
     """
 
     data: str = "digits"
@@ -33,6 +35,7 @@ class DataConfig:
     val_share: float = 0.1
     train_size: int = 6000
     rho: float = 0.98
+    crop_share: float = 1.0
 
 
 def build_data(config: DataConfig, seed: int = 0) -> Data:
@@ -47,6 +50,19 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
         raise ValueError(f"train_size must be at least 1; got {config.train_size}")
     if config.image_size is not None and config.image_size < 1:
         raise ValueError(f"image_size must be at least 1 pixel; got {config.image_size}")
+    if not 0 < config.crop_share <= 1:
+        raise ValueError(f"crop_share must be above 0 and at most 1; got {config.crop_share}")
+    data = _read(config, seed)
+    if config.crop_share == 1:
+        return data
+    from looksharp.data.files import FileSplit
+
+    if not all(isinstance(split, FileSplit) for split in data.splits.values()):
+        raise ValueError(f"crop_share is for data sets of image files; {config.data} is held in memory")
+    return replace(data, pixels=replace(data.pixels, crop_share=config.crop_share))
+
+
+def _read(config: DataConfig, seed: int) -> Data:
     name = config.data
     if name in DATA_SETS:
         made = DATA_SETS[name]

@@ -81,7 +81,7 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
     state = read_weights(weights)
     own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     model.load_state_dict(own)
-    pixels = Pixels(*(tuple(facts["pixels"][name]) for name in ("size", "mean", "std")))
+    pixels = Pixels(**{name: tuple(v) if isinstance(v, list) else v for name, v in facts["pixels"].items()})
     return Run(
         path,
         config,
