@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from looksharp.data.registry import DATA_SETS
 from looksharp.data.split import Data
@@ -17,14 +18,20 @@ class DataConfig:
     """Which images.
 
     Args:
-        data: digits, biased_digits, cifar10, cifar100, mnist, voc, or an image folder (train/CLASS/..., with val
-            and test folders beside it; or CLASS/..., divided by seed).
+        data: digits, biased_digits, cifar10, cifar100, mnist, svhn, imagenet, caltech256, cub200, stanford_cars,
+            stanford_dogs, voc, or an image folder (train/CLASS/..., with val and test folders beside it; or
+            CLASS/..., divided by seed).
         root: the folder that holds the files of a set that is read, such as cifar10 or voc.
-        image_size: side to which images of a folder are brought, in pixels.
+        image_size: side to which image files are brought, in pixels.
         val_share: share of the training images held out for validation where the set has no validation split;
             with 0, validation reads the test split.
         train_size: training images of digits and biased_digits.
         rho: probability that the cue of biased_digits follows the class in training.
+        svhn_extra: add the 531,131 extra images of svhn to those of training.
+        train_per_class: training images of each class of caltech256: 30, or 60 if not given.
+        guidance_from: what marks the birds of cub200: boxes, parts (discs around those that are visible) or masks.
+        voc_set: the images of voc: main or segmentation, or augmented, those of segmentation and SBD's; those of main,
+            where they are listed, if not given.
         crop_share: of image files, the side of the middle that is evaluated as a share of the resized image's shorter
             side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
     """
@@ -35,6 +42,10 @@ class DataConfig:
     val_share: float = 0.1
     train_size: int = 6000
     rho: float = 0.98
+    svhn_extra: bool = False
+    train_per_class: int | None = None
+    guidance_from: Literal["boxes", "parts", "masks"] = "boxes"
+    voc_set: Literal["main", "segmentation", "augmented"] | None = None
     crop_share: float = 1.0
 
 

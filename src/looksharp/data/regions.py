@@ -17,7 +17,7 @@ from looksharp.data.headers import read_size
 from looksharp.data.mask_files import load_pixels, read_mask
 from looksharp.data.mask_union import Box, Mask, MaskUnion, box_mask
 
-__all__ = ["Boxes", "ClassMask", "Discs", "MadeMasks", "MaskFile", "Region", "box_regions"]
+__all__ = ["Boxes", "ClassMask", "Discs", "MadeMasks", "MaskFile", "Region", "box_regions", "fitting"]
 
 
 class Region(Protocol):
@@ -65,7 +65,7 @@ class MaskFile:
 
     def mask(self) -> Mask:
         """(H, W)."""
-        return _fitting(read_mask(self.file), self.file, self.image)
+        return fitting(read_mask(self.file), self.file, self.image)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ClassMask:
 
     def mask(self) -> Mask:
         """(H, W)."""
-        return _fitting(load_pixels(self.file)[1] == self.index, self.file, self.image)
+        return fitting(load_pixels(self.file)[1] == self.index, self.file, self.image)
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,12 @@ def box_regions(root: Path, boxes: Mapping[str, Sequence[Box]], source: Path) ->
     return regions, notes
 
 
-def _fitting(mask: Mask, file: Path, image: Path) -> Mask:
-    """The mask, if it is of its image's size."""
+def fitting(mask: Mask, file: Path, image: Path) -> Mask:
+    """The mask that `file` holds, if it is of its image's size.
+
+    Raises:
+        ValueError: if it is not.
+    """
     size = read_size(image)
     if mask.shape != size:
         raise ValueError(

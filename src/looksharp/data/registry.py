@@ -48,6 +48,12 @@ DATA_SETS: dict[str, DataSet] = {
     "cifar10": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar10"}),
     "cifar100": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar100"}),
     "mnist": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "mnist"}),
-    "voc": DataSet("pascal.read_pascal", ("root", "image_size")),
+    "svhn": DataSet("svhn.read_svhn", ("root", "svhn_extra", "val_share", "seed")),
+    "imagenet": DataSet("imagenet.read_imagenet", ("root", "image_size")),
+    "caltech256": DataSet("caltech256.read_caltech256", ("root", "image_size", "train_per_class", "val_share", "seed")),
+    "cub200": DataSet("cub200.read_cub200", ("root", "image_size", "guidance_from", "val_share", "seed")),
+    "stanford_cars": DataSet("stanford_cars.read_stanford_cars", ("root", "image_size", "val_share", "seed")),
+    "stanford_dogs": DataSet("stanford_dogs.read_stanford_dogs", ("root", "image_size", "val_share", "seed")),
+    "voc": DataSet("pascal.read_pascal", ("root", "image_size", "voc_set")),
 }
 """Every set by its name."""

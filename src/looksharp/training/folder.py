@@ -81,7 +81,8 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
     state = read_weights(weights)
     own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     model.load_state_dict(own)
-    pixels = Pixels(**{name: tuple(v) if isinstance(v, list) else v for name, v in facts["pixels"].items()})
+    size, mean, std = (tuple(facts["pixels"][name]) for name in ("size", "mean", "std"))
+    pixels = Pixels(size, mean, std, facts["pixels"].get("crop_share", 1.0))
     return Run(
         path,
         config,
