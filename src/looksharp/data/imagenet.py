@@ -55,10 +55,11 @@ def read_imagenet(root: Path, size: int = 224) -> Data:
         raise ValueError(f"{root / 'train'} must hold a folder per class, such as n01440764; found {len(ids)}")
     devkit = _devkit(root)
     train = [(path, label) for label, wnid in enumerate(ids) for path in images_in(root, f"train/{wnid}")]
-    extra = sorted(set(_folders(root / "val")) - set(ids))
+    folders = _folders(root / "val")
+    extra = sorted(set(folders) - set(ids))
     if extra:
         raise ValueError(f"{root / 'val'} has a class that train lacks: {extra[0]!r}")
-    if _folders(root / "val"):
+    if folders:
         val = [(path, label) for label, wnid in enumerate(ids) for path in images_in(root, f"val/{wnid}")]
     else:
         val = _flat(root, ids, devkit)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 __all__ = ["read_mat"]
 
-_DAMAGED = (OSError, EOFError, LookupError, ValueError, TypeError, NotImplementedError, zlib.error)
+_DAMAGED = (MatReadError, OSError, EOFError, LookupError, ValueError, TypeError, NotImplementedError, zlib.error)
 
 
 def read_mat(path: Path, names: Sequence[str], file: IO[bytes] | None = None) -> list[Any]:
