@@ -7,7 +7,7 @@ from PIL import Image
 
 from looksharp.data.files import FileSplit
 from looksharp.data.guided import choose_guided
-from looksharp.data.regions import Boxes, ClassMask, Discs, MadeMasks, MaskFile, box_regions
+from looksharp.data.regions import Boxes, ClassMask, Discs, MadeMasks, MaskFile, box_regions, check_fit
 from looksharp.data.split import Data, Pairs, Pixels
 
 SIZE = (5, 7)
@@ -42,13 +42,12 @@ def test_mask_files_and_classes(tmp_path):
     indices = np.zeros(SIZE, np.uint8)
     indices[0, :3], indices[2], indices[4] = 7, 3, 255
     Image.fromarray(indices).save(tmp_path / "classes.png")
-    image = tmp_path / "image.png"
-    assert np.array_equal(MaskFile(tmp_path / "grey.png", image).mask(), grey == 153)
+    assert np.array_equal(MaskFile(tmp_path / "grey.png").mask(), grey == 153)
     for index in (3, 7):
-        assert np.array_equal(ClassMask(tmp_path / "classes.png", image, index).mask(), indices == index)
-    Image.fromarray(grey[1:]).save(tmp_path / "grey.png")
+        assert np.array_equal(ClassMask(tmp_path / "classes.png", index).mask(), indices == index)
+    check_fit(tmp_path / "grey.png", SIZE, tmp_path / "image.png")
     with pytest.raises(ValueError, match=r"grey\.png has 4x7 pixels \(height x width\), but .*image\.png has 5x7$"):
-        MaskFile(tmp_path / "grey.png", image).mask()
+        check_fit(tmp_path / "grey.png", (4, 7), tmp_path / "image.png")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 from looksharp.data.headers import read_size
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.mask_union import Box
-from looksharp.data.regions import Discs, MaskFile, Region, box_regions
+from looksharp.data.regions import Discs, MaskFile, Region, box_regions, check_fit
 from looksharp.data.split import Data
 
 __all__ = ["GuidanceFrom", "read_cub200"]
@@ -134,4 +134,6 @@ def _masks(home: Path, images: dict[str, str]) -> dict[str, Region]:
         raise ValueError(f"guidance_from 'masks' needs segmentations, which is neither in {home} nor beside it")
     files = {path: f"{path.removeprefix('images/').rpartition('.')[0]}.png" for path in images.values()}
     check_files(folder, files.values(), "images.txt")
-    return {path: MaskFile(folder / file, home / path) for path, file in files.items()}
+    for path, file in files.items():
+        check_fit(folder / file, read_size(folder / file), home / path)
+    return {path: MaskFile(folder / file) for path, file in files.items()}

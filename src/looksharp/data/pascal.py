@@ -50,7 +50,8 @@ def read_pascal(root: Path, size: int = 224, voc_set: VocSet | None = None) -> D
     everything = [path for listed in paths.values() for path in listed]
     missing = next((path for path in everything if not (home / path).is_file()), None)
     if missing is not None:
-        raise ValueError(f"{home / missing} does not exist, though ImageSets lists it")
+        source = "SBD or ImageSets" if voc_set == "augmented" else "ImageSets"
+        raise ValueError(f"{home / missing} does not exist, though {source} lists it")
     if voc_set == "augmented":
         return _augmented(home, paths, size)
     masked = [path for path in everything if _mask_file(home, path).is_file()]

@@ -17,7 +17,7 @@ from looksharp.data.headers import read_size
 from looksharp.data.mask_files import load_pixels, read_mask
 from looksharp.data.mask_union import Box, Mask, MaskUnion, box_mask
 
-__all__ = ["Boxes", "ClassMask", "Discs", "MadeMasks", "MaskFile", "Region", "box_regions", "fitting"]
+__all__ = ["Boxes", "ClassMask", "Discs", "MadeMasks", "MaskFile", "Region", "box_regions", "check_fit"]
 
 
 class Region(Protocol):
@@ -61,11 +61,10 @@ class MaskFile:
     """A mask image, as `mask_files.read_mask` reads it."""
 
     file: Path
-    image: Path
 
     def mask(self) -> Mask:
         """(H, W)."""
-        return fitting(read_mask(self.file), self.file, self.image)
+        return read_mask(self.file)
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,12 @@ class ClassMask:
     """The pixels of one index in an image file of class indices."""
 
     file: Path
-    image: Path
     index: int
 
     def mask(self) -> Mask:
         """(H, W)."""
-        return fitting(load_pixels(self.file)[1] == self.index, self.file, self.image)
+        mask: Mask = load_pixels(self.file)[1] == self.index
+        return mask
 
 
 @dataclass(frozen=True)
@@ -151,15 +150,10 @@ def box_regions(root: Path, boxes: Mapping[str, Sequence[Box]], source: Path) ->
     return regions, notes
 
 
-def fitting(mask: Mask, file: Path, image: Path) -> Mask:
-    """The mask that `file` holds, if it is of its image's size.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    size = read_size(image)
-    if mask.shape != size:
+def check_fit(file: Path, size: tuple[int, ...], image: Path) -> None:
+    """Raise ValueError, naming both, unless the mask in `file`, of `size`, is of its image's size."""
+    wanted = read_size(image)
+    if size != wanted:
         raise ValueError(
-            f"{file} has {mask.shape[0]}x{mask.shape[1]} pixels (height x width), but {image} has {size[0]}x{size[1]}"
+            f"{file} has {size[0]}x{size[1]} pixels (height x width), but {image} has {wanted[0]}x{wanted[1]}"
         )
-    return mask

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from looksharp.data.mask_files import load_pixels
 from looksharp.data.mask_union import Mask
 from looksharp.data.matlab import read_mat
-from looksharp.data.regions import ClassMask, MadeMasks, Region, fitting
+from looksharp.data.regions import ClassMask, MadeMasks, Region, check_fit
 from looksharp.data.split import Pairs
 from looksharp.data.voc import VOC_CLASSES
 
@@ -39,12 +39,12 @@ class _SbdMask:
     """The pixels of one class in a .mat file of SBD."""
 
     file: Path
-    image: Path
     index: int
 
     def mask(self) -> Mask:
         """(H, W)."""
-        return fitting(_sbd_pixels(self.file) == self.index, self.file, self.image)
+        mask: Mask = _sbd_pixels(self.file) == self.index
+        return mask
 
 
 def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> list[str]:
@@ -84,7 +84,7 @@ def class_mask_pairs(home: Path, names: Sequence[str]) -> Pairs:
     """The classes in each image's mask: of SegmentationClass, else of SegmentationClassAug, else of SBD.
 
     Raises:
-        ValueError: if an image has no mask, or one is damaged.
+        ValueError: if an image has no mask, or one is damaged or of another size.
     """
     sbd = _sbd(home)
     samples: list[int] = []
@@ -92,14 +92,16 @@ def class_mask_pairs(home: Path, names: Sequence[str]) -> Pairs:
     regions: list[Region] = []
     for sample, name in enumerate(tqdm(names, "reading class masks", disable=len(names) < 2000, leave=False)):
         file, read, kind = _mask_of(home, sbd, name)
-        counts = np.bincount(read(file).ravel(), minlength=_VOID + 1)
+        pixels = read(file)
+        check_fit(file, pixels.shape, home / "JPEGImages" / f"{name}.jpg")
+        counts = np.bincount(pixels.ravel(), minlength=_VOID + 1)
         present = [int(index) for index in np.flatnonzero(counts) if index not in (0, _VOID)]
         if max(present, default=0) > len(VOC_CLASSES):
             raise ValueError(f"{file} must hold class indices, 1 to {len(VOC_CLASSES)}; got index {max(present)}")
         for index in present:
             samples.append(sample)
             labels.append(index - 1)
-            regions.append(kind(file, home / "JPEGImages" / f"{name}.jpg", index))
+            regions.append(kind(file, index))
     return Pairs(samples, labels, MadeMasks(regions))
 
 
@@ -110,7 +112,7 @@ def _sbd(home: Path) -> Path | None:
 
 def _mask_of(
     home: Path, sbd: Path | None, name: str
-) -> tuple[Path, Callable[[Path], NDArray[Any]], Callable[[Path, Path, int], Region]]:
+) -> tuple[Path, Callable[[Path], NDArray[Any]], Callable[[Path, int], Region]]:
     for folder in ("SegmentationClass", "SegmentationClassAug"):
         file = home / folder / f"{name}.png"
         if file.is_file():
