@@ -126,7 +126,9 @@ class TrainingConfig:
     Args:
         epochs: passes through the training images.
         batch_size: images a step.
-        augment: none, crop, crop_flip or resized_crop_flip; what suits the data if not given.
+        augment: none, crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the shorter side to
+            256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize, mirror); what suits
+            the data if not given.
         balance: none, or class or group, to draw as many training images of each class, or of each group where
             groups are known.
         seed: of everything drawn at random.
@@ -143,7 +145,7 @@ class TrainingConfig:
 
     epochs: int = 10
     batch_size: int = 64
-    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"] | None = None
+    augment: Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"] | None = None
     balance: Balance = "none"
     seed: int = 0
     select_by: SelectBy = "score"

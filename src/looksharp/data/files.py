@@ -17,16 +17,17 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from looksharp.batch import Batch, Guidance
+from looksharp.data.headers import UNREADABLE
 from looksharp.data.split import Augment, BatchLoader, Data, Pairs, Pixels, Split
 from looksharp.data.tensors import TensorSplit
 
-__all__ = ["SMALL", "UNREADABLE", "FileSplit", "image_transform", "keep_in_memory", "read_image"]
+__all__ = ["LARGER", "SMALL", "FileSplit", "image_transform", "keep_in_memory", "read_image"]
 
 SMALL = 96
 """The largest side, in pixels, of images that are kept in memory and cropped there."""
+LARGER = 8 / 7
+"""Times the network's size that images have from which crops are cut: 256 pixels for 224."""
 _MEMORY = 1 << 30  # and bytes that they may take together
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What PIL raises for files that are missing, damaged or no images."""
 
 _Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
 
@@ -57,17 +58,25 @@ def _rgb(image: Image.Image) -> Image.Image:
 def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
     """What an image and its masks go through together, to `pixels.size`.
 
-    Without augmentation: the shorter side is resized to fit and the middle cropped.
+    Without augmentation: the shorter side is resized to fit (or to 1 / `pixels.crop_share` of that) and the middle
+    cropped. With "resize_crop_flip", it is resized to 8/7 of the size and a crop is drawn: 224 of 256 (ABN Sec. 4.1).
     """
     size = list(pixels.size)
+    if augment == "resize_crop_flip":
+        return v2.Compose([_Cover(_enlarged(pixels.size, LARGER)), v2.RandomCrop(size), v2.RandomHorizontalFlip()])
     if augment == "resized_crop_flip":
         return v2.Compose([v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()])
-    steps: list[v2.Transform] = [_Cover(pixels.size), v2.CenterCrop(size)]
+    larger = 1 / pixels.crop_share if augment == "none" else 1.0
+    steps: list[v2.Transform] = [_Cover(_enlarged(pixels.size, larger)), v2.CenterCrop(size)]
     if augment in ("crop", "crop_flip"):
         steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
     if augment == "crop_flip":
         steps.append(v2.RandomHorizontalFlip())
     return v2.Compose(steps)
+
+
+def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:
+    return round(size[0] * times), round(size[1] * times)
 
 
 class _Cover(v2.Transform):
@@ -194,12 +203,12 @@ def _collate(items: list[_Item]) -> Batch:
 def keep_in_memory(data: Data) -> Data:
     """The data set with splits of small image files read once and for all; others as they are.
 
-    Small are images of up to 96 px a side that together take up to 1 GiB.
+    Small are images of up to 96 px a side that together take up to 1 GiB, and that are not cropped from larger ones.
     """
     area = data.pixels.size[0] * data.pixels.size[1]
     splits: dict[str, Split] = {}
     for name, split in data.splits.items():
-        small = max(data.pixels.size) <= SMALL and 3 * area * len(split) <= _MEMORY
+        small = max(data.pixels.size) <= SMALL and data.pixels.crop_share == 1 and 3 * area * len(split) <= _MEMORY
         splits[name] = _in_memory(split, data.pixels, name) if small and isinstance(split, FileSplit) else split
     return replace(data, splits=splits)
 

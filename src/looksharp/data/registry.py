@@ -1,0 +1,59 @@
+"""The data sets that have a name: which function makes or reads each, and which settings it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from looksharp.data.split import Data
+
+__all__ = ["DATA_SETS", "DataSet"]
+
+_ARGUMENTS = {"image_size": "size", "train_size": "train"}  # the readers' own word for a setting, where it is another
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set's reader, loaded on use.
+
+    Attributes:
+        reader: "module.function", the module one of `looksharp.data`.
+        settings: the settings of `DataConfig`, and "seed", that the function takes; those that are None are left
+            to its own defaults. A set with "root" is read from there.
+        options: further arguments, the same for every call.
+    """
+
+    reader: str
+    settings: tuple[str, ...]
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., Data]:
+        """The function."""
+        module, function = self.reader.split(".")
+        read: Callable[..., Data] = getattr(import_module(f"looksharp.data.{module}"), function)
+        return read
+
+    def arguments(self, config: Any, seed: int) -> dict[str, object]:
+        """The keywords with which the function is called, from a `DataConfig`."""
+        values = {name: seed if name == "seed" else getattr(config, name) for name in self.settings}
+        given = {_ARGUMENTS.get(name, name): value for name, value in values.items() if value is not None}
+        return given | dict(self.options)
+
+
+DATA_SETS: dict[str, DataSet] = {
+    "digits": DataSet("synthetic.digits", ("train_size", "seed")),
+    "biased_digits": DataSet("synthetic.biased_digits", ("rho", "train_size", "seed")),
+    "cifar10": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar10"}),
+    "cifar100": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar100"}),
+    "mnist": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "mnist"}),
+    "svhn": DataSet("svhn.read_svhn", ("root", "svhn_extra", "val_share", "seed")),
+    "imagenet": DataSet("imagenet.read_imagenet", ("root", "image_size")),
+    "caltech256": DataSet("caltech256.read_caltech256", ("root", "image_size", "train_per_class", "val_share", "seed")),
+    "cub200": DataSet("cub200.read_cub200", ("root", "image_size", "guidance_from", "val_share", "seed")),
+    "stanford_cars": DataSet("stanford_cars.read_stanford_cars", ("root", "image_size", "val_share", "seed")),
+    "stanford_dogs": DataSet("stanford_dogs.read_stanford_dogs", ("root", "image_size", "val_share", "seed")),
+    "voc": DataSet("pascal.read_pascal", ("root", "image_size", "voc_set")),
+}
+"""Every set by its name."""
