@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from looksharp.data.registry import DATA_SETS
+from looksharp.data.registry import DATA_SETS, SOURCES
 from looksharp.data.split import Data
 
 __all__ = ["DataConfig", "build_data"]
@@ -19,8 +19,10 @@ class DataConfig:
 
     Args:
         data: digits, biased_digits, cifar10, cifar100, mnist, svhn, imagenet, caltech256, cub200, stanford_cars,
-            stanford_dogs, voc, or an image folder (train/CLASS/..., with val and test folders beside it; or
-            CLASS/..., divided by seed).
+            stanford_dogs, voc, coco, celeba, compcars_model, compcars_maker, adience_gender, adience_age,
+            uec_food100, waterbirds, or an image folder (train/CLASS/..., with val and test folders beside it; or
+            CLASS/..., divided by seed). hf:NAME_OR_PATH is what Hugging Face's datasets reads, wds:PATTERN
+            WebDataset's shards, such as wds:shards/train-{0000..0009}.tar, by path or URL.
         root: the folder that holds the files of a set that is read, such as cifar10 or voc.
         image_size: side to which image files are brought, in pixels.
         val_share: share of the training images held out for validation where the set has no validation split;
@@ -32,6 +34,12 @@ class DataConfig:
         guidance_from: what marks the birds of cub200: boxes, parts (discs around those that are visible) or masks.
         voc_set: the images of voc: main or segmentation, or augmented, those of segmentation and SBD's; those of main,
             where they are listed, if not given.
+        fold: which of the five folds of adience or uec_food100 is tested on, 0 to 4; the others are trained on.
+        crop_to_boxes: cut the images of compcars and uec_food100 out by their boxes; if false, images are whole and
+            the boxes are their masks.
+        label_column: the column of an hf: set that holds the labels, where several could.
+        val_shards: the shards of a wds: set to validate on; the last of its shards, a share of val_share, if not
+            given.
         crop_share: of image files, the side of the middle that is evaluated as a share of the resized image's shorter
             side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
     """
@@ -46,6 +54,10 @@ class DataConfig:
     train_per_class: int | None = None
     guidance_from: Literal["boxes", "parts", "masks"] = "boxes"
     voc_set: Literal["main", "segmentation", "augmented"] | None = None
+    fold: int = 0
+    crop_to_boxes: bool = True
+    label_column: str | None = None
+    val_shards: str | None = None
     crop_share: float = 1.0
 
 
@@ -66,9 +78,9 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
     data = _read(config, seed)
     if config.crop_share == 1:
         return data
-    from looksharp.data.files import FileSplit
+    from looksharp.data.tensors import TensorSplit
 
-    if not all(isinstance(split, FileSplit) for split in data.splits.values()):
+    if any(isinstance(split, TensorSplit) for split in data.splits.values()):
         raise ValueError(f"crop_share is for data sets of image files; {config.data} is held in memory")
     return replace(data, pixels=replace(data.pixels, crop_share=config.crop_share))
 
@@ -80,6 +92,10 @@ def _read(config: DataConfig, seed: int) -> Data:
         if "root" in made.settings and config.root is None:
             raise ValueError(f"root must name the folder that holds {name}'s files; nothing is downloaded")
         return made.load()(**made.arguments(config, seed))
+    prefix, colon, source = name.partition(":")
+    if colon and prefix in SOURCES:
+        made = SOURCES[prefix]
+        return made.load()(source, **made.arguments(config, seed))
     folder = Path(name)
     if not folder.exists() and folder.name == name:
         close = difflib.get_close_matches(name, DATA_SETS, n=1)

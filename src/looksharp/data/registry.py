@@ -9,7 +9,7 @@ from typing import Any
 
 from looksharp.data.split import Data
 
-__all__ = ["DATA_SETS", "DataSet"]
+__all__ = ["DATA_SETS", "SOURCES", "DataSet"]
 
 _ARGUMENTS = {"image_size": "size", "train_size": "train"}  # the readers' own word for a setting, where it is another
 
@@ -42,6 +42,9 @@ class DataSet:
         return given | dict(self.options)
 
 
+_COMPCARS = ("root", "image_size", "val_share", "seed", "crop_to_boxes")
+_ADIENCE = ("root", "fold", "image_size", "val_share", "seed")
+
 DATA_SETS: dict[str, DataSet] = {
     "digits": DataSet("synthetic.digits", ("train_size", "seed")),
     "biased_digits": DataSet("synthetic.biased_digits", ("rho", "train_size", "seed")),
@@ -55,5 +58,19 @@ DATA_SETS: dict[str, DataSet] = {
     "stanford_cars": DataSet("stanford_cars.read_stanford_cars", ("root", "image_size", "val_share", "seed")),
     "stanford_dogs": DataSet("stanford_dogs.read_stanford_dogs", ("root", "image_size", "val_share", "seed")),
     "voc": DataSet("pascal.read_pascal", ("root", "image_size", "voc_set")),
+    "coco": DataSet("coco_detection.read_coco_detection", ("root", "image_size")),
+    "celeba": DataSet("celeba.read_celeba", ("root", "image_size", "val_share")),
+    "compcars_model": DataSet("compcars.read_compcars", _COMPCARS, {"task": "model"}),
+    "compcars_maker": DataSet("compcars.read_compcars", _COMPCARS, {"task": "maker"}),
+    "adience_gender": DataSet("adience.read_adience", _ADIENCE, {"task": "gender"}),
+    "adience_age": DataSet("adience.read_adience", _ADIENCE, {"task": "age"}),
+    "uec_food100": DataSet("uec_food.read_uec_food", (*_ADIENCE, "crop_to_boxes")),
+    "waterbirds": DataSet("waterbirds.read_waterbirds", ("root", "image_size")),
 }
 """Every set by its name."""
+
+SOURCES: dict[str, DataSet] = {
+    "hf": DataSet("hugging_face.read_hugging_face", ("image_size", "val_share", "seed", "label_column")),
+    "wds": DataSet("streaming.read_shards", ("image_size", "val_share", "val_shards")),
+}
+"""Readers of what is named by `PREFIX:SOURCE`; the source is the first argument."""
