@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from looksharp.data import pascal, synthetic, torchvision_sets
+from looksharp.data import cluttered, pascal, synthetic, torchvision_sets
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.files import FileSplit
 
-KNOWN = "digits, biased_digits, cifar10, cifar100, mnist, voc"
+KNOWN = "digits, biased_digits, cluttered_digits, cluttered_mnist, cifar10, cifar100, mnist, voc"
+
+SIZES = {"train": 6000, "val": 1000, "test": 2000}
 
 
 @pytest.fixture
@@ -18,6 +20,8 @@ def called(monkeypatch):
     for module, name in (
         (synthetic, "digits"),
         (synthetic, "biased_digits"),
+        (cluttered, "cluttered_digits"),
+        (cluttered, "cluttered_mnist"),
         (torchvision_sets, "read_torchvision"),
         (pascal, "read_pascal"),
     ):
@@ -33,6 +37,27 @@ def called(monkeypatch):
         ({}, ("digits", 6000, {"seed": 7})),
         ({"data": "digits", "train_size": 30}, ("digits", 30, {"seed": 7})),
         ({"data": "biased_digits", "rho": 0.5, "train_size": 40}, ("biased_digits", 0.5, 40, {"seed": 7})),
+        (
+            {"data": "cluttered_digits"},
+            ("cluttered_digits", 8, SIZES | {"test_distractors": None, "seed": 7}),
+        ),
+        (
+            {
+                "data": "cluttered_mnist",
+                "distractors": 3,
+                "test_distractors": [4, 64],
+                "train_size": 5,
+                "val_size": 6,
+                "test_size": 7,
+                "val_share": 0.3,
+            },
+            (
+                "cluttered_mnist",
+                "ROOT",
+                3,
+                {"train": 5, "val": 6, "test": 7, "test_distractors": [4, 64], "val_share": 0.3, "seed": 7},
+            ),
+        ),
         ({"data": "cifar10", "val_share": 0.3}, ("read_torchvision", "cifar10", "ROOT", 0.3, 7, {})),
         ({"data": "cifar100"}, ("read_torchvision", "cifar100", "ROOT", 0.1, 7, {})),
         ({"data": "mnist", "val_share": 0.0}, ("read_torchvision", "mnist", "ROOT", 0.0, 7, {})),
@@ -94,7 +119,7 @@ def test_a_path_that_is_not_there(tmp_path):
         build_data(DataConfig(str(tmp_path / "cifar")))
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "voc"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "cluttered_mnist", "voc"])
 def test_published_sets_need_their_root(name):
     with pytest.raises(
         ValueError, match=rf"^root must name the folder that holds {name}'s files; nothing is downloaded$"
@@ -108,6 +133,8 @@ def test_published_sets_need_their_root(name):
         ({"val_share": 1.0}, "val_share must be at least 0 and below 1; got 1.0"),
         ({"val_share": -0.1}, "val_share must be at least 0 and below 1; got -0.1"),
         ({"train_size": 0}, "train_size must be at least 1; got 0"),
+        ({"val_size": 0}, "val_size must be at least 1; got 0"),
+        ({"test_size": -1}, "test_size must be at least 1; got -1"),
         ({"image_size": 0}, "image_size must be at least 1 pixel; got 0"),
     ],
 )
