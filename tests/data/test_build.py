@@ -78,6 +78,12 @@ def test_a_made_set():
     assert data.splits["train"].groups.tolist() == [0] * 12
 
 
+def test_settings_serve_as_keys():
+    """As commands use them, to build each data set once."""
+    one, same, other = (DataConfig("cluttered_digits", test_distractors=[count]) for count in (4, 4, 8))
+    assert len({one, same, other}) == 2
+
+
 @pytest.fixture
 def folder(tmp_path):
     for name in ("cat", "dog"):

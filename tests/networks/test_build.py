@@ -43,6 +43,13 @@ def test_own_names_are_what_they_say():
         "cifar_resnet44",
         "cifar_resnet56",
         "cifar_resnet110",
+        "cifar_resnet110_bottleneck",
+        "cifar_resnext29_8x64",
+        "cifar_wrn16_4",
+        "cifar_wrn28_4_drop30",
+        "cifar_wrn28_10",
+        "cifar_wrn40_10",
+        "cifar_densenet100_12",
     )
     assert isinstance(build_network("cifar_resnet26", 3), CifarResNet)
     assert isinstance(build_network("small", 3), SmallNet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from looksharp.data.split import Data
@@ -39,7 +39,7 @@ class DataConfig:
     test_size: int = 2000
     rho: float = 0.98
     distractors: int = 8
-    test_distractors: list[int] | None = None
+    test_distractors: list[int] | None = field(default=None, hash=False)  # lists have no hash; settings have one
 
 
 _PUBLISHED = ("cluttered_mnist", "cifar10", "cifar100", "mnist", "voc")
