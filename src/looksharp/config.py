@@ -33,7 +33,7 @@ class NetworkConfig:
     Args:
         backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
             cifar_resnext29_8x64, cifar_wrn28_10 or cifar_wrn28_4_drop30 (with dropout 0.3), cifar_densenet100_12, each
-            also with other numbers, small or small_deep.
+            also with other numbers, small, small_deep or clutter_cnn.
         pretrained: start from published weights; needs network access or a local cache of them.
         weights: start from the weights of a run: its model.safetensors, or one of its checkpoints.
         architecture: what is built around the backbone: nothing (plain); class maps that are pooled (cam); an attention

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from looksharp.data import pascal, synthetic, torchvision_sets
+from looksharp.data import cluttered, pascal, synthetic, torchvision_sets
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.files import FileSplit
 from looksharp.data.registry import DATA_SETS
 
 KNOWN = ", ".join(DATA_SETS)
+SIZES = {"train": 6000, "val": 1000, "test": 2000}
 
 
 @pytest.fixture
@@ -19,6 +20,8 @@ def called(monkeypatch):
     for module, name in (
         (synthetic, "digits"),
         (synthetic, "biased_digits"),
+        (cluttered, "cluttered_digits"),
+        (cluttered, "cluttered_mnist"),
         (torchvision_sets, "read_torchvision"),
         (pascal, "read_pascal"),
     ):
@@ -34,6 +37,23 @@ def called(monkeypatch):
         (
             {"data": "biased_digits", "rho": 0.5, "train_size": 40},
             ("biased_digits", {"rho": 0.5, "train": 40, "seed": 7}),
+        ),
+        ({"data": "cluttered_digits"}, ("cluttered_digits", SIZES | {"distractors": 8, "seed": 7})),
+        (
+            {
+                "data": "cluttered_mnist",
+                "distractors": 3,
+                "test_distractors": [4, 64],
+                "train_size": 5,
+                "val_size": 6,
+                "test_size": 7,
+                "val_share": 0.3,
+            },
+            (
+                "cluttered_mnist",
+                {"root": "ROOT", "distractors": 3, "test_distractors": [4, 64], "val_share": 0.3, "seed": 7}
+                | {"train": 5, "val": 6, "test": 7},
+            ),
         ),
         (
             {"data": "cifar10", "val_share": 0.3},
@@ -59,6 +79,12 @@ def test_a_made_set():
     assert data.name == "biased_digits, rho 1"
     assert len(data.splits["train"]) == 12
     assert data.splits["train"].groups.tolist() == [0] * 12
+
+
+def test_settings_serve_as_keys():
+    """As commands use them, to build each data set once."""
+    one, same, other = (DataConfig("cluttered_digits", test_distractors=[count]) for count in (4, 4, 8))
+    assert len({one, same, other}) == 2
 
 
 @pytest.fixture
@@ -119,6 +145,8 @@ def test_published_sets_need_their_root(name):
         ({"val_share": 1.0}, "val_share must be at least 0 and below 1; got 1.0"),
         ({"val_share": -0.1}, "val_share must be at least 0 and below 1; got -0.1"),
         ({"train_size": 0}, "train_size must be at least 1; got 0"),
+        ({"val_size": 0}, "val_size must be at least 1; got 0"),
+        ({"test_size": -1}, "test_size must be at least 1; got -1"),
         ({"image_size": 0}, "image_size must be at least 1 pixel; got 0"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ class DataConfig:
     """Which images.
 
     Args:
-        data: digits, biased_digits, cifar10, cifar100, mnist, svhn, imagenet, caltech256, cub200, stanford_cars,
+        data: digits, biased_digits, cluttered_digits, cluttered_mnist, cifar10, cifar100, mnist, svhn, imagenet, caltech256, cub200, stanford_cars,
             stanford_dogs, voc, coco, celeba, compcars_model, compcars_maker, adience_gender, adience_age,
             uec_food100, waterbirds, or an image folder (train/CLASS/..., with val and test folders beside it; or
             CLASS/..., divided by seed). hf:NAME_OR_PATH is what Hugging Face's datasets reads, wds:PATTERN
@@ -27,7 +27,9 @@ class DataConfig:
         image_size: side to which image files are brought, in pixels.
         val_share: share of the training images held out for validation where the set has no validation split;
             with 0, validation reads the test split.
-        train_size: training images of digits and biased_digits.
+        train_size: training images of sets that are made: digits, biased_digits and the cluttered ones.
+        val_size: validation images of the cluttered sets.
+        test_size: images of each test split of the cluttered sets.
         rho: probability that the cue of biased_digits follows the class in training.
         svhn_extra: add the 531,131 extra images of svhn to those of training.
         train_per_class: training images of each class of caltech256: 30, or 60 if not given.
@@ -40,6 +42,8 @@ class DataConfig:
         label_column: the column of an hf: set that holds the labels, where several could.
         val_shards: the shards of a wds: set to validate on; the last of its shards, a share of val_share, if not
             given.
+        distractors: pieces of other digits in an image of the cluttered sets.
+        test_distractors: other numbers of them that the cluttered sets are tested with, each a split of its own.
         crop_share: of image files, the side of the middle that is evaluated as a share of the resized image's shorter
             side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
     """
@@ -49,6 +53,8 @@ class DataConfig:
     image_size: int | None = None
     val_share: float = 0.1
     train_size: int = 6000
+    val_size: int = 1000
+    test_size: int = 2000
     rho: float = 0.98
     svhn_extra: bool = False
     train_per_class: int | None = None
@@ -58,6 +64,8 @@ class DataConfig:
     crop_to_boxes: bool = True
     label_column: str | None = None
     val_shards: str | None = None
+    distractors: int = 8
+    test_distractors: list[int] | None = field(default=None, hash=False)  # lists have no hash; settings have one
     crop_share: float = 1.0
 
 
@@ -69,8 +77,10 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
     """
     if not 0 <= config.val_share < 1:
         raise ValueError(f"val_share must be at least 0 and below 1; got {config.val_share}")
-    if config.train_size < 1:
-        raise ValueError(f"train_size must be at least 1; got {config.train_size}")
+    sizes = {"train": config.train_size, "val": config.val_size, "test": config.test_size}
+    for part, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{part}_size must be at least 1; got {size}")
     if config.image_size is not None and config.image_size < 1:
         raise ValueError(f"image_size must be at least 1 pixel; got {config.image_size}")
     if not 0 < config.crop_share <= 1:

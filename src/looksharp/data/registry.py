@@ -11,7 +11,12 @@ from looksharp.data.split import Data
 
 __all__ = ["DATA_SETS", "SOURCES", "DataSet"]
 
-_ARGUMENTS = {"image_size": "size", "train_size": "train"}  # the readers' own word for a setting, where it is another
+_ARGUMENTS = {
+    "image_size": "size",
+    "train_size": "train",
+    "val_size": "val",
+    "test_size": "test",
+}  # the readers' own word for a setting, where it is another
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,15 @@ class DataSet:
         return given | dict(self.options)
 
 
+_CLUTTERED = ("distractors", "train_size", "val_size", "test_size", "test_distractors", "seed")
 _COMPCARS = ("root", "image_size", "val_share", "seed", "crop_to_boxes")
 _ADIENCE = ("root", "fold", "image_size", "val_share", "seed")
 
 DATA_SETS: dict[str, DataSet] = {
     "digits": DataSet("synthetic.digits", ("train_size", "seed")),
     "biased_digits": DataSet("synthetic.biased_digits", ("rho", "train_size", "seed")),
+    "cluttered_digits": DataSet("cluttered.cluttered_digits", _CLUTTERED),
+    "cluttered_mnist": DataSet("cluttered.cluttered_mnist", ("root", "val_share", *_CLUTTERED)),
     "cifar10": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar10"}),
     "cifar100": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "cifar100"}),
     "mnist": DataSet("torchvision_sets.read_torchvision", ("root", "val_share", "seed"), {"name": "mnist"}),
