@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from looksharp.interventions import INTERVENTIONS, Interventions, example_pictures, intervene
     from looksharp.maps import normalize_maps, resize_maps
     from looksharp.mechanisms import MECHANISMS
-    from looksharp.networks import build_network
+    from looksharp.networks import AttendAndRectify, build_network
     from looksharp.objectives import (
         GAIN,
         ICASC,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Classification,
         GroupDRO,
         Guidance,
+        HeadDiversity,
         Objective,
         Step,
     )
@@ -35,12 +36,14 @@ __all__ = [
     "ICASC",
     "INTERVENTIONS",
     "MECHANISMS",
+    "AttendAndRectify",
     "BackgroundExchange",
     "Batch",
     "Classification",
     "DataConfig",
     "GroupDRO",
     "Guidance",
+    "HeadDiversity",
     "Interventions",
     "Objective",
     "RunConfig",
@@ -74,7 +77,7 @@ _HOMES = {
     "interventions": ("INTERVENTIONS", "Interventions", "example_pictures", "intervene"),
     "maps": ("normalize_maps", "resize_maps"),
     "mechanisms": ("MECHANISMS",),
-    "networks": ("build_network",),
+    "networks": ("AttendAndRectify", "build_network"),
     "objectives": (
         "GAIN",
         "ICASC",
@@ -82,6 +85,7 @@ _HOMES = {
         "Classification",
         "GroupDRO",
         "Guidance",
+        "HeadDiversity",
         "Objective",
         "Step",
     ),

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from looksharp.layout import layout_of
 from looksharp.recording import unwrapped
+from looksharp.wrapping import backbone_path
 
-__all__ = ["last_stages"]
+__all__ = ["last_stages", "untouched_forward"]
 
 
 # What was found, by network, image size and count: looking costs a forward.
@@ -46,7 +47,8 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
     strides. In a network of one resolution throughout (ViT) the stages are blocks, the last one and one a
     quarter of the depth before it, recorded at the norm before their attention, since a class token reads
     nothing of the last block's output at the patches. Two images go forward once for each
-    network and image size, and what is found is kept; no buffer, mode or random state changes.
+    network and image size, and what is found is kept; no buffer, mode or random state changes. In a network
+    around another (`Wrapping`) they are stages of its backbone.
 
     Args:
         model: any classifier.
@@ -72,20 +74,31 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
 
 def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     calls = _probe(network, images[:2])
-    units = [unit for unit in _units(network, "", calls) if unit.after is not None and max(unit.after) > 1]
+    path = backbone_path(network)
+    backbone, prefix = network.get_submodule(path), f"{path}." if path else ""
+    units = [unit for unit in _units(backbone, prefix, calls) if unit.after is not None and max(unit.after) > 1]
     ends = []
     for _, stage in itertools.groupby(units, key=lambda unit: unit.after):
         members = list(stage)
         if any(True for unit in members for _ in unit.module.parameters()):  # a lone pooling is no stage
             ends.append(members[-1].name)
     if len(ends) == 1:
-        ends = _blocks(network, calls, count) or ends
+        ends = _blocks(backbone, prefix, calls, count) or ends
     if len(ends) < count:
         raise ValueError(
             f"layers must be named for {type(network).__name__} at {images.shape[-2]}x{images.shape[-1]} px: "
             f"of {count} stages with more than one position, found {len(ends)} ({', '.join(ends) or 'none'})"
         )
     return tuple(ends[-count:])
+
+
+def untouched_forward(network: nn.Module, images: Tensor) -> Any:
+    """What the network returns, without gradients; no buffer, mode or random state changes."""
+    devices = [images.device] if images.is_cuda else []
+    # BatchNorm in training mode updates these copies and not the model's own.
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with torch.random.fork_rng(devices), torch.no_grad():
+        return torch.func.functional_call(network, buffers, (images,))
 
 
 def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
@@ -116,12 +129,7 @@ def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
             if name:
                 hook = module.register_forward_hook(lambda m, a, o, name=name: note(name, m, a, o))
                 stack.callback(hook.remove)
-        devices = [images.device] if images.is_cuda else []
-        stack.enter_context(torch.random.fork_rng(devices))
-        stack.enter_context(torch.no_grad())
-        # BatchNorm in training mode updates these copies and not the model's own.
-        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        torch.func.functional_call(network, buffers, (images,))
+        untouched_forward(network, images)
     return calls
 
 
@@ -139,13 +147,13 @@ def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[
         yield from inner or ([call] if call else [])
 
 
-def _blocks(network: nn.Module, calls: dict[str, _Call], count: int) -> list[str]:
+def _blocks(network: nn.Module, prefix: str, calls: dict[str, _Call], count: int) -> list[str]:
     """In a network of one resolution: the norms before the attention of evenly spaced blocks."""
     sequences = {
         name: [
             call
             for child, _ in module.named_children()
-            if (call := calls.get(f"{name}.{child}")) and call.after is not None and max(call.after) > 1
+            if (call := calls.get(f"{prefix}{name}.{child}")) and call.after is not None and max(call.after) > 1
         ]
         for name, module in network.named_modules()
         if isinstance(module, nn.Sequential | nn.ModuleList)

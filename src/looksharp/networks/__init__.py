@@ -1,13 +1,16 @@
 """Classifiers, and what the papers add to them."""
 
+from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.build import build_network, network_names
 from looksharp.networks.cifar import CifarResNet
 from looksharp.networks.cifar_bottleneck import CifarBottleneckResNet, cifar_bottleneck_resnet, cifar_resnext
 from looksharp.networks.cifar_dense import cifar_densenet
 from looksharp.networks.cifar_wide import CifarWideResNet
+from looksharp.networks.head_parameters import head_parameters
 from looksharp.networks.small import SmallNet
 
 __all__ = [
+    "AttendAndRectify",
     "CifarBottleneckResNet",
     "CifarResNet",
     "CifarWideResNet",
@@ -16,5 +19,6 @@ __all__ = [
     "cifar_bottleneck_resnet",
     "cifar_densenet",
     "cifar_resnext",
+    "head_parameters",
     "network_names",
 ]

@@ -1,5 +1,6 @@
 """What one training step minimises."""
 
+from looksharp.objectives.attend_rectify import HeadDiversity
 from looksharp.objectives.base import Objective, Step
 from looksharp.objectives.classification import Classification
 from looksharp.objectives.exchange import BackgroundExchange
@@ -16,6 +17,7 @@ __all__ = [
     "Classification",
     "GroupDRO",
     "Guidance",
+    "HeadDiversity",
     "Objective",
     "Step",
 ]
