@@ -6,6 +6,7 @@ import torch
 import torch.distributed
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 from looksharp import ICASC, AttendAndRectify, Classification, HeadDiversity, attention_maps, record
@@ -480,6 +481,36 @@ def test_number_of_parameters():
     # Heads, hypotheses and gate scores by 3x3 convolutions without bias; a gate for each output.
     added = sum(channels * 9 * (4 + 4 * 10 + 4) for channels in (16, 32, 64)) + 64 * 4
     assert sum(parameter.numel() for parameter in net.parameters()) == own + added
+
+
+@pytest.mark.parametrize(
+    ("depth", "parameters", "published", "multiply_adds"),
+    [
+        # WRN's own are those of its paper (36.5M and 55.8M); Table 2 of WARN's says 37M and 5.3G, 56M and 8.2G. It
+        # counts the modules' convolutions to 48 channels on maps of 32, 16 and 8 px, 0.124G, which are not made here.
+        (28, 36_479_194, 37, 5.3),
+        (40, 55_841_754, 56, 8.2),
+    ],
+)
+def test_sizes_of_warn_are_the_published_ones(depth, parameters, published, multiply_adds):
+    with torch.device("meta"):
+        backbone = build_network(f"cifar_wrn{depth}_10", 10)
+        net = AttendAndRectify(backbone, image_size=32, depth=3, heads=4).eval()
+        images = torch.empty(1, 3, 32, 32)
+    counts = []
+    for network in (backbone, net):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(images)
+        counts.append(counter.get_total_flops() / 2e9)
+    assert sum(p.numel() for p in backbone.parameters()) == parameters
+    added = 9 * 48 * (160 + 320 + 640) + 640 * 4
+    assert sum(p.numel() for p in net.parameters()) == parameters + added
+    assert (parameters + added) / 1e6 == pytest.approx(published, abs=0.5)
+    convolutions = 9 * 48 * (160 * 32**2 + 320 * 16**2 + 640 * 8**2) / 1e9
+    assert counts[0] + convolutions == pytest.approx(multiply_adds, abs=0.07)
+    # Masks by a convolution to 4 channels, and as many products again to sum what lies under them.
+    ours = 2 * 9 * 4 * (160 * 32**2 + 320 * 16**2 + 640 * 8**2) + 9 * 44 * (160 + 320 + 640) + 3 * 40 + 640 * 4
+    assert (counts[1] - counts[0]) * 1e9 == pytest.approx(ours, rel=1e-6)
 
 
 def test_weights_start_with_he_variance():
