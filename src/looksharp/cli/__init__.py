@@ -21,6 +21,7 @@ _COMMANDS = {
     "suspects": "Choose the training images to mark, so that guidance cures best.",
     "cure": "Retrain a run with a few marked images, and prove that its shortcut is gone.",
     "compose": "Paint objects over photographs whose kind follows the class.",
+    "reproduce": "Reproduce a table of the papers: list, train, and set paper against measured.",
     "demo": "Find a shortcut, mark a few images, retrain, and show it, offline.",
 }
 """Each command's summary; the module of its name holds `add_arguments(parser)` and `run(settings)`."""
@@ -28,6 +29,7 @@ _COMMANDS = {
 _AFTER_INTERRUPTION = {
     "train": "; continue with --resume and the same --out",
     "cure": "; the same command goes on where it stopped",
+    "reproduce": "; the same command goes on where it stopped",
     "demo": "; the same command goes on where it stopped",
 }
 
