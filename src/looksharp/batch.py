@@ -36,7 +36,7 @@ class Batch:
 
     Attributes:
         image: (B, C, H, W), normalised.
-        target: (B,) class indices, or (B, classes) multi-hot.
+        target: (B,) class indices, or (B, classes) multi-hot: 1 present, 0 absent, -1 not known.
         guidance: masks for some images; None if there are none.
         group: (B,) group indices, where groups are known (worst-group accuracy).
         copies: (M,) if the last M images are altered copies of others, the places of those.

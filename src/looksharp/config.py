@@ -9,7 +9,18 @@ from typing import Any, Literal
 from looksharp.data.build import DataConfig
 from looksharp.data.sampling import Balance
 
-__all__ = ["GuidanceConfig", "NetworkConfig", "OptimizationConfig", "RunConfig", "SelectBy", "TrainingConfig"]
+__all__ = [
+    "Architecture",
+    "GuidanceConfig",
+    "NetworkConfig",
+    "OptimizationConfig",
+    "RunConfig",
+    "SelectBy",
+    "TrainingConfig",
+]
+
+Architecture = Literal["plain", "cam", "attention_branch", "attend_rectify", "spatial_transformer"]
+"""What is built around a backbone; see `NetworkConfig`."""
 
 SelectBy = Literal["score", "worst_group", "exchanged_across"]
 """The validation score that chooses the best checkpoint; see `TrainingConfig`."""
@@ -20,14 +31,24 @@ class NetworkConfig:
     """Which network.
 
     Args:
-        backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, small or small_deep.
+        backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
+            cifar_resnext29_8x64, cifar_wrn28_10 or cifar_wrn28_4_drop30 (with dropout 0.3), cifar_densenet100_12, each
+            also with other numbers, small or small_deep.
         pretrained: start from published weights; needs network access or a local cache of them.
         weights: start from the weights of a run: its model.safetensors, or one of its checkpoints.
+        architecture: what is built around the backbone: nothing (plain); class maps that are pooled (cam); an attention
+            branch whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
+            (attend_rectify, WARN); or a spatial transformer before it. Each has settings of its own below its name.
+        branch_weight: weight of the attention branch's own classification in the loss, for attention_branch.
+        diversity_weight: weight of what keeps attention heads apart, for attend_rectify.
     """
 
     backbone: str = "small"
     pretrained: bool = False
     weights: str | None = None
+    architecture: Architecture = "plain"
+    branch_weight: float = 1.0
+    diversity_weight: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -151,6 +172,7 @@ class RunConfig:
     Attributes:
         objective: classification, icasc, gain or group_dro.
         options: the objective's own arguments.
+        architecture_options: the architecture's own arguments.
         data: which images.
         network: which network.
         guidance: masks or boxes for a few training images.
@@ -165,13 +187,16 @@ class RunConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    architecture_options: dict[str, Any] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by the name of its flag; the objective's own below its name."""
+        """Every setting by the name of its flag; the objective's and the architecture's own below their names."""
         values: dict[str, Any] = {"objective": self.objective}
         for section in _SECTIONS:
             values |= asdict(getattr(self, section))
         values[self.objective] = dict(self.options)
+        if self.network.architecture != "plain":
+            values[self.network.architecture] = dict(self.architecture_options)
         return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
     @classmethod
@@ -184,6 +209,7 @@ class RunConfig:
         rest = dict(values)
         objective = rest.pop("objective", "classification")
         options = rest.pop(objective, None) or {}
+        built = rest.pop(rest.get("architecture", "plain"), None) or {}
         sections = {}
         for name, section in _SECTIONS.items():
             known = {f.name for f in fields(section)}
@@ -193,4 +219,4 @@ class RunConfig:
             sections[name] = section(**chosen)
         if rest:
             raise ValueError(f"{next(iter(rest))!r} is no setting of a run")
-        return cls(objective, dict(options), **sections)
+        return cls(objective, dict(options), **sections, architecture_options=dict(built))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +15,11 @@ from looksharp.attention import attend
 from looksharp.data.files import image_transform, read_image
 from looksharp.files import replacing
 from looksharp.mechanisms import Mechanism
+from looksharp.networks.built_in import built_in_attention, has_built_in_attention
 from looksharp.training.folder import Run
+
+if TYPE_CHECKING:
+    from looksharp.report import Panel
 
 __all__ = ["explain", "parse_classes"]
 
@@ -47,21 +52,23 @@ def explain(
     out: Path,
     *,
     classes: str = "top5",
-    mechanism: str | Mechanism = "grad_cam",
+    mechanism: str | Mechanism | None = None,
     layer: str | None = None,
     signed: bool = False,
     progress: bool = True,
 ) -> list[Path]:
-    """Write attention.png (a row per image, a column per class) and, per image, its raw maps as .npz.
+    """Write attention.png (a row per image, a column per map) and, per image, its raw maps as .npz.
 
-    Each .npz holds "maps" (K, h, w), raw, "classes" (K,) names, "probabilities" (K,) and "layer".
+    Each .npz holds "maps" (K, h, w), raw, "classes" (K,) names, "probabilities" (K,) and "layer"; of built-in attention
+    one array of maps for each layer, by its name.
 
     Args:
         run: the trained run.
         images: image files.
         out: folder for what is written.
         classes: "top5" or another number, or names separated by commas.
-        mechanism: how maps are made.
+        mechanism: how maps are made; "built_in" shows what the network's own attention looked at, with no backward.
+            If not given that, where there is such attention and no layer is named, else Grad-CAM.
         layer: the layer they are read from; found in the network if not given.
         signed: maps before their ReLU: evidence for the class in red, against it in blue.
         progress: show a progress bar.
@@ -72,47 +79,89 @@ def explain(
     Raises:
         ValueError: if a file is no image, or a class or layer is not there.
     """
-    from looksharp.report import Panel, attention_grid
+    from looksharp.report import attention_grid
 
     chosen = parse_classes(classes, run.classes)
     transform = image_transform(run.pixels)
     pictures = [transform(read_image(path)).as_subclass(Tensor) for path in images]  # all are read before work starts
     device = next(run.model.parameters()).device
+    if mechanism is None:
+        mechanism = "built_in" if layer is None and has_built_in_attention(run.model) else "grad_cam"
     rows: list[tuple[Tensor, list[Panel]]] = []
     written: list[Path] = []
     for path, picture in tqdm(list(zip(images, pictures, strict=True)), "explaining", disable=not progress):
         batch = run.pixels.normalize(picture).unsqueeze(0).to(device)
-        found = attend(
-            run.model,
-            batch,
-            torch.tensor([chosen]) if isinstance(chosen, list) else None,
-            top=chosen if isinstance(chosen, int) else 1,
-            layers=None if layer is None else [layer],
-            mechanism=mechanism,
-            signed=signed,
-        )
-        ((name, maps),) = found.maps.items()
-        odds = found.logits.sigmoid() if run.multilabel else found.logits.softmax(1)
-        names = [run.classes[index] for index in found.classes[0].tolist()]
-        probabilities = odds[0, found.classes[0]].cpu()
+        if mechanism == "built_in":
+            arrays, panels = _built_in(run, batch, chosen)
+        else:
+            arrays, panels = _of_classes(run, batch, chosen, mechanism, layer, signed)
         target = _unused(out / f"{path.stem}.npz", written)
         with replacing(target) as temporary:
-            np.savez(
-                temporary,
-                maps=maps[0].cpu().numpy(),
-                classes=np.array(names),
-                probabilities=probabilities.numpy(),
-                layer=name,
-            )
+            np.savez(temporary, **arrays)
         written.append(target)
-        panels = [
-            Panel(f"{label} {probability:.0%}", attention.cpu())
-            for label, probability, attention in zip(names, probabilities.tolist(), maps[0], strict=True)
-        ]
         rows.append((picture.float() / 255, panels))
     picture_path = out / "attention.png"
     attention_grid(rows, picture_path, titles=[path.name for path in images])
     return [picture_path, *written]
+
+
+def _of_classes(
+    run: Run, batch: Tensor, chosen: list[int] | int, mechanism: str | Mechanism, layer: str | None, signed: bool
+) -> tuple[dict[str, Any], list[Panel]]:
+    """Arrays and panels of one image's class maps."""
+    from looksharp.report import Panel
+
+    found = attend(
+        run.model,
+        batch,
+        torch.tensor([chosen]) if isinstance(chosen, list) else None,
+        top=chosen if isinstance(chosen, int) else 1,
+        layers=None if layer is None else [layer],
+        mechanism=mechanism,
+        signed=signed,
+    )
+    ((name, maps),) = found.maps.items()
+    classes, probabilities = found.classes[0].tolist(), _odds(run, found.logits)[found.classes[0].cpu()]
+    names = [run.classes[index] for index in classes]
+    panels = [
+        Panel(f"{label} {probability:.0%}", attention.cpu())
+        for label, probability, attention in zip(names, probabilities.tolist(), maps[0], strict=True)
+    ]
+    arrays = {
+        "maps": maps[0].cpu().numpy(),
+        "classes": np.array(names),
+        "probabilities": probabilities.numpy(),
+        "layer": name,
+    }
+    return arrays, panels
+
+
+def _built_in(run: Run, batch: Tensor, chosen: list[int] | int) -> tuple[dict[str, Any], list[Panel]]:
+    """Arrays and panels of the maps that the network itself made of one image."""
+    from looksharp.report import Panel
+
+    found = built_in_attention(run.model, batch)
+    odds = _odds(run, found.logits)
+    classes = odds.topk(chosen).indices.tolist() if isinstance(chosen, int) else chosen
+    said = [f"{run.classes[index]} {odds[index]:.0%}" for index in classes]
+    arrays: dict[str, Any] = {
+        "classes": np.array([run.classes[index] for index in classes]),
+        "probabilities": odds[classes].numpy(),
+    }
+    panels = []
+    for name, maps in found.maps.items():
+        shown = maps[0, classes].cpu() if found.per_class else maps[0].cpu()
+        arrays[name] = shown.numpy()
+        titles = (
+            said if found.per_class else [f"{said[0]}" if len(shown) == 1 else f"{i + 1}" for i in range(len(shown))]
+        )
+        panels += [Panel(title, attention) for title, attention in zip(titles, shown, strict=True)]
+    return arrays, panels
+
+
+def _odds(run: Run, logits: Tensor) -> Tensor:
+    """One image's probabilities (C,), on the CPU."""
+    return (logits.sigmoid() if run.multilabel else logits.softmax(1))[0].cpu()
 
 
 def _unused(path: Path, taken: Sequence[Path]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Profile", "accuracy_per_million", "profile"]
+__all__ = ["Profile", "accuracy_per_million", "profile", "profile_side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,46 @@ def profile(model: nn.Module, size: int | tuple[int, int], *, batch_size: int = 
         (12, 1536)
 
     """
+    return profile_side_by_side([model], size, batch_size=batch_size, repeats=repeats)[0]
+
+
+def profile_side_by_side(
+    models: Sequence[nn.Module], size: int | tuple[int, int], *, batch_size: int = 1, repeats: int = 10
+) -> list[Profile]:
+    """The same for several models, whose timed forwards take turns, so that their times can be compared.
+
+    Raises:
+        ValueError: if `batch_size` or `repeats` are below 1.
+    """
     if batch_size < 1 or repeats < 1:
         raise ValueError(f"batch_size and repeats must be at least 1; got {batch_size} and {repeats}")
     height, width = (size, size) if isinstance(size, int) else size
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    seconds: list[list[float]] = [[] for _ in models]
+    flops = []
     try:
-        model.eval()
         with torch.no_grad():
-            # Fused attention is not counted on every device; as matrix products it is.
-            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-                model(torch.zeros(1, 3, height, width, device=device))
-            images = torch.zeros(batch_size, 3, height, width, device=device)
-            seconds = [_seconds(model, images) for _ in range(repeats + 1)][1:]  # the first one warms up
+            for model in models:
+                model.eval()
+                # Fused attention is not counted on every device; as matrix products it is.
+                with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+                    model(torch.zeros(1, 3, height, width, device=_device(model)))
+                flops.append(counter.get_total_flops())
+            for _ in range(repeats + 1):
+                for model, times in zip(models, seconds, strict=True):
+                    times.append(_seconds(model, torch.zeros(batch_size, 3, height, width, device=_device(model))))
     finally:
         for module, mode in modes:
             module.training = mode
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Profile(parameters, counter.get_total_flops(), statistics.median(seconds) / batch_size)
+    return [
+        # The first forward warms up.
+        Profile(sum(p.numel() for p in model.parameters()), counted, statistics.median(times[1:]) / batch_size)
+        for model, counted, times in zip(models, flops, seconds, strict=True)
+    ]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def _seconds(model: nn.Module, images: torch.Tensor) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from looksharp.layout import layout_of
 from looksharp.recording import unwrapped
 
-__all__ = ["last_stages"]
+__all__ = ["LastStage", "hidden_layers", "last_stage", "last_stages"]
 
 
 # What was found, by network, image size and count: looking costs a forward.
@@ -70,14 +70,76 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
     return known[size, count]
 
 
+@dataclass(frozen=True)
+class LastStage:
+    """Where a network's last stage begins, and what classifies behind it.
+
+    Attributes:
+        name: its first module that has parameters; pooling before it belongs to what comes earlier.
+        hidden: fully connected layers behind it, the classifier itself not counted (VGG has two).
+
+    """
+
+    name: str
+    hidden: int
+
+
+def last_stage(model: nn.Module, images: Tensor) -> LastStage:
+    """Find the beginning of the last stage that still has positions; see `last_stages`.
+
+    Args:
+        model: any classifier.
+        images: (B, 3, H, W) of the size that the stage is wanted for.
+
+    Raises:
+        ValueError: if the network is of one resolution throughout; name the stage yourself then.
+
+    Example:
+        >>> import torch
+        >>> from looksharp.networks import CifarResNet
+        >>> last_stage(CifarResNet(20, 10), torch.rand(2, 3, 32, 32))
+        LastStage(name='layer3', hidden=0)
+
+    """
+    network = unwrapped(model)
+    calls = _probe(network, images[:2])
+    stages = _stages(network, calls)
+    if len(stages) < 2:
+        raise ValueError(
+            f"cut must name where the last stage of {type(network).__name__} begins: at "
+            f"{images.shape[-2]}x{images.shape[-1]} px its resolution does not change between layers"
+        )
+    name = next(unit.name for unit in stages[-1] if _has_parameters(unit.module))
+    return LastStage(name, _hidden(calls, stages[-1][-1].name))
+
+
+def hidden_layers(model: nn.Module, images: Tensor, after: str) -> int:
+    """How many fully connected layers follow the module `after`, the classifier itself not counted."""
+    return _hidden(_probe(unwrapped(model), images[:2]), after)
+
+
+def _hidden(calls: dict[str, _Call], after: str) -> int:
+    following = list(calls.values())[list(calls).index(after) + 1 :]
+    connected = [
+        call for call in following if isinstance(call.module, nn.Linear | nn.Conv2d) and call.after in (None, (1, 1))
+    ]
+    return max(len(connected) - 1, 0)
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _stages(network: nn.Module, calls: dict[str, _Call]) -> list[list[_Call]]:
+    """Runs of calls of one resolution that have positions; a lone pooling is no stage."""
+    units = [unit for unit in _units(network, "", calls) if unit.after is not None and max(unit.after) > 1]
+    runs = [list(run) for _, run in itertools.groupby(units, key=lambda unit: unit.after)]
+    return [run for run in runs if any(_has_parameters(unit.module) for unit in run)]
+
+
 def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     calls = _probe(network, images[:2])
-    units = [unit for unit in _units(network, "", calls) if unit.after is not None and max(unit.after) > 1]
-    ends = []
-    for _, stage in itertools.groupby(units, key=lambda unit: unit.after):
-        members = list(stage)
-        if any(True for unit in members for _ in unit.module.parameters()):  # a lone pooling is no stage
-            ends.append(members[-1].name)
+    ends = [stage[-1].name for stage in _stages(network, calls)]
     if len(ends) == 1:
         ends = _blocks(network, calls, count) or ends
     if len(ends) < count:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from scipy.stats import ks_2samp
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
@@ -89,6 +89,7 @@ def test_several_labels(model, several, logits, data):
         "roc_auc": roc_auc_score(targets.numpy(), odds.numpy(), average="macro"),
         "loss": -torch.where(targets == 1, odds.log(), (1 - odds).log()).mean().item(),
         "calibration_error": binary_calibration_error(odds.flatten(), targets.flatten(), n_bins=15).item(),
+        "attribute_accuracy": accuracy_score(targets.flatten(), (odds > 0.5).flatten()),
     }
     found = measure(model, several, data.pixels)
     assert {name: found.values[name] for name in expected} == pytest.approx(expected, abs=2e-5)
@@ -119,7 +120,7 @@ def test_a_class_without_positives_is_left_out_of_the_mean(model, several, logit
     found = measure(model, replace(several, targets=targets), data.pixels)
     assert found.values["map"] == pytest.approx(expected, abs=1e-5)
     nothing = measure(model, replace(several, targets=torch.zeros_like(targets), pairs=None), data.pixels)
-    assert nothing.values.keys() == {"map", "loss", "calibration_error"}
+    assert nothing.values.keys() == {"map", "loss", "calibration_error", "attribute_accuracy"}
     assert nothing.values["map"] == 0
     assert nothing.per_image.keys() == {"loss", "confidence"}
     assert nothing.tables["confused_pairs"] == []
@@ -156,3 +157,30 @@ def test_many_scores_are_ranked_in_bins(model, split, several, logits, data, mon
 def test_names_must_fit_the_network(model, split, data):
     with pytest.raises(ValueError, match="classes must name the network's 10; got 2"):
         measure(model, split, data.pixels, classes=["cat", "dog"])
+
+
+def test_labels_that_are_not_known_are_left_out(model, several, logits, data):
+    targets = several.targets.clone()
+    unknown = torch.rand(targets.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    targets[unknown] = -1
+    targets[:, 3] = -1
+    odds, known = logits.double().sigmoid(), targets >= 0
+    accuracies, areas = [], []
+    for label in range(10):
+        rows = known[:, label]
+        if rows.any():
+            accuracies.append(accuracy_score(targets[rows, label], odds[rows, label] > 0.5))
+        if targets[rows, label].unique().numel() == 2:
+            areas.append(roc_auc_score(targets[rows, label], odds[rows, label]))
+    per_image = [
+        torch.where(row == 1, p.log(), (1 - p).log())[row >= 0].mean() for row, p in zip(targets, odds, strict=True)
+    ]
+    expected = {
+        "attribute_accuracy": sum(accuracies) / 9,
+        "roc_auc": sum(areas) / len(areas),
+        "loss": -torch.stack(per_image).nan_to_num(0).mean().item(),
+        "calibration_error": binary_calibration_error(odds[known], targets[known], n_bins=15).item(),
+    }
+    found = measure(model, replace(several, targets=targets), data.pixels)
+    assert {name: found.values[name] for name in expected} == pytest.approx(expected, abs=2e-5)
+    assert found.tables["per_class"]["accuracy"][3] is None

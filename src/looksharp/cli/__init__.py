@@ -20,6 +20,7 @@ _COMMANDS = {
     "compare": "Compare runs over seeds: what differs, whether it is significant, how it looks.",
     "suspects": "Choose the training images to mark, so that guidance cures best.",
     "cure": "Retrain a run with a few marked images, and prove that its shortcut is gone.",
+    "profile": "Print what networks cost: parameters, operations and time, beside their backbones.",
     "compose": "Paint objects over photographs whose kind follows the class.",
     "reproduce": "Reproduce a table of the papers: list, train, and set paper against measured.",
     "demo": "Find a shortcut, mark a few images, retrain, and show it, offline.",

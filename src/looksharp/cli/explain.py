@@ -13,7 +13,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_argument(parser)
-    add_model_arguments(parser)
+    add_model_arguments(parser, mechanism=None)
     parser.add_argument("images", type=Path, nargs="+", help="Image files.")
     parser.add_argument("--classes", type=str, default="top5", help="top5, or class names separated by commas.")
     parser.add_argument("--layer", type=str, default=None, help="Layer to read; the last one if not given.")
@@ -26,13 +26,14 @@ def run(settings: Namespace) -> None:
     from looksharp.mechanisms import find_mechanism
     from looksharp.training.folder import load_run
 
-    mechanism = find_mechanism(settings.mechanism)
+    if settings.mechanism not in (None, "built_in"):
+        find_mechanism(settings.mechanism)
     written = explain(
         load_run(settings.run, settings.checkpoint, settings.device),
         settings.images,
         settings.out,
         classes=settings.classes,
-        mechanism=mechanism,
+        mechanism=settings.mechanism,
         layer=settings.layer,
         signed=settings.signed,
     )

@@ -19,6 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     from looksharp.data.build import DataConfig
     from looksharp.mechanisms import MECHANISMS
+    from looksharp.networks import ARCHITECTURES
     from looksharp.objectives import OBJECTIVES
 
     parser.add_argument("--config", action="config", help="YAML of any of these settings, such as a run's.")
@@ -39,6 +40,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     for section in (DataConfig, NetworkConfig, GuidanceConfig, OptimizationConfig, TrainingConfig):
         parser.add_class_arguments(section, None)
+    for name, architecture in ARCHITECTURES.items():
+        known = inspect.signature(architecture).parameters
+        skipped = {"backbone", "image_size", "multilabel"} & known.keys()
+        parser.add_class_arguments(architecture, name, skip=skipped)
     for name, objective in OBJECTIVES.items():
         parser.add_class_arguments(objective, name, skip={"mechanism"})
         mechanism = inspect.signature(objective).parameters.get("mechanism")
@@ -55,6 +60,7 @@ def run(settings: Namespace) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
     from looksharp.config import RunConfig
+    from looksharp.networks import ARCHITECTURES
     from looksharp.objectives import OBJECTIVES
     from looksharp.training.run import train
 
@@ -66,9 +72,9 @@ def run(settings: Namespace) -> None:
         if values["guidance"] is None:
             raise ValueError("objective gain_ext needs --guidance: a file or folder of masks or boxes, or 'data'")
         values["objective"] = "gain"
-    for name in OBJECTIVES:
+    for name in (*OBJECTIVES, *ARCHITECTURES):
         options = values.pop(name, None)
-        if name == values["objective"]:
+        if name in (values["objective"], values["architecture"]):
             values[name] = options
     if mechanism is not None:
         if "mechanism" not in (values.get(values["objective"]) or {}):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from looksharp.batch import Batch
 from looksharp.evaluation.measure import Columns, Measure, Seen, Subject, class_sizes, listed, means_by
 from looksharp.evaluation.result import Evaluation
 from looksharp.metrics.average_precision import ClassRanking
 from looksharp.metrics.classification import CalibrationError, log_odds
 from looksharp.metrics.margin import SeparationChart
 from looksharp.metrics.separability import ConfusedPairs
+from looksharp.objectives.classification import classification_loss
 
 __all__ = ["Classification", "new_ranking", "pair_rows"]
 
@@ -26,9 +29,11 @@ class Classification(Measure):
     """Classification of a split.
 
     Values: "top1", "top5" and, where groups are known, "worst_group", the lowest top-1 of a group (one class for
-    each image); "map" and "roc_auc", means over the classes that have positives, each against all others; "loss";
-    "calibration_error"; "ks_margin" and "ks_at", see `separation_chart`. Average precision and ROC AUC are exact up
-    to 2^26 scores (images x classes) and taken from bins of 1/64 of log-odds above, so that memory is bounded.
+    each image); "attribute_accuracy", the mean over classes of how often presence and absence are told right where
+    they are known (several labels; ABN Table 4); "map" and "roc_auc", means over the classes that have positives, each
+    against all others; "loss"; "calibration_error"; "ks_margin" and "ks_at", see `separation_chart`. Average precision
+    and ROC AUC are exact up to 2^26 scores (images x classes) and taken from bins of 1/64 of log-odds above, so that
+    memory is bounded.
 
     Of every image: "top1", "top5", "loss", "confidence" (probability of the predicted class), "true_probability"
     (the mean over its true classes) and "confused_probability" (of its most confusing class).
@@ -46,6 +51,7 @@ class Classification(Measure):
         self.multilabel = self.split.targets.ndim == 2
         self.columns = Columns()
         self.ranking = new_ranking(len(self.split), count)
+        self.told_right, self.known = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
         self.calibration, self.chart, self.pairs = CalibrationError(), SeparationChart(), ConfusedPairs()
 
     def update(self, seen: Seen) -> None:
@@ -54,7 +60,7 @@ class Classification(Measure):
         classes, valid = (part.cpu() for part in seen.confused)
         odds = logits.sigmoid() if self.multilabel else logits.softmax(1)
         self.ranking.update(log_odds(logits, self.multilabel), target)
-        columns = self._several(logits, odds, target > 0.5) if self.multilabel else self._one(logits, odds, target)
+        columns = self._several(logits, odds, target) if self.multilabel else self._one(logits, odds, target)
         image, place = valid.nonzero(as_tuple=True)
         true, wrong = classes[image, place], classes[image, -1]
         columns["confused_probability"] = means_by(odds[image, wrong], image, len(logits))
@@ -77,11 +83,14 @@ class Classification(Measure):
             "true_probability": odds.gather(1, target.unsqueeze(1)).squeeze(1),
         }
 
-    def _several(self, logits: Tensor, odds: Tensor, present: Tensor) -> dict[str, Tensor]:
+    def _several(self, logits: Tensor, odds: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Columns where each image may have several."""
-        self.calibration.update(odds.flatten(), present.flatten())
+        present, known = target > 0.5, target >= 0
+        self.calibration.update(odds[known], present[known])
+        self.told_right += ((logits > 0) == present).logical_and(known).sum(0)
+        self.known += known.sum(0)
         return {
-            "loss": F.multilabel_soft_margin_loss(logits, present.float(), reduction="none"),
+            "loss": classification_loss(logits, Batch(logits, target), reduction="none"),
             "confidence": odds.amax(1),
             "true_probability": (odds * present).sum(1) / present.sum(1),  # 0 / 0 is NaN
         }
@@ -112,7 +121,11 @@ class Classification(Measure):
             "separation_chart": {name: listed(found) for name, found in chart._asdict().items()},
             "confused_pairs": pair_rows(self.pairs, self.names, images),
         }
-        if not self.multilabel:
+        if self.multilabel:
+            accuracy = self.told_right.double() / self.known  # 0 / 0 is NaN
+            per_class["accuracy"] = listed(accuracy)
+            values["attribute_accuracy"] = accuracy.nanmean().item()
+        else:
             per_class["top1"] = listed(means_by(columns["top1"].double(), self.split.targets.cpu(), len(self.names)))
             if self.split.groups is not None:
                 groups = self.split.groups.cpu()

@@ -99,7 +99,7 @@ class ClassRanking(Metric):
 
         Args:
             scores: log-odds (B, C); see `log_odds`.
-            targets: class indices (B,), or multi-hot (B, C).
+            targets: class indices (B,), or multi-hot (B, C), where an entry below 0 is not known and left out.
         """
         if self.bins is None:
             self.scores, self.targets = [*self.scores, scores], [*self.targets, targets]
@@ -107,7 +107,9 @@ class ClassRanking(Metric):
         shares = (scores.double().nan_to_num(0).clamp(-_RANGE, _RANGE) + _RANGE) / (2 * _RANGE)
         places = (shares * self.bins).long().clamp(max=self.bins - 1)  # (B, C)
         rows = 2 * torch.arange(self.classes, device=scores.device) + _positives(targets, self.classes)
-        flat = (rows * self.bins + places).flatten().bincount(minlength=self.counts.numel())
+        cells = rows * self.bins + places
+        cells = cells[targets >= 0] if targets.ndim == 2 else cells.flatten()
+        flat = cells.bincount(minlength=self.counts.numel())
         self.counts += flat.view_as(self.counts)
 
     def compute(self) -> Ranking:
@@ -118,7 +120,10 @@ class ClassRanking(Metric):
         found = torch.full((2, self.classes), torch.nan, dtype=torch.float64)
         for label in range(self.classes if len(scores) else 0):
             positive = targets[:, label] > 0.5 if targets.ndim == 2 else targets == label
-            counts = _distinct(scores[:, label], positive)
+            known = targets[:, label] >= 0 if targets.ndim == 2 else slice(None)
+            if not len(positive[known]):
+                continue
+            counts = _distinct(scores[known, label], positive[known])
             found[:, label] = torch.stack([histogram_average_precision(counts), histogram_roc_auc(counts)])
         return Ranking(*found.unbind())
 

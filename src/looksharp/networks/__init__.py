@@ -1,7 +1,27 @@
 """Classifiers, and what the papers add to them."""
 
+from looksharp.networks.architectures import ARCHITECTURES, build_classifier
+from looksharp.networks.attention_branch import AttentionBranchNetwork
 from looksharp.networks.build import build_network, network_names
+from looksharp.networks.cam import CAMNetwork
 from looksharp.networks.cifar import CifarResNet
+from looksharp.networks.cifar_bottleneck import CifarBottleneckResNet, cifar_bottleneck_resnet, cifar_resnext
+from looksharp.networks.cifar_dense import cifar_densenet
+from looksharp.networks.cifar_wide import CifarWideResNet
 from looksharp.networks.small import SmallNet
 
-__all__ = ["CifarResNet", "SmallNet", "build_network", "network_names"]
+__all__ = [
+    "ARCHITECTURES",
+    "AttentionBranchNetwork",
+    "CAMNetwork",
+    "CifarBottleneckResNet",
+    "CifarResNet",
+    "CifarWideResNet",
+    "SmallNet",
+    "build_classifier",
+    "build_network",
+    "cifar_bottleneck_resnet",
+    "cifar_densenet",
+    "cifar_resnext",
+    "network_names",
+]

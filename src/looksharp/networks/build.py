@@ -5,25 +5,60 @@ from __future__ import annotations
 import difflib
 import re
 import textwrap
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from looksharp.networks.cifar import CifarResNet
+from looksharp.networks.cifar_bottleneck import cifar_bottleneck_resnet, cifar_resnext
+from looksharp.networks.cifar_dense import cifar_densenet
+from looksharp.networks.cifar_wide import CifarWideResNet
 from looksharp.networks.small import SmallNet
 
 __all__ = ["build_network", "network_names"]
 
 _PREFIX = "torchvision/"
 _SOURCES = ("hf-hub:", "local-dir:")  # timm's own prefixes
-_CIFAR = re.compile(r"cifar_resnet(\d+)")
-_CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+# A name's numbers are the first arguments; the numbers of classes and of channels follow.
+_OWN: dict[str, Callable[..., nn.Module]] = {
+    r"small": SmallNet,
+    r"small_deep": partial(SmallNet, deep=True),
+    r"cifar_resnet(\d+)": CifarResNet,
+    r"cifar_resnet(\d+)_bottleneck": cifar_bottleneck_resnet,
+    r"cifar_resnext(\d+)_(\d+)x(\d+)": cifar_resnext,
+    r"cifar_wrn(\d+)_(\d+)": CifarWideResNet,
+    r"cifar_wrn(\d+)_(\d+)_drop(\d\d)": lambda depth, width, percent, **sizes: CifarWideResNet(
+        depth, width, dropout=percent / 100, **sizes
+    ),
+    r"cifar_densenet(\d+)_(\d+)": cifar_densenet,
+}
+_OWN_NAMES = (
+    "small",
+    "small_deep",
+    "cifar_resnet20",
+    "cifar_resnet32",
+    "cifar_resnet44",
+    "cifar_resnet56",
+    "cifar_resnet110",
+    "cifar_resnet110_bottleneck",
+    "cifar_resnext29_8x64",
+    "cifar_wrn16_4",
+    "cifar_wrn28_4_drop30",
+    "cifar_wrn28_10",
+    "cifar_wrn40_10",
+    "cifar_densenet100_12",
+)
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
 def network_names() -> tuple[str, ...]:
-    """List looksharp's own networks; `build_network` knows those of torchvision and timm besides."""
-    return ("small", "small_deep", *(f"cifar_resnet{depth}" for depth in _CIFAR_DEPTHS))
+    """List looksharp's own networks, of each family the common sizes.
+
+    `build_network` knows the families' other sizes and the networks of torchvision and timm besides.
+    """
+    return _OWN_NAMES
 
 
 def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
@@ -31,7 +66,13 @@ def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_c
 
     Names, in the order in which they are tried:
 
-    - `small`, `small_deep`: `SmallNet`; `cifar_resnet20` and any other depth 6n + 2: `CifarResNet`.
+    - `small`, `small_deep`: `SmallNet`.
+    - `cifar_resnet20` and any other depth 6n + 2: `CifarResNet`; `cifar_resnet110_bottleneck`, of any such depth:
+      `cifar_bottleneck_resnet`.
+    - `cifar_resnext29_8x64`: `cifar_resnext` of depth 29, or any other 9n + 2, with 8 groups of 64 channels.
+    - `cifar_wrn28_10`: `CifarWideResNet` of depth 28, or any other 6n + 4, and width 10; `cifar_wrn28_10_drop30`: the
+      same with dropout of 30%.
+    - `cifar_densenet100_12`: `cifar_densenet` of depth 100, or any other 6n + 4, and growth 12.
     - `torchvision/NAME`: a classifier of `torchvision.models`. Auxiliary classifiers (GoogLeNet, Inception)
       are left out, so that the output is the logits alone in training mode too.
     - anything else: `timm.create_model`, with or without a tag of weights (`resnet50.a1_in1k`), or
@@ -60,13 +101,11 @@ def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_c
     for argument, value in (("num_classes", num_classes), ("in_channels", in_channels)):
         if value < 1:
             raise ValueError(f"{argument} must be at least 1, got {value}; pass {argument} explicitly")
-    cifar = _CIFAR.fullmatch(name)
-    if name in ("small", "small_deep") or cifar:
-        if pretrained:
-            raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
-        if cifar:
-            return CifarResNet(int(cifar[1]), num_classes, in_channels)
-        return SmallNet(num_classes, deep=name == "small_deep", in_channels=in_channels)
+    for pattern, own in _OWN.items():
+        if match := re.fullmatch(pattern, name):
+            if pretrained:
+                raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
+            return own(*map(int, match.groups()), num_classes=num_classes, in_channels=in_channels)
     build = _from_torchvision if name.startswith(_PREFIX) else _from_timm
     return build(name, num_classes, pretrained, in_channels)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["BasicBlock", "CifarResNet"]
+__all__ = ["BasicBlock", "CifarResNet", "check_sizes", "initialize_convolutions"]
 
 
 class BasicBlock(nn.Module):
@@ -84,11 +84,7 @@ class CifarResNet(nn.Module):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth must be 6n + 2 with n of at least 1, got {depth}; take 20, 32, 44, 56 or 110")
-        if num_classes < 1 or in_channels < 1:
-            raise ValueError(
-                f"num_classes and in_channels must be at least 1, got {num_classes} and {in_channels}; "
-                f"give the number of classes and the channels of the images"
-            )
+        check_sizes(num_classes, in_channels)
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
@@ -98,9 +94,7 @@ class CifarResNet(nn.Module):
         self.layer3 = _stage(32, 64, blocks, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, num_classes) for images (B, in_channels, H, W)."""
@@ -117,3 +111,24 @@ def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.
         BasicBlock(in_channels, out_channels, stride),
         *(BasicBlock(out_channels, out_channels) for _ in range(blocks - 1)),
     )
+
+
+def check_sizes(num_classes: int, in_channels: int) -> None:
+    """Refuse a network without classes or colours.
+
+    Raises:
+        ValueError: if `num_classes` or `in_channels` is below 1.
+
+    """
+    if num_classes < 1 or in_channels < 1:
+        raise ValueError(
+            f"num_classes and in_channels must be at least 1, got {num_classes} and {in_channels}; "
+            f"give the number of classes and the channels of the images"
+        )
+
+
+def initialize_convolutions(network: nn.Module) -> None:
+    """Draw every convolution anew as He et al. (2015, arXiv 1502.01852): normal, variance 2 / fan-out."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

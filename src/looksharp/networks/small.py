@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from looksharp.networks.cifar import BasicBlock
+from looksharp.networks.cifar import BasicBlock, check_sizes, initialize_convolutions
 
 __all__ = ["SmallNet"]
 
@@ -51,11 +51,7 @@ class SmallNet(nn.Module):
         super().__init__()
         if width < 2 or width % 2:
             raise ValueError(f"width must be a positive even number, got {width}; take 32")
-        if num_classes < 1 or in_channels < 1:
-            raise ValueError(
-                f"num_classes and in_channels must be at least 1, got {num_classes} and {in_channels}; "
-                f"give the number of classes and the channels of the images"
-            )
+        check_sizes(num_classes, in_channels)
         narrow, wide = width // 2, 2 * width
         self.stage1 = nn.Sequential(
             _convolution(in_channels, narrow, stride=2),
@@ -69,9 +65,7 @@ class SmallNet(nn.Module):
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(wide, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, num_classes) for images (B, in_channels, H, W)."""

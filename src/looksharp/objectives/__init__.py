@@ -1,5 +1,6 @@
 """What one training step minimises."""
 
+from looksharp.objectives.attention_branch import BranchLoss
 from looksharp.objectives.base import Objective, Step
 from looksharp.objectives.classification import Classification
 from looksharp.objectives.exchange import BackgroundExchange
@@ -13,6 +14,7 @@ __all__ = [
     "ICASC",
     "OBJECTIVES",
     "BackgroundExchange",
+    "BranchLoss",
     "Classification",
     "GroupDRO",
     "Guidance",

@@ -19,7 +19,8 @@ def classification_loss(
 ) -> Tensor:
     """Cross-entropy for class indices, multi-label soft margin loss for multi-hot targets.
 
-    ICASC Sec. 3.4, L_C; GAIN Sec. 3.1, L_cl.
+    ICASC Sec. 3.4, L_C; GAIN Sec. 3.1, L_cl. Of multi-hot targets those below 0 are not known: an image's loss is the
+    mean over the classes that are, and 0 if there are none.
 
     Args:
         logits: (B, classes).
@@ -39,7 +40,10 @@ def classification_loss(
             raise ValueError(f"multi-hot targets must be {tuple(logits.shape)}; got {tuple(batch.target.shape)}")
         # Autocast raises cross-entropy to float32, but not this one.
         scores = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        return F.multilabel_soft_margin_loss(scores, batch.target.to(scores.dtype), reduction=reduction)
+        known = batch.target >= 0
+        each = F.binary_cross_entropy_with_logits(scores, batch.target.to(scores.dtype), reduction="none") * known
+        losses = each.sum(1) / known.sum(1).clamp(min=1)  # (B,)
+        return losses.mean() if reduction == "mean" else losses
     # On an accelerator the check would wait for the device; the loss itself stops there.
     if batch.target.device.type == "cpu" and not 0 <= int(batch.target.min()) <= int(batch.target.max()) < classes:
         low, high = int(batch.target.min()), int(batch.target.max())

@@ -40,12 +40,13 @@ def confused_classes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         wrong = scores.scatter(1, true, -torch.inf)
         return torch.cat([true, wrong.argmax(1, keepdim=True)], 1), torch.ones_like(true, dtype=torch.bool)
     present = targets > 0.5
-    confusing = scores.masked_fill(present, -torch.inf).argmax(1, keepdim=True)
+    absent = ~present & (targets >= 0)  # below 0 is not known
+    confusing = scores.masked_fill(~absent, -torch.inf).argmax(1, keepdim=True)
     counts = present.sum(1, keepdim=True)
     # Padding repeats whatever classes sort last; `valid` keeps them out of every term.
     true = present.int().argsort(stable=True, dim=1, descending=True)[:, : max(int(counts.max()), 1)]
     valid = torch.arange(true.shape[1], device=logits.device) < counts
-    return torch.cat([true, confusing], 1), valid & (counts < targets.shape[1])
+    return torch.cat([true, confusing], 1), valid & absent.any(1, keepdim=True)
 
 
 class SeparationPart(Part):

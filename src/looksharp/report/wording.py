@@ -119,6 +119,12 @@ METRICS = {
     "roc_auc": Metric(
         "Area under the ROC curve", "higher", "How well each class is told from the rest, whatever the threshold."
     ),
+    "attribute_accuracy": Metric(
+        "Accuracy of attributes",
+        "higher",
+        "How often the presence or absence of a class is told right, averaged over classes.",
+        percent=True,
+    ),
     "max_box_acc": Metric(
         "Box on the object",
         "higher",

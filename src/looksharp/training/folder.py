@@ -13,10 +13,10 @@ from torch import nn
 
 from looksharp.config import RunConfig
 from looksharp.data.split import Pixels
-from looksharp.networks import build_network
+from looksharp.networks import build_classifier
 from looksharp.training.history import read_history
 
-__all__ = ["Run", "find_device", "load_run", "read_config", "read_weights"]
+__all__ = ["Run", "build_model", "find_device", "load_run", "read_config", "read_weights"]
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
         raise ValueError(f"run folder {path} has no checkpoint checkpoints/{checkpoint}.ckpt; train it first")
     config = read_config(path)
     facts = json.loads((path / "run.json").read_text())
-    model = build_network(config.network.backbone, len(facts["classes"]))
+    pixels = Pixels(*(tuple(facts["pixels"][name]) for name in ("size", "mean", "std")))
+    model = build_model(config, len(facts["classes"]), pixels, facts["multilabel"], pretrained=False)
     state = read_weights(weights)
     own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     model.load_state_dict(own)
-    pixels = Pixels(*(tuple(facts["pixels"][name]) for name in ("size", "mean", "std")))
     return Run(
         path,
         config,
@@ -90,6 +90,33 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
         pixels,
         facts["multilabel"],
         facts.get("seconds", 0.0),
+    )
+
+
+def build_model(
+    config: RunConfig, classes: int, pixels: Pixels, multilabel: bool, pretrained: bool | None = None
+) -> nn.Module:
+    """The network that the settings describe.
+
+    Args:
+        config: all settings.
+        classes: how many there are.
+        pixels: how images become input.
+        multilabel: whether an image may have several classes.
+        pretrained: start from published weights; as the settings say if not given.
+
+    Raises:
+        ValueError: if there is no such network or option.
+    """
+    network = config.network
+    return build_classifier(
+        network.backbone,
+        classes,
+        image_size=pixels.size,
+        architecture=network.architecture,
+        options=config.architecture_options,
+        multilabel=multilabel,
+        pretrained=network.pretrained if pretrained is None else pretrained,
     )
 
 

@@ -86,7 +86,7 @@ class Training(LightningModule):
         self.model, self.objective, self.config = model, objective, config
         self.multilabel, self.steps_per_epoch, self.epochs = multilabel, steps_per_epoch, epochs
         self.score: Metric = (
-            MultilabelAveragePrecision(classes, average=None)
+            MultilabelAveragePrecision(classes, average=None, ignore_index=-1)  # of what is not known
             if multilabel
             else MulticlassAccuracy(classes, average="micro")
         )

@@ -31,11 +31,11 @@ from looksharp.data.guided import choose_guided
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.files import replacing, write_text
-from looksharp.networks import build_network
-from looksharp.objectives import OBJECTIVES, GroupDRO, Objective
+from looksharp.objectives import OBJECTIVES, BranchLoss, GroupDRO, Objective
+from looksharp.objectives.base import Part
 from looksharp.objectives.group_dro import group_sizes_of
 from looksharp.objectives.guidance_choice import guidance_parts
-from looksharp.training.folder import Run, find_device, read_config, read_weights
+from looksharp.training.folder import Run, build_model, find_device, read_config, read_weights
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
 from looksharp.training.selection import validation_splits
@@ -45,7 +45,7 @@ __all__ = ["build_objective", "train"]
 
 
 def build_objective(config: RunConfig, pixels: Pixels, groups: Tensor | None = None) -> Objective:
-    """The objective that the settings describe, with guidance if they have any.
+    """The objective that the settings describe, with guidance if they have any, and with what the architecture needs.
 
     Args:
         config: all settings.
@@ -64,18 +64,29 @@ def build_objective(config: RunConfig, pixels: Pixels, groups: Tensor | None = N
         objective = OBJECTIVES[config.objective](**options)
     except TypeError as error:
         raise ValueError(f"objective {config.objective!r}: {error}") from None
+    return Objective(*objective.parts, *_guidance(config, pixels), *_architecture_parts(config))
+
+
+def _architecture_parts(config: RunConfig) -> list[Part]:
+    """What the network's own attention adds to the loss."""
+    network = config.network
+    if network.architecture == "attention_branch":
+        return [BranchLoss(network.branch_weight, config.options.get("label_smoothing", 0.0))]
+    return []
+
+
+def _guidance(config: RunConfig, pixels: Pixels) -> list[Part]:
     guidance = config.guidance
     if guidance.guidance is None:
-        return objective
+        return []
     folder = guidance.guidance_backgrounds
-    parts = guidance_parts(
+    return guidance_parts(
         guidance.guidance_loss,
         mechanism=config.options.get("mechanism", "grad_cam"),
         layer=guidance.guidance_layer,
         warmup=guidance.guidance_warmup,
         backgrounds=None if folder is None else read_backgrounds(Path(folder), pixels, config.training.seed),
     )
-    return Objective(*objective.parts, *parts)
 
 
 def train(
@@ -114,7 +125,7 @@ def train(
     data = data or build_data(config.data, config.training.seed)
     data = keep_in_memory(choose_guided(data, config.guidance, config.training.seed))
     objective = build_objective(config, data.pixels, data.splits["train"].groups)
-    model = build_network(config.network.backbone, len(data.classes), pretrained=config.network.pretrained)
+    model = build_model(config, len(data.classes), data.pixels, data.multilabel)
     if config.network.weights is not None and not last.is_file():
         load_weights(model, Path(config.network.weights))
     _check_size(model, data.pixels, config.network.backbone)

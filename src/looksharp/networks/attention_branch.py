@@ -1,0 +1,246 @@
+"""The Attention Branch Network: a map from an attention branch, computed in the forward, steers the last stage."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_input
+from looksharp.recording import logits_of
+
+__all__ = ["AttendedStage", "AttentionBranch", "AttentionBranchNetwork", "Explained", "WithMap"]
+
+Preset = Literal["paper", "official_code"]
+
+
+class Explained(NamedTuple):
+    """What one forward says: logits (B, C), the branch's own logits (B, C) and its maps (B, T, h, w)."""
+
+    logits: Tensor
+    branch_logits: Tensor
+    maps: Tensor
+
+
+class AttentionBranch(nn.Module):
+    """Classify from a class map, and make an attention map of it.
+
+    ABN Sec. 3.1 and Fig. 2b: a copy of the last stage at stride 1; BatchNorm; a 1x1 convolution to K classes,
+    BatchNorm, ReLU; then a 1x1 convolution to K, whose average over positions is the branch's classification
+    (`class_maps`, `pool`), and a convolution to one channel, BatchNorm and sigmoid, which is the map
+    (`attention`). Both come through `record`: `pool` (B, K, 1, 1), `attention` (B, 1, h, w).
+
+    For several tasks (Sec. 3.4 and Fig. 3) a 1x1 convolution gives a map for each of T attributes, whose average
+    is the attribute's score and whose sigmoid is its attention, (B, T, h, w).
+
+    Args:
+        stage: the copy, at stride 1.
+        channels: of its output.
+        classes: K, or T.
+        convolutions: 3x3 convolutions in the place of a classifier's fully connected layers (VGG).
+        multitask: a map for each class.
+        preset: "official_code" makes the one map by a 3x3 convolution; with several tasks it takes the maximum over
+            positions as the score, and the raw maps as attention.
+    """
+
+    def __init__(
+        self,
+        stage: nn.Module,
+        channels: int,
+        classes: int,
+        *,
+        convolutions: int = 0,
+        multitask: bool = False,
+        preset: Preset = "paper",
+    ) -> None:
+        super().__init__()
+        self.stage = stage
+        self.connected = nn.Sequential(
+            *(nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()) for _ in range(convolutions))
+        )
+        self.head = nn.Sequential(
+            nn.BatchNorm2d(channels), nn.Conv2d(channels, classes, 1, bias=False), nn.BatchNorm2d(classes), nn.ReLU()
+        )
+        official = preset == "official_code"
+        self.class_maps = nn.Conv2d(classes, classes, 1, bias=False)
+        self.pool: nn.Module = nn.AdaptiveMaxPool2d(1) if multitask and official else nn.AdaptiveAvgPool2d(1)
+        self.attention: nn.Module
+        if multitask:
+            self.head = nn.Sequential(nn.BatchNorm2d(channels))
+            self.class_maps = nn.Conv2d(channels, classes, 1, bias=False)
+            self.attention = nn.Identity() if official else nn.Sigmoid()
+        else:
+            kernel = 3 if official else 1
+            self.attention = nn.Sequential(
+                nn.Conv2d(classes, 1, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(1), nn.Sigmoid()
+            )
+        self.multitask = multitask
+        for module in (*self.connected.modules(), *self.head.modules(), self.class_maps, *self.attention.modules()):
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (B, 1, h, w), or (B, T, h, w), and the branch's logits (B, K) for features (B, C, h, w)."""
+        features = self.head(self.connected(self.stage(features)))  # (B, K, h, w)
+        class_maps = self.class_maps(features)  # (B, K, h, w)
+        maps: Tensor = self.attention(class_maps if self.multitask else features)
+        return maps, self.pool(class_maps).flatten(1)
+
+
+class AttendedStage(nn.Module):
+    """A backbone's last stage, on features that the attention branch weighs (ABN Eq. 1, 2 and 4).
+
+    Args:
+        branch: makes the maps.
+        stage: the last stage.
+        residual: x * (1 + M) rather than x * M.
+    """
+
+    def __init__(self, branch: AttentionBranch, stage: nn.Module, residual: bool) -> None:
+        super().__init__()
+        self.branch, self.stage, self.residual = branch, stage, residual
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The stage's output, (B, ...), or (B T, ...), image by image, where there are T maps."""
+        maps, _ = self.branch(features)  # (B, T, h, w)
+        weights = 1 + maps if self.residual else maps
+        attended = features.unsqueeze(1) * weights.unsqueeze(2)  # (B, T, C, h, w)
+        output: Tensor = self.stage(attended.flatten(0, 1))
+        return output
+
+
+class AttentionBranchNetwork(nn.Module):
+    """Any backbone with an attention branch: the map that explains a decision also takes part in it.
+
+    ABN (Fukui et al. 2019). The backbone is cut before its last stage. What comes before is the feature
+    extractor; an `AttentionBranch` that starts as a copy of the last stage, weights included, makes a map of its
+    features; the last stage and the classifier, the perception branch, read the features weighed by the map
+    (Eq. 2). In training add the branch's own classification to the loss (Eq. 3): `objective + BranchLoss()`.
+
+    `forward` gives the perception branch's logits, so that the network drops into any loop. The map needs no
+    backward: `explained`, `with_map` for export, or `record` at `map_layer`.
+
+    With `multitask` every class is an attribute with a map of its own; the perception branch runs once for each map
+    on what the feature extractor computed once, and has two outputs an attribute, whose difference is returned: its
+    sigmoid is the probability that the two outputs' softmax gives. In training mode BatchNorm sees all T runs
+    together. Give the backbone two outputs for each attribute.
+
+    Args:
+        backbone: a classifier whose last stage is a module, or the end of an `nn.Sequential`. It is changed: its last
+            stage becomes an `AttendedStage`.
+        image_size: pixels, (height, width) or a side, for which the last stage is looked up and channels are counted;
+            images of any size that the backbone takes go forward.
+        cut: name of the module at which the last stage begins; found if not given.
+        residual: x * (1 + M), Eq. 2, rather than x * M, Eq. 1; if not given, Eq. 2, and Eq. 4 (x * M) for several
+            tasks.
+        multitask: binary attributes, each with a map.
+        preset: "paper" or "official_code"; see `AttentionBranch`.
+
+    Raises:
+        ValueError: if no last stage is found, or it cannot run at stride 1.
+
+    Example:
+        >>> from looksharp.networks import CifarResNet
+        >>> network = AttentionBranchNetwork(CifarResNet(20, 10), image_size=32).eval()
+        >>> logits, branch_logits, maps = network.explained(torch.rand(2, 3, 32, 32))
+        >>> tuple(logits.shape), tuple(branch_logits.shape), tuple(maps.shape)
+        ((2, 10), (2, 10), (2, 1, 16, 16))
+
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        image_size: int | tuple[int, int] = 224,
+        cut: str | None = None,
+        residual: bool | None = None,
+        multitask: bool = False,
+        preset: Preset = "paper",
+    ) -> None:
+        super().__init__()
+        if preset not in ("paper", "official_code"):
+            raise ValueError(f"preset must be paper or official_code; got {preset!r}")
+        size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        found = find_stage(backbone, size, cut)
+        features, outputs = stage_input(backbone, found.name, size)
+        if multitask and outputs % 2:
+            raise ValueError(f"backbone must have two outputs for each attribute; it has {outputs}")
+        self.multitask, self.classes = multitask, outputs // 2 if multitask else outputs
+        self.residual = not multitask if residual is None else residual
+
+        def attend(stage: nn.Module) -> nn.Module:
+            copied = at_stride_one(stage)
+            branch = AttentionBranch(
+                copied,
+                _channels(copied, features, found.name),
+                self.classes,
+                convolutions=found.hidden,
+                multitask=multitask,
+                preset=preset,
+            )
+            return AttendedStage(branch.to(features.device), stage, self.residual)
+
+        replace_stage(backbone, found.name, attend)
+        self.backbone = backbone
+        self.map_layer = f"backbone.{found.name}.branch.attention"
+        self.branch_layer = f"backbone.{found.name}.branch.pool"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The perception branch's logits (B, C) for images (B, 3, H, W)."""
+        logits = logits_of(self.backbone(images))
+        if not self.multitask:
+            return logits
+        runs = logits.view(-1, self.classes, self.classes, 2)  # (B, map, attribute, no or yes)
+        own = runs.diagonal(dim1=1, dim2=2)  # (B, 2, T): of each run the attribute whose map it read
+        return own[:, 1] - own[:, 0]
+
+    def explained(self, images: Tensor) -> Explained:
+        """Logits, the branch's logits and its maps, from one forward."""
+        found: list[tuple[Tensor, Tensor]] = []
+        branch = self.backbone.get_submodule(self.map_layer.removeprefix("backbone.").rpartition(".")[0])
+        hook = branch.register_forward_hook(lambda _m, _a, output: found.append(output))
+        try:
+            logits = self(images)
+        finally:
+            hook.remove()
+        ((maps, branch_logits),) = found
+        return Explained(logits, branch_logits, maps)
+
+    def with_map(self) -> WithMap:
+        """A module that returns `explained` as a tuple: what to export."""
+        return WithMap(self)
+
+
+class WithMap(nn.Module):
+    """A network's logits, its branch's logits and its maps as one forward's output, for `torch.export` and ONNX."""
+
+    def __init__(self, network: AttentionBranchNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (B, C), the branch's logits (B, C), maps (B, T, h, w)."""
+        logits, branch_logits, maps = self.network.explained(images)
+        return logits, branch_logits, maps
+
+
+@torch.no_grad()
+def _channels(stage: nn.Module, features: Tensor, name: str) -> int:
+    """Channels of what the copied stage makes of `features`, which must keep their size."""
+    training = {module: module.training for module in stage.modules()}
+    try:
+        output = stage.eval()(features)
+    except RuntimeError as error:
+        raise ValueError(f"cut {name!r}: the stage cannot run at stride 1: {str(error).splitlines()[0]}") from None
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-2:] != features.shape[-2:]:
+        made = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            f"cut {name!r}: the stage at stride 1 must keep the size of its input {tuple(features.shape)}; "
+            f"it makes {made}; name a later module with cut"
+        )
+    return output.shape[1]

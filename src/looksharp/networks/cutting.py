@@ -1,0 +1,134 @@
+"""Cut a network at its last stage: take the stage out, put something in its place, run it at stride 1."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from looksharp.recording import logits_of
+from looksharp.stages import LastStage, hidden_layers, last_stage
+
+__all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_input"]
+
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+def find_stage(network: nn.Module, image_size: tuple[int, int], cut: str | None = None) -> LastStage:
+    """The stage that begins at `cut`, or the network's last stage.
+
+    Args:
+        network: any classifier of colour images.
+        image_size: (height, width) in pixels for which the last stage is looked up.
+        cut: name of the stage's first module. In an `nn.Sequential` the stage goes on to its end.
+
+    Raises:
+        ValueError: if there is no such module, or no last stage is found.
+    """
+    images = torch.zeros(2, 3, *image_size, device=_device(network))
+    if cut is None:
+        return last_stage(network, images)
+    names = [name for name, _ in network.named_modules() if name]
+    if cut not in names:
+        close = difflib.get_close_matches(cut, names, n=3)
+        hint = f"did you mean {', '.join(map(repr, close))}?" if close else "see model.named_modules()"
+        raise ValueError(f"cut {cut!r} is no module of {type(network).__name__}; {hint}")
+    return LastStage(cut, hidden_layers(network, images, cut))
+
+
+def replace_stage(network: nn.Module, name: str, wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Put `wrap(stage)` in the stage's place; returns it.
+
+    The stage is the module `name` and, in an `nn.Sequential`, what follows there: the last blocks of VGG and
+    DenseNet are runs of modules, not modules.
+    """
+    path, _, first = name.rpartition(".")
+    parent = network.get_submodule(path)
+    stage = parent.get_submodule(first)
+    following = [first]
+    if type(parent) is nn.Sequential:
+        children = dict(parent.named_children())
+        order = list(children)
+        following = order[order.index(first) :]
+        if len(following) > 1:
+            stage = nn.Sequential()
+            for child in following:
+                stage.add_module(child, children[child])
+    wrapped = wrap(stage)
+    network.set_submodule(name, wrapped)
+    for child in following[1:]:
+        delattr(parent, child)
+    return wrapped
+
+
+@torch.no_grad()
+def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> tuple[Tensor, int]:
+    """What the module `name` is given for one image of zeros, (1, C, h, w), and the number of logits.
+
+    Modes and buffers stay as they are.
+
+    Raises:
+        ValueError: if it is given no map.
+    """
+    taken: list[Tensor] = []
+
+    def take(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        taken.extend(value for value in args[:1] if isinstance(value, Tensor))
+
+    training = {module: module.training for module in network.modules()}
+    hook = network.get_submodule(name).register_forward_pre_hook(take)
+    try:
+        logits = logits_of(network.eval()(torch.zeros(1, 3, *image_size, device=_device(network))))
+    finally:
+        hook.remove()
+        for module, mode in training.items():
+            module.training = mode
+    if len(taken) != 1 or taken[0].ndim != 4:
+        shapes = ", ".join(str(tuple(value.shape)) for value in taken) or "nothing"
+        raise ValueError(f"cut {name!r} must be a module that reads one map (B, C, h, w); it reads {shapes}")
+    return taken[0], logits.shape[1]
+
+
+def at_stride_one(stage: nn.Module) -> nn.Module:
+    """A copy of a stage, weights included, that keeps its input's resolution.
+
+    ABN Sec. 3.1: "We set the stride of the first convolution layer at the residual block as 1 to maintain the
+    resolution". Convolutions and pooling that only skip positions lose their stride; pooling that averages or
+    compares is left out.
+    """
+    same = copy.deepcopy(stage)
+    for name, module in list(same.named_modules()):
+        if isinstance(module, nn.Conv2d) and max(module.stride) > 1:
+            _keep_size(same, name, module)
+        elif isinstance(module, _POOLS) and _pair(module.stride) != (1, 1):
+            if _pair(module.kernel_size) == (1, 1):
+                module.stride = 1
+            elif name:
+                same.set_submodule(name, nn.Identity())
+    return same
+
+
+def _keep_size(stage: nn.Module, name: str, conv: nn.Conv2d) -> None:
+    """Give a convolution stride 1 and an output of its input's size."""
+    conv.stride = (1, 1)
+    if not name:
+        raise ValueError("cut must name a stage of more than one convolution")
+    reach = [dilation * (side - 1) for side, dilation in zip(conv.kernel_size, conv.dilation, strict=True)]
+    if all(side % 2 == 0 for side in reach):
+        conv.padding = (reach[0] // 2, reach[1] // 2)
+        return
+    conv.padding = (0, 0)  # an even kernel reaches one position further to one side
+    before = [side // 2 for side in reach]
+    pad = nn.ZeroPad2d((before[1], reach[1] - before[1], before[0], reach[0] - before[0]))
+    stage.set_submodule(name, nn.Sequential(pad, conv))
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
