@@ -93,6 +93,7 @@ class OptimizationConfig:
         optimizer: sgd (with momentum) or adamw.
         lr: initial learning rate.
         momentum: of sgd.
+        nesterov: Nesterov's momentum, for sgd.
         weight_decay: of all parameters.
         schedule: cosine (one cycle, from lr to 0, step by step), step (divided at the milestones) or constant.
         milestones: epochs after which the learning rate is multiplied by gamma, for schedule step.
@@ -103,6 +104,7 @@ class OptimizationConfig:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 5e-4
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     milestones: list[int] = field(default_factory=lambda: [81, 122])
@@ -114,6 +116,10 @@ class OptimizationConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0; got {value:g}")
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
+            raise ValueError(
+                f"nesterov needs optimizer sgd with momentum above 0; got {self.optimizer} and {self.momentum:g}"
+            )
 
 
 @dataclass(frozen=True)

@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
-from looksharp.data.files import FileSplit
+from torch import Tensor
+
 from looksharp.data.split import Pairs, Split
-from looksharp.data.tensors import TensorSplit
 
 __all__ = ["subset"]
+
+_NOT_BY_IMAGE = ("pairs", "root")
 
 
 def subset(split: Split, places: Sequence[int]) -> Split:
     """The split of these images alone, in this order, with their masks and groups.
 
+    Every field of the split that holds a value for each image (a tensor, list or tuple) is taken apart.
+
     Args:
-        split: images in memory or in files.
+        split: images in memory or in files; not a stream.
         places: of the images, each at most once.
 
     Raises:
-        TypeError: if the split is of another kind.
+        ValueError: if the split is of a kind whose images cannot be picked.
+
+    Example:
+        >>> from looksharp.data.synthetic import digits
+        >>> subset(digits(train=8, val=1, test=1).splits["train"], [5, 2]).targets.shape
+        torch.Size([2])
+
     """
-    if not isinstance(split, TensorSplit | FileSplit):
-        raise TypeError(f"split must be a TensorSplit or a FileSplit; got {type(split).__name__}")
     chosen = list(places)
-    pairs = split.pairs
-    if pairs is not None:
-        kept = pairs.restricted(chosen)
+    changed: dict[str, Any] = {}
+    for each in fields(split):
+        value = getattr(split, each.name)
+        if each.name in _NOT_BY_IMAGE or value is None or not isinstance(value, Tensor | list | tuple):
+            continue
+        if len(value) == len(split):
+            changed[each.name] = value[chosen] if isinstance(value, Tensor) else [value[place] for place in chosen]
+    if changed.keys() <= {"targets", "groups"}:
+        raise ValueError(f"images of a {type(split).__name__} cannot be picked; give images in memory or in files")
+    if split.pairs is not None:
+        kept = split.pairs.restricted(chosen)
         now = {place: number for number, place in enumerate(chosen)}
-        pairs = Pairs([now[sample] for sample in kept.samples], kept.labels, kept.masks)
-    groups = None if split.groups is None else split.groups[chosen]
-    if isinstance(split, TensorSplit):
-        return replace(split, targets=split.targets[chosen], pairs=pairs, groups=groups, images=split.images[chosen])
-    paths = [split.paths[place] for place in chosen]
-    return replace(split, targets=split.targets[chosen], pairs=pairs, groups=groups, paths=paths)
+        changed["pairs"] = Pairs([now[sample] for sample in kept.samples], kept.labels, kept.masks)
+    return replace(split, **changed)

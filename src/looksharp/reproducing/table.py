@@ -131,7 +131,7 @@ def markdown(recipe: Recipe, lines: Sequence[Line], scale: float) -> str:
                 _number(line.paper),
                 _number(line.ours) + spread,
                 _number(line.best),
-                "" if line.difference is None else f"{line.difference:+.2f}",
+                _signed(line),
                 " ".join(map(str, line.seeds)),
                 line.commit,
                 line.hardware,
@@ -168,6 +168,13 @@ def _figure(
 
 def _scale(results: Sequence[Result]) -> float:
     return min((each.scale for each in results), default=1.0)
+
+
+def _signed(line: Line) -> str:
+    """The difference, of figures below 1 with the digits that count there."""
+    if line.difference is None or line.paper is None:
+        return ""
+    return f"{line.difference:+.4f}" if abs(line.paper) < 1 else f"{line.difference:+.2f}"
 
 
 def _number(value: float | None) -> str:
