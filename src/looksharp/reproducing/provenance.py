@@ -17,6 +17,7 @@ __all__ = ["commit", "hardware"]
 def commit(source: Path = Path(__file__).parent) -> str:
     """The commit that `source` is checked out at, with "+" if files have changed; else the installed version."""
     try:
+        _git(source, "ls-files", "--error-unmatch", ".")  # an environment below another project's checkout is not it
         found = _git(source, "rev-parse", "--short=10", "HEAD")
         changed = _git(source, "status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.CalledProcessError):

@@ -20,7 +20,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 def recipe_names(folder: Path = RECIPES) -> tuple[str, ...]:
     """Every recipe that has rows, its own or inherited ones, in order."""
     names = sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
-    return tuple(name for name in names if _values(name, folder).get("rows"))
+    return tuple(name for name in names if "rows" in _values(name, folder))
 
 
 def read_recipe(name: str, folder: Path = RECIPES) -> Recipe:
