@@ -92,6 +92,8 @@ class OptimizationConfig:
     Args:
         optimizer: sgd (with momentum) or adamw.
         lr: initial learning rate.
+        head_lr_factor: factor of the learning rate for the classifier and for what a network adds to its backbone; 10
+            for fine-tuning.
         momentum: of sgd.
         nesterov: Nesterov's momentum, for sgd.
         weight_decay: of all parameters.
@@ -103,6 +105,7 @@ class OptimizationConfig:
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.1
+    head_lr_factor: float = 1.0
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
@@ -112,7 +115,7 @@ class OptimizationConfig:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("lr", "clip"):
+        for name in ("lr", "head_lr_factor", "clip"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0; got {value:g}")

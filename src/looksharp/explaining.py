@@ -14,6 +14,7 @@ from tqdm import tqdm
 from looksharp.attention import attend
 from looksharp.data.files import image_transform, read_image
 from looksharp.files import replacing
+from looksharp.maps import normalize_maps
 from looksharp.mechanisms import Mechanism
 from looksharp.networks.built_in import built_in_attention, has_built_in_attention
 from looksharp.training.folder import Run
@@ -152,10 +153,14 @@ def _built_in(run: Run, batch: Tensor, chosen: list[int] | int) -> tuple[dict[st
     for name, maps in found.maps.items():
         shown = maps[0, classes].cpu() if found.per_class else maps[0].cpu()
         arrays[name] = shown.numpy()
-        titles = (
-            said if found.per_class else [f"{said[0]}" if len(shown) == 1 else f"{i + 1}" for i in range(len(shown))]
-        )
-        panels += [Panel(title, attention) for title, attention in zip(titles, shown, strict=True)]
+        if found.per_class or len(shown) == 1 == len(found.maps):
+            titles = said
+        elif name in found.shares:
+            titles = [f"{name} {share:.0%}" for share in found.shares[name][0].tolist()]
+            shown = normalize_maps(shown)  # a mask's largest value depends on how many positions it has
+        else:
+            titles = [f"{name} head {head + 1}" for head in range(len(shown))]
+        panels += [Panel(title, attention) for title, attention in zip(titles, shown, strict=False)]
     return arrays, panels
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from looksharp.maps import normalize_maps, resize_maps
 
@@ -14,6 +17,7 @@ __all__ = [
     "guidance_energy",
     "guidance_input_gradient",
     "guidance_squared_error",
+    "head_diversity",
     "mask_out",
     "separation_and_consistency",
     "soft_threshold",
@@ -197,6 +201,40 @@ def guidance_input_gradient(gradient: Tensor, mask: Tensor) -> Tensor:
         (G,) >= 0.
     """
     return ((1 - mask).unsqueeze(1) * gradient).square().flatten(1).sum(1)
+
+
+def head_diversity(masks: Tensor, preset: Literal["paper", "official_code"] = "paper") -> Tensor:
+    """How much the masks of an attention module's heads overlap: the squared off-diagonal of H H^T.
+
+    WARN Sec. 3.2, after Zhao et al. 2017, "Diversified Visual Attention Networks". Each mask is first divided by its
+    length, so that two heads' entry of H H^T is the cosine between their masks: 0 if they share no position, and at
+    most 1, for equal ones alone. As it stands in the authors' code ("official_code") the product of two equal masks
+    that are spread out is smaller than that of two peaked ones that differ, so that spreading lowers it as well; its
+    masks are those averaged over 2x2 positions, and the mean counts the diagonal's zeros.
+
+    Args:
+        masks: H >= 0, (B, K, h, w).
+        preset: see above.
+
+    Returns:
+        (B,), a mean over pairs of heads; in [0, 1] for "paper". 0 for one head.
+
+    Example:
+        >>> head_diversity(torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]], [[[0.0, 0.7]], [[0.0, 0.7]]]]))
+        tensor([0., 1.])
+
+    """
+    heads = masks.shape[1]
+    if preset == "official_code":
+        masks = F.avg_pool2d(masks, (min(2, masks.shape[2]), min(2, masks.shape[3])))
+        pairs = heads**2
+    else:
+        masks = masks / masks.norm(dim=_SPATIAL, keepdim=True).clamp(min=torch.finfo(masks.dtype).tiny)
+        pairs = max(heads * (heads - 1), 1)
+    flat = masks.flatten(2)  # (B, K, hw)
+    products = flat @ flat.transpose(1, 2)  # (B, K, K)
+    others = 1 - torch.eye(heads, dtype=masks.dtype, device=masks.device)
+    return (products * others).square().sum((1, 2)) / pairs
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:

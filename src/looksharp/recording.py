@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from looksharp.convolution import FastSecondDerivative
 from looksharp.layout import layout_of
 
-__all__ = ["PooledLinearHead", "Recording", "logits_of", "record", "unwrapped"]
+__all__ = ["PooledLinearHead", "Recording", "find_modules", "logits_of", "record", "unwrapped"]
 
 # Operations between a feature map and a linear classifier that leave the map's gradient a plain copy of the
 # classifier's weight: average pooling over all positions, and changes of shape, memory or precision.
@@ -177,7 +177,7 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     """
     network = unwrapped(model)
     names = (layers,) if isinstance(layers, str) else tuple(layers)
-    modules = _find_modules(network, names)
+    modules = find_modules(network, names)
     frozen = not any(parameter.requires_grad for parameter in network.parameters())
     recording = Recording(names)
     image_size: tuple[int, int] | None = None
@@ -238,7 +238,12 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
         yield recording
 
 
-def _find_modules(network: nn.Module, names: tuple[str, ...]) -> dict[str, nn.Module]:
+def find_modules(network: nn.Module, names: tuple[str, ...]) -> dict[str, nn.Module]:
+    """The modules of these names.
+
+    Raises:
+        ValueError: if a name is no module's (the message lists names that are), or if there is none.
+    """
     if not names:
         raise ValueError("layers must name at least one layer; got none")
     known = dict(network.named_modules())

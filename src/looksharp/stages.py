@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from looksharp.layout import layout_of
 from looksharp.recording import unwrapped
+from looksharp.wrapping import backbone_path
 
-__all__ = ["LastStage", "hidden_layers", "last_stage", "last_stages"]
+__all__ = ["LastStage", "hidden_layers", "last_stage", "last_stages", "untouched_forward"]
 
 
 # What was found, by network, image size and count: looking costs a forward.
@@ -46,7 +47,8 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
     strides. In a network of one resolution throughout (ViT) the stages are blocks, the last one and one a
     quarter of the depth before it, recorded at the norm before their attention, since a class token reads
     nothing of the last block's output at the patches. Two images go forward once for each
-    network and image size, and what is found is kept; no buffer, mode or random state changes.
+    network and image size, and what is found is kept; no buffer, mode or random state changes. In a network
+    around another (`Wrapping`) they are stages of its backbone.
 
     Args:
         model: any classifier.
@@ -132,7 +134,9 @@ def _has_parameters(module: nn.Module) -> bool:
 
 def _stages(network: nn.Module, calls: dict[str, _Call]) -> list[list[_Call]]:
     """Runs of calls of one resolution that have positions; a lone pooling is no stage."""
-    units = [unit for unit in _units(network, "", calls) if unit.after is not None and max(unit.after) > 1]
+    path = backbone_path(network)
+    calls_within = _units(network.get_submodule(path), f"{path}." if path else "", calls)
+    units = [unit for unit in calls_within if unit.after is not None and max(unit.after) > 1]
     runs = [list(run) for _, run in itertools.groupby(units, key=lambda unit: unit.after)]
     return [run for run in runs if any(_has_parameters(unit.module) for unit in run)]
 
@@ -148,6 +152,15 @@ def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
             f"of {count} stages with more than one position, found {len(ends)} ({', '.join(ends) or 'none'})"
         )
     return tuple(ends[-count:])
+
+
+def untouched_forward(network: nn.Module, images: Tensor) -> Any:
+    """What the network returns, without gradients; no buffer, mode or random state changes."""
+    devices = [images.device] if images.is_cuda else []
+    # BatchNorm in training mode updates these copies and not the model's own.
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with torch.random.fork_rng(devices), torch.no_grad():
+        return torch.func.functional_call(network, buffers, (images,))
 
 
 def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
@@ -178,12 +191,7 @@ def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
             if name:
                 hook = module.register_forward_hook(lambda m, a, o, name=name: note(name, m, a, o))
                 stack.callback(hook.remove)
-        devices = [images.device] if images.is_cuda else []
-        stack.enter_context(torch.random.fork_rng(devices))
-        stack.enter_context(torch.no_grad())
-        # BatchNorm in training mode updates these copies and not the model's own.
-        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        torch.func.functional_call(network, buffers, (images,))
+        untouched_forward(network, images)
     return calls
 
 
@@ -203,13 +211,15 @@ def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[
 
 def _blocks(network: nn.Module, calls: dict[str, _Call], count: int) -> list[str]:
     """In a network of one resolution: the norms before the attention of evenly spaced blocks."""
+    path = backbone_path(network)
+    prefix = f"{path}." if path else ""
     sequences = {
         name: [
             call
             for child, _ in module.named_children()
-            if (call := calls.get(f"{name}.{child}")) and call.after is not None and max(call.after) > 1
+            if (call := calls.get(f"{prefix}{name}.{child}")) and call.after is not None and max(call.after) > 1
         ]
-        for name, module in network.named_modules()
+        for name, module in network.get_submodule(path).named_modules()
         if isinstance(module, nn.Sequential | nn.ModuleList)
     }
     blocks = max(sequences.values(), key=len, default=[])

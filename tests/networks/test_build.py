@@ -5,7 +5,16 @@ import timm
 import torch
 import torchvision
 
-from looksharp.networks import CifarResNet, SmallNet, build_network, network_names
+from looksharp.networks import (
+    CifarResNet,
+    CifarWideResNet,
+    SmallNet,
+    build_network,
+    cifar_bottleneck_resnet,
+    cifar_densenet,
+    cifar_resnext,
+    network_names,
+)
 
 
 @pytest.fixture
@@ -29,8 +38,9 @@ def _parameters(network):
 
 @pytest.mark.parametrize("name", network_names())
 def test_every_own_name_classifies(name):
-    network = build_network(name, 7, in_channels=2).eval()
-    assert network(torch.rand(1, 2, 16, 16)).shape == (1, 7)
+    with torch.device("meta"):  # the widest has 56 million parameters
+        network, images = build_network(name, 7, in_channels=2).eval(), torch.empty(1, 2, 16, 16)
+    assert network(images).shape == (1, 7)
 
 
 def test_own_names_are_what_they_say():
@@ -42,11 +52,32 @@ def test_own_names_are_what_they_say():
         "cifar_resnet44",
         "cifar_resnet56",
         "cifar_resnet110",
+        "cifar_resnet110_bottleneck",
+        "cifar_resnext29_8x64",
+        "cifar_wrn16_4",
+        "cifar_wrn28_4_drop30",
+        "cifar_wrn28_10",
+        "cifar_wrn40_10",
+        "cifar_densenet100_12",
     )
     assert isinstance(build_network("cifar_resnet26", 3), CifarResNet)
     assert isinstance(build_network("small", 3), SmallNet)
     assert _parameters(build_network("small_deep", 3)) == _parameters(SmallNet(3, deep=True))
     assert not set(network_names()) & set(timm.list_models())  # none of timm's is hidden
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cifar_resnet20_bottleneck", lambda: cifar_bottleneck_resnet(20, 3, 2)),
+        ("cifar_resnext20_2x8", lambda: cifar_resnext(20, 2, 8, 3, 2)),
+        ("cifar_wrn16_2", lambda: CifarWideResNet(16, 2, 3, 2)),
+        ("cifar_wrn16_2_drop05", lambda: CifarWideResNet(16, 2, 3, 2, dropout=0.05)),
+        ("cifar_densenet22_6", lambda: cifar_densenet(22, 6, 3, 2)),
+    ],
+)
+def test_numbers_of_a_name_are_its_networks_sizes(name, expected):
+    assert str(build_network(name, 3, in_channels=2)) == str(expected())  # every layer with its sizes
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
@@ -138,6 +169,11 @@ def test_adapted_weights_answer_to_grey_images_as_before(torchvision_weights):
             r"^backbone '\?' is not known; take small, .*, 'torchvision/NAME' or one of timm.list_models\(\)$",
         ),
         ("timm/resnet18", r"^backbone 'timm/resnet18' is not known; "),
+        ("cifar_wrn28x10", r"^backbone 'cifar_wrn28x10' is not known; did you mean 'cifar_wrn28_10', "),
+        ("cifar_wrn28_4_drop3", r"^backbone 'cifar_wrn28_4_drop3' is not known; did you mean 'cifar_wrn28_4_drop30', "),
+        ("cifar_densenet100", r"^backbone 'cifar_densenet100' is not known; did you mean 'cifar_densenet100_12', "),
+        ("cifar_resnext29", r"^backbone 'cifar_resnext29' is not known; did you mean .*'cifar_resnext29_8x64'\?$"),
+        ("cifar_wrn27_4", r"^depth must be 6n \+ 4 with n of at least 1, got 27; "),
         ("cifar_resnet21", r"^depth must be 6n \+ 2 with n of at least 1, got 21; "),
     ],
 )
@@ -146,7 +182,7 @@ def test_unknown_name_is_refused_with_close_ones(name, message):
         build_network(name, 10)
 
 
-@pytest.mark.parametrize("name", ["small", "cifar_resnet20", "cs3darknet_s", "botnet50ts_256"])
+@pytest.mark.parametrize("name", ["small", "cifar_resnet20", "cifar_wrn28_4_drop30", "cs3darknet_s", "botnet50ts_256"])
 def test_weights_that_do_not_exist_are_refused(name):
     with pytest.raises(ValueError, match=rf"^pretrained weights do not exist for '{name}'; pass pretrained=False$"):
         build_network(name, 10, pretrained=True)

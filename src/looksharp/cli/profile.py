@@ -44,7 +44,7 @@ def run(settings: Namespace) -> None:
             raise ValueError(f"{name} must be at least 1; got {settings[name]}")
     device = find_device(settings.device)
     asked = tuple(ARCHITECTURES) if "all" in settings.architecture else settings.architecture
-    rows = [("network", "parameters", "GFLOP", "x", "ms an image", "x")]
+    rows: list[tuple[str, ...]] = [("network", "parameters", "GFLOP", "x", "ms an image", "x")]
     for backbone in settings.names:
         networks, reasons = {}, {}
         small = backbone.startswith("cifar_")

@@ -1,18 +1,23 @@
 """Classifiers, and what the papers add to them."""
 
 from looksharp.networks.architectures import ARCHITECTURES, build_classifier
+from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_branch import AttentionBranchNetwork
 from looksharp.networks.build import build_network, network_names
+from looksharp.networks.built_in import BuiltInAttention, built_in_attention
 from looksharp.networks.cam import CAMNetwork
 from looksharp.networks.cifar import CifarResNet
 from looksharp.networks.cifar_bottleneck import CifarBottleneckResNet, cifar_bottleneck_resnet, cifar_resnext
 from looksharp.networks.cifar_dense import cifar_densenet
 from looksharp.networks.cifar_wide import CifarWideResNet
+from looksharp.networks.head_parameters import head_parameters
 from looksharp.networks.small import SmallNet
 
 __all__ = [
     "ARCHITECTURES",
+    "AttendAndRectify",
     "AttentionBranchNetwork",
+    "BuiltInAttention",
     "CAMNetwork",
     "CifarBottleneckResNet",
     "CifarResNet",
@@ -20,8 +25,10 @@ __all__ = [
     "SmallNet",
     "build_classifier",
     "build_network",
+    "built_in_attention",
     "cifar_bottleneck_resnet",
     "cifar_densenet",
     "cifar_resnext",
+    "head_parameters",
     "network_names",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_branch import AttentionBranchNetwork
 from looksharp.networks.build import build_network
 from looksharp.networks.cam import CAMNetwork
@@ -17,6 +18,7 @@ __all__ = ["ARCHITECTURES", "build_classifier"]
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "cam": CAMNetwork,
     "attention_branch": AttentionBranchNetwork,
+    "attend_rectify": AttendAndRectify,
 }
 """What may be built around a backbone, by the name that the command line uses: (backbone, image_size=, ...)."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_input
 from looksharp.recording import logits_of
+from looksharp.stages import untouched_forward
+from looksharp.wrapping import Wrapping
 
 __all__ = ["AttendedStage", "AttentionBranch", "AttentionBranchNetwork", "Explained", "WithMap"]
 
@@ -110,7 +111,7 @@ class AttendedStage(nn.Module):
         return output
 
 
-class AttentionBranchNetwork(nn.Module):
+class AttentionBranchNetwork(Wrapping):
     """Any backbone with an attention branch: the map that explains a decision also takes part in it.
 
     ABN (Fukui et al. 2019). The backbone is cut before its last stage. What comes before is the feature
@@ -226,17 +227,12 @@ class WithMap(nn.Module):
         return logits, branch_logits, maps
 
 
-@torch.no_grad()
 def _channels(stage: nn.Module, features: Tensor, name: str) -> int:
     """Channels of what the copied stage makes of `features`, which must keep their size."""
-    training = {module: module.training for module in stage.modules()}
     try:
-        output = stage.eval()(features)
+        output = untouched_forward(stage, features)
     except RuntimeError as error:
         raise ValueError(f"cut {name!r}: the stage cannot run at stride 1: {str(error).splitlines()[0]}") from None
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-2:] != features.shape[-2:]:
         made = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(

@@ -15,6 +15,7 @@ from looksharp.networks.cifar import CifarResNet
 from looksharp.networks.cifar_bottleneck import cifar_bottleneck_resnet, cifar_resnext
 from looksharp.networks.cifar_dense import cifar_densenet
 from looksharp.networks.cifar_wide import CifarWideResNet
+from looksharp.networks.head_parameters import classifier_of
 from looksharp.networks.small import SmallNet
 
 __all__ = ["build_network", "network_names"]
@@ -165,14 +166,14 @@ def _from_torchvision(name: str, num_classes: int, pretrained: bool, in_channels
 
 
 def _resize_classifier(network: nn.Module, num_classes: int) -> None:
-    """Replace the classifier, the last linear layer (SqueezeNet: convolution), unless its size fits."""
-    layers = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    name, old = layers[-1]
+    """Replace the classifier unless its size fits."""
+    name, old = classifier_of(network)
     bias = old.bias is not None
-    if isinstance(old, nn.Linear) and old.out_features != num_classes:
+    if isinstance(old, nn.Conv2d):
+        if old.out_channels != num_classes:
+            network.set_submodule(name, nn.Conv2d(old.in_channels, num_classes, 1, bias=bias))
+    elif old.out_features != num_classes:
         network.set_submodule(name, nn.Linear(old.in_features, num_classes, bias))
-    elif isinstance(old, nn.Conv2d) and old.out_channels != num_classes:
-        network.set_submodule(name, nn.Conv2d(old.in_channels, num_classes, 1, bias=bias))
 
 
 def _resize_input(network: nn.Module, in_channels: int, pretrained: bool) -> None:

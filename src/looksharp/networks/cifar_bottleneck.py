@@ -101,7 +101,7 @@ def cifar_resnext(
     32 px. ReLU comes after the sum, as in the authors' published code, which says that the paper's CIFAR
     results had pre-activated blocks and that these are better.
 
-    ABN (Fukui et al. 2019, sec. 4.1) names "depth 28, cardinality 8, widen factor 4": widen factor 4 means the
+    ABN (Fukui et al. 2019, sec. 4.2) names "depth 28, cardinality 8, widen factor 4": widen factor 4 means the
     256 channels of the first stage. Its authors' commands say depth 29, `cifar_resnext(29, 8, 64, ...)`; given
     28, their code builds floor(26 / 9) = 2 blocks a stage, which is `cifar_resnext(20, 8, 64, ...)`.
 

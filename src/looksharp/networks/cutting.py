@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.recording import logits_of
-from looksharp.stages import LastStage, hidden_layers, last_stage
+from looksharp.stages import LastStage, hidden_layers, last_stage, untouched_forward
 
 __all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_input"]
 
@@ -64,11 +64,8 @@ def replace_stage(network: nn.Module, name: str, wrap: Callable[[nn.Module], nn.
     return wrapped
 
 
-@torch.no_grad()
 def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> tuple[Tensor, int]:
-    """What the module `name` is given for one image of zeros, (1, C, h, w), and the number of logits.
-
-    Modes and buffers stay as they are.
+    """What the module `name` is given for images of zeros, (2, C, h, w), and the number of logits.
 
     Raises:
         ValueError: if it is given no map.
@@ -78,14 +75,11 @@ def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> t
     def take(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         taken.extend(value for value in args[:1] if isinstance(value, Tensor))
 
-    training = {module: module.training for module in network.modules()}
     hook = network.get_submodule(name).register_forward_pre_hook(take)
     try:
-        logits = logits_of(network.eval()(torch.zeros(1, 3, *image_size, device=_device(network))))
+        logits = logits_of(untouched_forward(network, torch.zeros(2, 3, *image_size, device=_device(network))))
     finally:
         hook.remove()
-        for module, mode in training.items():
-            module.training = mode
     if len(taken) != 1 or taken[0].ndim != 4:
         shapes = ", ".join(str(tuple(value.shape)) for value in taken) or "nothing"
         raise ValueError(f"cut {name!r} must be a module that reads one map (B, C, h, w); it reads {shapes}")

@@ -1,5 +1,6 @@
 """What one training step minimises."""
 
+from looksharp.objectives.attend_rectify import HeadDiversity
 from looksharp.objectives.attention_branch import BranchLoss
 from looksharp.objectives.base import Objective, Step
 from looksharp.objectives.classification import Classification
@@ -18,6 +19,7 @@ __all__ = [
     "Classification",
     "GroupDRO",
     "Guidance",
+    "HeadDiversity",
     "Objective",
     "Step",
 ]

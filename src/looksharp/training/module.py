@@ -17,6 +17,7 @@ from looksharp.config import OptimizationConfig, SelectBy
 from looksharp.interventions.measuring import answered
 from looksharp.metrics import mean_average_precision
 from looksharp.metrics.grouped import GroupedMean
+from looksharp.networks.head_parameters import head_parameters
 from looksharp.objectives import Objective
 from looksharp.objectives.classification import classification_loss
 from looksharp.recording import logits_of
@@ -135,7 +136,7 @@ class Training(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and its schedule step by step."""
-        config, parameters = self.config, [p for p in self.model.parameters() if p.requires_grad]
+        config, parameters = self.config, self._parameter_groups()
         optimizer: torch.optim.Optimizer
         if config.optimizer == "sgd":
             optimizer = torch.optim.SGD(
@@ -147,6 +148,18 @@ class Training(LightningModule):
             optimizer, lambda step: learning_rate_factor(config, step, self.steps_per_epoch, self.epochs)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained; the head's learning rate may differ."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        if self.config.head_lr_factor == 1:
+            return [{"params": trained}]
+        ids = {id(p) for p in head_parameters(self.model)}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trained if id(p) not in ids]},
+            {"params": [p for p in trained if id(p) in ids], "lr": self.config.lr * self.config.head_lr_factor},
+        ]
+        return [group for group in groups if group["params"]]
 
     def _check_finite(self, loss: Tensor, batch: int) -> None:
         # On an accelerator reading the loss waits for the device, so only now and then.

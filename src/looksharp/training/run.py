@@ -31,7 +31,7 @@ from looksharp.data.guided import choose_guided
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.files import replacing, write_text
-from looksharp.objectives import OBJECTIVES, BranchLoss, GroupDRO, Objective
+from looksharp.objectives import OBJECTIVES, BranchLoss, GroupDRO, HeadDiversity, Objective
 from looksharp.objectives.base import Part
 from looksharp.objectives.group_dro import group_sizes_of
 from looksharp.objectives.guidance_choice import guidance_parts
@@ -72,6 +72,8 @@ def _architecture_parts(config: RunConfig) -> list[Part]:
     network = config.network
     if network.architecture == "attention_branch":
         return [BranchLoss(network.branch_weight, config.options.get("label_smoothing", 0.0))]
+    if network.architecture == "attend_rectify":
+        return [HeadDiversity(network.diversity_weight, config.architecture_options.get("preset", "paper"))]
     return []
 
 

@@ -1,0 +1,175 @@
+"""WARN: attention modules at several depths of any backbone, whose gated hypotheses rectify its output."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from looksharp.networks.attention_module import AttentionModule
+from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities
+from looksharp.networks.head_parameters import classifier_of
+from looksharp.networks.tapping import Taps, tap
+from looksharp.recording import find_modules, logits_of
+from looksharp.stages import last_stages, untouched_forward
+from looksharp.wrapping import Wrapping
+
+__all__ = ["AttendAndRectify"]
+
+_Preset = Literal["paper", "official_code"]
+_Attention = Literal["softmax", "sigmoid"]
+_Gate = Literal["attention", "linear", "average", "identity"]
+_Mixing = Literal["probability", "log_probability"]
+
+
+_MIXES: dict[_Mixing, Any] = {"probability": mix_probabilities, "log_probability": mix_log_probabilities}
+
+
+class AttendAndRectify(Wrapping):
+    """A classifier whose output is rectified by what attention modules find at several of its layers.
+
+    Rodríguez et al., Attend and Rectify, 2018 (arXiv 1807.07320): WARN, where the backbone is a wide residual
+    network. An `AttentionModule` at each layer (Eq. 1 to 5) gives class scores of its own; gates, softmax(tanh(W z))
+    of the last feature activation z (Eq. 6 and 7), mix them with the network's own output (Eq. 8). z is the input of
+    the backbone's classifier where that is a vector, and the mean of the last chosen layer's map where not.
+
+    The result is logits: the log of the mixed probabilities, raised by a constant over classes that leaves the
+    network's own logits as they are where its gate is 1. The backbone is run whole and is not changed, also in the
+    names of its parameters, "backbone.*". What can be recorded by name, in training and evaluation: masks
+    (B, heads, h, w) as "attention.N.mask", head gates (B, heads, 1, 1) as "attention.N.gate", global gates
+    (B, N + 1, 1, 1) as "gate", the network's own last; N counts layers, the earliest first.
+
+    Args:
+        backbone: any classifier, such as those of timm, torchvision and `build_network`.
+        image_size: pixels, or (height, width), of the images with which stages are found and sizes inferred; others
+            can be classified later.
+        preset: "paper", or "official_code": BatchNorm in the global gate, and log-probabilities mixed.
+        layers: names of the backbone's layers that are attended, the last one last; the ends of the last stages if
+            not given.
+        depth: how many, where layers are not given: the paper's attention depth AD.
+        heads: masks of each module, the paper's attention width AW.
+        attention: masks by a softmax over positions, or by sigmoids.
+        gate: what mixes the outputs: attention, the paper's global gates; or, to see what they bring, linear, a
+            learned projection of all outputs together, which begins as their mean; average; identity, the backbone's
+            output alone, exactly as without attention (modules are then not run). Head gates stay in all of them.
+        mixing: probability (Eq. 8) or log_probability; by preset if not given.
+        backbone_gradient: factor, in training mode, of the gradient that modules and gates send into the backbone: 0
+            blocks it, so that the backbone learns from its own output alone.
+        multilabel: whether classes are independent: probabilities are then sigmoids.
+
+    Raises:
+        ValueError: if the backbone has fewer stages than depth, if a layer is not in it or has no map, or if an option
+            has another value than those above.
+
+    Example:
+        >>> from looksharp.networks import CifarResNet
+        >>> net = AttendAndRectify(CifarResNet(20, 10), image_size=32)
+        >>> net.layers, net(torch.rand(2, 3, 32, 32)).shape
+        (('layer1', 'layer2', 'layer3'), torch.Size([2, 10]))
+
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        image_size: int | tuple[int, int] = 224,
+        preset: _Preset = "paper",
+        layers: list[str] | None = None,
+        depth: int = 3,
+        heads: int = 4,
+        attention: _Attention = "softmax",
+        gate: _Gate = "attention",
+        mixing: _Mixing | None = None,
+        backbone_gradient: float = 1.0,
+        multilabel: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value, allowed in (
+            ("preset", preset, _Preset),
+            ("attention", attention, _Attention),
+            ("gate", gate, _Gate),
+            ("mixing", mixing or "probability", _Mixing),
+        ):
+            if value not in get_args(allowed):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}; got {value!r}")
+        if depth < 1 or heads < 1:
+            raise ValueError(f"depth and heads must be at least 1; got {depth} and {heads}")
+        if not backbone_gradient >= 0:
+            raise ValueError(f"backbone_gradient must be at least 0; got {backbone_gradient:g}")
+        self.backbone = backbone
+        self.mixed_by, self.multilabel, self.backbone_gradient = gate, multilabel, backbone_gradient
+        self.mix = _MIXES[mixing or ("probability" if preset == "paper" else "log_probability")]
+        self.classifier = classifier_of(backbone)[0]
+        images = _zeros(backbone, image_size)
+        self.layers = _chosen(backbone, images, layers, depth)
+        with tap(backbone, self.layers, self.classifier) as taps:
+            logits = logits_of(untouched_forward(backbone, images))
+        classes, outputs = logits.shape[1], len(self.layers) + 1
+        # Said once and for all, so that the gate's size fits every forward.
+        self.pools_map = taps.classified is None or taps.classified.ndim != 2
+        maps = [taps.features(layer, images) for layer in self.layers]
+        with torch.device(logits.device):
+            self.attention = nn.ModuleList(
+                AttentionModule(features.shape[1], classes, heads, attention) for features in maps
+            )
+            self.gate: nn.Module = nn.Identity()
+            if gate == "attention":
+                length = self._pooled(taps, maps[-1]).shape[1]
+                self.gate = GlobalGate(length, outputs, normalize=preset == "official_code")
+            elif gate == "linear":
+                self.gate = nn.Linear(outputs * classes, classes)
+                with torch.no_grad():
+                    self.gate.weight.copy_(torch.eye(classes).repeat(1, outputs) / outputs)
+                    self.gate.bias.zero_()
+        self.attention.to(logits.dtype)
+        self.gate.to(logits.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) for images (B, C, H, W)."""
+        if self.mixed_by == "identity":
+            return logits_of(self.backbone(images))
+        with tap(self.backbone, self.layers, self.classifier) as taps:
+            own = logits_of(self.backbone(images))
+        maps = [self._read(taps.features(layer, images)) for layer in self.layers]
+        found = [module(features) for module, features in zip(self.attention, maps, strict=True)]
+        outputs = torch.stack([*found, own.to(found[-1].dtype)], 1)  # (B, N + 1, classes)
+        if self.mixed_by == "linear":
+            rectified: Tensor = self.gate(outputs.flatten(1))
+            return rectified
+        if self.mixed_by == "average":
+            gates = outputs.new_full(outputs.shape[:2], 1 / outputs.shape[1])  # (B, N + 1)
+        else:
+            gates = self.gate(self._pooled(taps, maps[-1])).flatten(1)
+        return self.mix(outputs, gates, multilabel=self.multilabel)
+
+    def _read(self, features: Tensor) -> Tensor:
+        """The same, with its gradient scaled in training mode; maps made in evaluation are those of the output."""
+        if not self.training or self.backbone_gradient == 1:
+            return features
+        return torch.lerp(features.detach(), features, self.backbone_gradient)
+
+    def _pooled(self, taps: Taps, features: Tensor) -> Tensor:
+        """The last feature activation z, (B, F)."""
+        if self.pools_map or taps.classified is None:
+            return features.mean((2, 3))
+        return self._read(taps.classified)
+
+
+def _zeros(backbone: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
+    """Two images that the backbone takes."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if height < 1 or width < 1:
+        raise ValueError(f"image_size must be at least 1 px; got {height}x{width}")
+    channels = next((m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d)), 3)
+    return next(backbone.parameters()).new_zeros(2, channels, height, width)
+
+
+def _chosen(backbone: nn.Module, images: Tensor, layers: list[str] | None, depth: int) -> tuple[str, ...]:
+    if layers is not None:
+        return tuple(find_modules(backbone, tuple(layers)))
+    try:
+        return last_stages(backbone, images, count=depth)
+    except ValueError as exc:
+        raise ValueError(f"depth {depth} is too much: {exc}") from exc

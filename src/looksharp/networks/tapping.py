@@ -1,0 +1,68 @@
+"""Read what chosen layers of a network put out, and what its classifier takes in, during one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from looksharp.layout import layout_of
+
+__all__ = ["Taps", "tap"]
+
+
+@dataclass
+class Taps:
+    """What was read.
+
+    Attributes:
+        outputs: layer name -> its output, in the network's own layout.
+        classified: the classifier's input.
+
+    """
+
+    network: nn.Module
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    classified: Tensor | None = None
+
+    def features(self, layer: str, images: Tensor) -> Tensor:
+        """The map (B, C, h, w) of a layer, for the images that went in.
+
+        Raises:
+            ValueError: if the layer did not run, or if what it returned has no map.
+
+        """
+        if layer not in self.outputs:
+            raise ValueError(f"layer {layer!r} did not return a tensor: it has no map; name another one")
+        output = self.outputs[layer]
+        size = (images.shape[-2], images.shape[-1])
+        return layout_of(self.network, layer, output, size).to_map(output)
+
+
+@contextmanager
+def tap(network: nn.Module, layers: Sequence[str], classifier: str) -> Iterator[Taps]:
+    """Read `layers` and the input of `classifier` in the forward that runs inside the `with`.
+
+    Unlike `record` it leaves the graph alone: no gradient is made possible that was not. If a layer runs more than
+    once, its last call is kept.
+    """
+    taps = Taps(network)
+
+    def keep_output(layer: str, output: Any) -> None:
+        output = output[0] if isinstance(output, tuple | list) and output else output
+        if isinstance(output, Tensor):
+            taps.outputs[layer] = output.clone()  # a later operation may write in place
+
+    def keep_input(_: nn.Module, args: tuple[Any, ...]) -> None:
+        taps.classified = args[0] if args else None
+
+    with ExitStack() as stack:
+        for layer in layers:
+            module = network.get_submodule(layer)
+            hook = module.register_forward_hook(lambda _m, _a, output, layer=layer: keep_output(layer, output))
+            stack.callback(hook.remove)
+        stack.callback(network.get_submodule(classifier).register_forward_pre_hook(keep_input).remove)
+        yield taps
