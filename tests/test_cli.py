@@ -15,7 +15,7 @@ from looksharp.data import synthetic
 from looksharp.training import load_run
 from looksharp.training.module import Training
 
-COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "demo")
+COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "reproduce", "demo")
 CLASSES = ("blue", "green", "red")
 QUICK = ("--device", "cpu", "--epochs", "1", "--batch_size", "8", "--workers", "0")
 

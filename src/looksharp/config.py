@@ -95,6 +95,7 @@ class OptimizationConfig:
         head_lr_factor: factor of the learning rate for the classifier and for what a network adds to its backbone; 10
             for fine-tuning.
         momentum: of sgd.
+        nesterov: Nesterov's momentum, for sgd.
         weight_decay: of all parameters.
         schedule: cosine (one cycle, from lr to 0, step by step), step (divided at the milestones) or constant.
         milestones: epochs after which the learning rate is multiplied by gamma, for schedule step.
@@ -106,6 +107,7 @@ class OptimizationConfig:
     lr: float = 0.1
     head_lr_factor: float = 1.0
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 5e-4
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     milestones: list[int] = field(default_factory=lambda: [81, 122])
@@ -117,6 +119,10 @@ class OptimizationConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0; got {value:g}")
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
+            raise ValueError(
+                f"nesterov needs optimizer sgd with momentum above 0; got {self.optimizer} and {self.momentum:g}"
+            )
 
 
 @dataclass(frozen=True)
