@@ -155,7 +155,10 @@ def test_a_run_of_other_settings_is_refused(tmp_path, folder):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "p/table cannot read its images: root must name the folder .*; looksharp reproduce p/table --describe says"),
+        (
+            {},
+            "p/table cannot read its images: root must name the folder .*; looksharp reproduce p/table --describe says",
+        ),
         ({"root": "NONE"}, "p/table cannot read its images: cifar100 was not found whole in .*NONE"),
         ({"data": "NONE"}, "data must be an image folder in place of the recipe's set; .*NONE is none"),
         ({"rows": ["x"]}, "p/table has no row 'x'; there are plain, icasc"),
@@ -180,7 +183,7 @@ def test_a_recipe_of_private_images_asks_for_a_folder_and_a_cue_for_two(tmp_path
     with pytest.raises(ValueError, match="p/table is of images that no public set holds: name your image folder by"):
         reproduce(private, tmp_path, **CPU)
     (tmp_path / "cue" / "without_cue").mkdir(parents=True)
-    with pytest.raises(ValueError, match="cue must be a folder that holds without_cue and cue_alone; .*cue_alone does"):
+    with pytest.raises(ValueError, match=r"cue must be a folder that holds without_cue and cue_alone; .*cue_alone does"):
         reproduce(private, tmp_path, cue=tmp_path / "cue", **CPU)
 
 

@@ -18,11 +18,11 @@ class DataConfig:
     """Which images.
 
     Args:
-        data: digits, biased_digits, cluttered_digits, cluttered_mnist, cifar10, cifar100, mnist, svhn, imagenet, caltech256, cub200, stanford_cars,
-            stanford_dogs, voc, coco, celeba, compcars_model, compcars_maker, adience_gender, adience_age,
-            uec_food100, waterbirds, or an image folder (train/CLASS/..., with val and test folders beside it; or
-            CLASS/..., divided by seed). hf:NAME_OR_PATH is what Hugging Face's datasets reads, wds:PATTERN
-            WebDataset's shards, such as wds:shards/train-{0000..0009}.tar, by path or URL.
+        data: digits, biased_digits, cluttered_digits, cluttered_mnist, cifar10, cifar100, mnist, svhn, imagenet,
+            caltech256, cub200, stanford_cars, stanford_dogs, voc, coco, celeba, compcars_model, compcars_maker,
+            adience_gender, adience_age, uec_food100, waterbirds, or an image folder (train/CLASS/..., with val and
+            test folders beside it; or CLASS/..., divided by seed). hf:NAME_OR_PATH is what Hugging Face's datasets
+            reads, wds:PATTERN WebDataset's shards, such as wds:shards/train-{0000..0009}.tar, by path or URL.
         root: the folder that holds the files of a set that is read, such as cifar10 or voc.
         image_size: side to which image files are brought, in pixels.
         val_share: share of the training images held out for validation where the set has no validation split;
