@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import add_options, chosen_device, hardware, measure, table
-from looksharp import AttendAndRectify, build_network
+from looksharp import AttendAndRectify, AttentionBranchNetwork, build_network
 from looksharp.networks.attention_module import AttentionModule
 
 _CLASSES = 10
@@ -50,7 +50,8 @@ def _networks(backbone: str, images: Tensor) -> dict[str, nn.Module]:
         written.attention[place] = _AsWritten(module)
     difference = (_forward(warn, images) - _forward(written, images)).abs().max()
     assert difference < 1e-3, f"the two orders differ by {difference:.1e}"
-    return {"plain": plain, "WARN": warn, "WARN, as written": written}
+    abn = AttentionBranchNetwork(copy.deepcopy(plain), image_size=images.shape[-1]).eval()
+    return {"plain": plain, "WARN": warn, "WARN, as written": written, "ABN": abn}
 
 
 class _AsWritten(nn.Module):

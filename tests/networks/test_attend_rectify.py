@@ -7,13 +7,22 @@ import torch.distributed
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision import models
 
-from looksharp import ICASC, AttendAndRectify, Classification, HeadDiversity, attention_maps, record
-from looksharp.networks import CifarResNet, build_network, head_parameters
+from looksharp import (
+    GAIN,
+    ICASC,
+    AttendAndRectify,
+    Batch,
+    Classification,
+    Guidance,
+    HeadDiversity,
+    attention_maps,
+    record,
+)
+from looksharp.batch import Guidance as Pairs
+from looksharp.networks import CifarResNet, build_network
 from looksharp.networks.attention_module import AttentionModule
-from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities
-from looksharp.networks.head_parameters import classifier_of
+from looksharp.networks.gating import GlobalGate
 from looksharp.stages import last_stages
 
 CLASSES = 5
@@ -207,44 +216,6 @@ def network_by_loop_without_gate(net, image):
     return [*found, net.backbone.head(three.mean((2, 3)))[0]]
 
 
-# Mixing.
-
-
-@pytest.mark.parametrize("multilabel", [True, False])
-@pytest.mark.parametrize("mix", [mix_probabilities, mix_log_probabilities])
-def test_all_weight_on_the_network_leaves_its_logits(mix, multilabel):
-    outputs = 5 * torch.randn(3, 4, 6, dtype=torch.float64)
-    gates = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64).expand(3, 4)
-    torch.testing.assert_close(mix(outputs, gates, multilabel=multilabel), outputs[:, -1])
-
-
-@pytest.mark.parametrize("mix", [mix_probabilities, mix_log_probabilities])
-def test_mixed_multilabel_probabilities(mix):
-    outputs = torch.randn(3, 4, 6, dtype=torch.float64)
-    gates = torch.rand(3, 4, dtype=torch.float64).softmax(1)
-    probabilities = 1 / (1 + (-outputs).exp())
-    weight = gates[:, :, None]
-    if mix is mix_probabilities:
-        expected = (weight * probabilities).sum(1)
-    else:  # the normalised product of powers
-        present, absent = (probabilities**weight).prod(1), ((1 - probabilities) ** weight).prod(1)
-        expected = present / (present + absent)
-    torch.testing.assert_close(mix(outputs, gates, multilabel=True).sigmoid(), expected)
-
-
-@pytest.mark.parametrize("multilabel", [True, False])
-@pytest.mark.parametrize("mix", [mix_probabilities, mix_log_probabilities])
-def test_mixing_is_stable_and_differentiable(mix, multilabel):
-    outputs = torch.tensor([[[300.0, -300.0], [-300.0, 300.0]]], requires_grad=True)
-    mixed = mix(outputs, torch.tensor([[0.5, 0.5]]), multilabel=multilabel)
-    mixed.sum().backward()
-    torch.testing.assert_close(mixed[0, 0], mixed[0, 1])  # a tie
-    assert outputs.grad.isfinite().all()
-    outputs = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
-    gates = torch.rand(2, 3, dtype=torch.float64).softmax(1).requires_grad_()
-    assert torch.autograd.gradcheck(lambda o, g: mix(o, g, multilabel=multilabel), (outputs, gates))
-
-
 def test_multilabel_network(images):
     net = warn(multilabel=True).double()
     images = images.double()
@@ -355,6 +326,7 @@ def test_any_backbone(name, size, layers, length):
     assert net.layers == layers
     assert net.gate.score.in_features == length
     images = torch.rand(2, 3, size, size)
+    assert last_stages(net, images, 3) == tuple(f"backbone.{layer}" for layer in layers)
     with record(net, [f"attention.{n}.mask" for n in range(3)]) as masks, torch.no_grad():
         logits = net(images)
     with record(net.backbone, layers) as features, torch.no_grad():
@@ -419,11 +391,39 @@ def test_autocast(images):
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
-def test_copies_and_half_precision(images):
-    net = warn().eval()
+@pytest.mark.parametrize("gate", ["attention", "linear", "average", "identity"])
+def test_copies_and_half_precision(images, gate):
+    net = warn(gate=gate).eval()
     expected = net(images)
     assert torch.equal(copy.deepcopy(net)(images), expected)
     torch.testing.assert_close(net.bfloat16()(images.bfloat16()).float(), expected, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler's own
+def test_compiled(images):
+    net = warn().eval()
+    with record(torch.compile(net, backend="eager"), ["attention.0.mask"]) as recorded:
+        logits = torch.compile(net, backend="eager")(images)
+    torch.testing.assert_close(logits, net(images))
+    assert recorded["attention.0.mask"].shape == (4, 4, 9, 12)
+
+
+def test_gain_trains_it(images):
+    net = warn()
+    mask = torch.zeros(1, 9, 12)
+    mask[:, :4, :4] = 1
+    guidance = Pairs(torch.tensor([1]), torch.tensor([2]), mask)
+    step = (GAIN() + Guidance() + HeadDiversity())(net, Batch(images, torch.tensor([0, 2, 4, 2]), guidance))
+    assert {"mining", "guidance", "head_diversity"} <= set(step.terms)
+    step.loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+def test_around_another():
+    net = warn(warn(), gate="average")
+    assert last_stages(net, torch.rand(2, 3, 9, 12)) == ("backbone.backbone.two", "backbone.backbone.three")
+    assert net.classifier == "backbone.head"
+    assert net(torch.rand(2, 3, 9, 12)).shape == (2, CLASSES)
 
 
 def test_export(images):
@@ -447,28 +447,6 @@ def test_data_parallel(images, tmp_path):
             torch.testing.assert_close(found.grad, expected.grad)
     finally:
         torch.distributed.destroy_process_group()
-
-
-# Head parameters.
-
-
-def test_classifier():
-    assert classifier_of(CifarResNet(20, 10))[0] == "fc"
-    assert classifier_of(models.squeezenet1_1(num_classes=7))[0] == "classifier.1"
-    assert classifier_of(warn())[0] == "backbone.head"
-    with pytest.raises(ValueError, match=r"^Sequential has no classifier: no linear layer and no convolution$"):
-        classifier_of(nn.Sequential(nn.ReLU()))
-
-
-def test_head_parameters_are_the_classifier_and_all_that_was_added():
-    net = warn()
-    names = {id(parameter): name for name, parameter in net.named_parameters()}
-    found = [names[id(parameter)] for parameter in head_parameters(net)]
-    assert sorted(found) == sorted(
-        ["backbone.head.weight", "backbone.head.bias", "gate.score.weight"]
-        + [f"attention.{n}.{name}" for n in range(3) for name in ("attend.weight", "hypothesis")]
-    )
-    assert [p.shape for p in head_parameters(Net())] == [(CLASSES, 8), (CLASSES,)]
 
 
 # Sizes.

@@ -22,7 +22,6 @@ _Attention = Literal["softmax", "sigmoid"]
 _Gate = Literal["attention", "linear", "average", "identity"]
 _Mixing = Literal["probability", "log_probability"]
 
-
 _MIXES: dict[_Mixing, Any] = {"probability": mix_probabilities, "log_probability": mix_log_probabilities}
 
 
@@ -46,13 +45,15 @@ class AttendAndRectify(Wrapping):
             can be classified later.
         preset: "paper", or "official_code": BatchNorm in the global gate, and log-probabilities mixed.
         layers: names of the backbone's layers that are attended, the last one last; the ends of the last stages if
-            not given.
+            not given. The authors' code attends a wide residual network's groups after the BatchNorm and ReLU that
+            follow them: layer2.0.relu1, layer3.0.relu1 and relu of `CifarWideResNet`.
         depth: how many, where layers are not given: the paper's attention depth AD.
         heads: masks of each module, the paper's attention width AW.
         attention: masks by a softmax over positions, or by sigmoids.
-        gate: what mixes the outputs: attention, the paper's global gates; or, to see what they bring, linear, a
-            learned projection of all outputs together, which begins as their mean; average; identity, the backbone's
-            output alone, exactly as without attention (modules are then not run). Head gates stay in all of them.
+        gate: what mixes the outputs: attention, the paper's global gates; or, to see what they bring (Sec. 4.3, read
+            as being about these gates; head gates stay), linear, a learned projection of all outputs together, which
+            begins as their mean; average; identity, the backbone's output alone, exactly as without attention
+            (modules are then not run).
         mixing: probability (Eq. 8) or log_probability; by preset if not given.
         backbone_gradient: factor, in training mode, of the gradient that modules and gates send into the backbone: 0
             blocks it, so that the backbone learns from its own output alone.
@@ -134,7 +135,7 @@ class AttendAndRectify(Wrapping):
         found = [module(features) for module, features in zip(self.attention, maps, strict=True)]
         outputs = torch.stack([*found, own.to(found[-1].dtype)], 1)  # (B, N + 1, classes)
         if self.mixed_by == "linear":
-            rectified: Tensor = self.gate(outputs.flatten(1))
+            rectified: Tensor = self.gate(outputs.flatten(1).to(own.dtype))
             return rectified
         if self.mixed_by == "average":
             gates = outputs.new_full(outputs.shape[:2], 1 / outputs.shape[1])  # (B, N + 1)
