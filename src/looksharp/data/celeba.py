@@ -38,7 +38,7 @@ def read_celeba(root: Path, size: int = 224, val_share: float = 0.1) -> Data:
             reads the test split; any other share leaves the published splits as they are.
 
     Raises:
-        ValueError: if a table or an image is missing, a table is damaged, or an attribute is never there or always.
+        ValueError: if a table or an image is missing, a table is damaged, or a split lacks an attribute.
     """
     home = root / "celeba"
     _check_layout(home)
@@ -75,7 +75,7 @@ def _check_layout(home: Path) -> None:
 
 
 def _check_classes(targets: Tensor, split: str, classes: Sequence[str], home: Path) -> None:
-    """Raise ValueError unless each attribute (N, 40) is there in some images and not in others."""
+    """Raise ValueError unless there are images, and each attribute (N, 40) is there in one."""
     if not len(targets):
         raise ValueError(f"{home / 'list_eval_partition.txt'} lists no {split} image")
     found = targets.sum(0)

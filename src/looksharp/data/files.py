@@ -239,13 +239,16 @@ def keep_in_memory(data: Data) -> Data:
     """The data set with splits of small image files read once and for all; others as they are.
 
     Small are images of up to 96 px a side that together take up to 1 GiB, and that are not cropped from larger ones.
+    Where the training images are among them, the data's own augmentation becomes one that such images can have.
     """
     area = data.pixels.size[0] * data.pixels.size[1]
     splits: dict[str, Split] = {}
     for name, split in data.splits.items():
         small = max(data.pixels.size) <= SMALL and data.pixels.crop_share == 1 and 3 * area * len(split) <= _MEMORY
         splits[name] = _in_memory(split, data.pixels, name) if small and isinstance(split, FileSplit) else split
-    return replace(data, splits=splits)
+    cut_from_files = data.augment in ("resize_crop_flip", "resized_crop_flip")
+    augment: Augment = "crop_flip" if cut_from_files and isinstance(splits.get("train"), TensorSplit) else data.augment
+    return replace(data, splits=splits, augment=augment)
 
 
 def _in_memory(split: FileSplit, pixels: Pixels, name: str) -> TensorSplit:
