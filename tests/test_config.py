@@ -13,6 +13,7 @@ CONFIGS = {
     "defaults": RunConfig(),
     "icasc": RunConfig("icasc", {"mechanism": "channel_weighted", "theta": 0.5}),
     "root and size": RunConfig(data=DataConfig("voc", root=Path("data") / "VOCdevkit", image_size=64, val_share=0.0)),
+    "cluttered": RunConfig(data=DataConfig("cluttered_digits", distractors=4, test_distractors=[8, 64])),
     "guided": RunConfig(
         "gain",
         {},

@@ -33,7 +33,7 @@ class NetworkConfig:
     Args:
         backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
             cifar_resnext29_8x64, cifar_wrn28_10 or cifar_wrn28_4_drop30 (with dropout 0.3), cifar_densenet100_12, each
-            also with other numbers, small or small_deep.
+            also with other numbers, small, small_deep or clutter_cnn.
         pretrained: start from published weights; needs network access or a local cache of them.
         weights: start from the weights of a run: its model.safetensors, or one of its checkpoints.
         architecture: what is built around the backbone: nothing (plain); class maps that are pooled (cam); an attention
@@ -132,7 +132,9 @@ class TrainingConfig:
     Args:
         epochs: passes through the training images.
         batch_size: images a step.
-        augment: none, crop, crop_flip or resized_crop_flip; what suits the data if not given.
+        augment: none, crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the shorter side to
+            256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize, mirror); what suits
+            the data if not given.
         balance: none, or class or group, to draw as many training images of each class, or of each group where
             groups are known.
         seed: of everything drawn at random.
@@ -149,7 +151,7 @@ class TrainingConfig:
 
     epochs: int = 10
     batch_size: int = 64
-    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"] | None = None
+    augment: Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"] | None = None
     balance: Balance = "none"
     seed: int = 0
     select_by: SelectBy = "score"

@@ -32,7 +32,7 @@ class AttendAndRectify(Wrapping):
     Rodríguez et al., Attend and Rectify, 2018 (arXiv 1807.07320): WARN, where the backbone is a wide residual
     network. An `AttentionModule` at each layer (Eq. 1 to 5) gives class scores of its own; gates, softmax(tanh(W z))
     of the last feature activation z (Eq. 6 and 7), mix them with the network's own output (Eq. 8). z is the input of
-    the backbone's classifier where that is a vector, and the mean of the last chosen layer's map where not.
+    the backbone's classifier, its mean over positions where the classifier is a convolution.
 
     The result is logits: the log of the mixed probabilities, raised by a constant over classes that leaves the
     network's own logits as they are where its gate is 1. The backbone is run whole and is not changed, also in the
@@ -107,8 +107,6 @@ class AttendAndRectify(Wrapping):
         with tap(backbone, self.layers, self.classifier) as taps:
             logits = logits_of(untouched_forward(backbone, images))
         classes, outputs = logits.shape[1], len(self.layers) + 1
-        # Said once and for all, so that the gate's size fits every forward.
-        self.pools_map = taps.classified is None or taps.classified.ndim != 2
         maps = [taps.features(layer, images) for layer in self.layers]
         with torch.device(logits.device):
             self.attention = nn.ModuleList(
@@ -150,11 +148,14 @@ class AttendAndRectify(Wrapping):
             return features
         return torch.lerp(features.detach(), features, self.backbone_gradient)
 
-    def _pooled(self, taps: Taps, features: Tensor) -> Tensor:
+    def _pooled(self, taps: Taps, last: Tensor) -> Tensor:
         """The last feature activation z, (B, F)."""
-        if self.pools_map or taps.classified is None:
-            return features.mean((2, 3))
-        return self._read(taps.classified)
+        found = taps.classified
+        if found is None:
+            return last.mean((2, 3))
+        if self.backbone.get_submodule(self.classifier).__class__ is nn.Conv2d:
+            return self._read(found.mean((2, 3)))
+        return self._read(found.flatten(1, -2).mean(1) if found.ndim > 2 else found)
 
 
 def _zeros(backbone: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
