@@ -155,7 +155,10 @@ def test_a_run_of_other_settings_is_refused(tmp_path, folder):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "p/table cannot read its images: root must name the folder .*; looksharp reproduce p/table --describe says"),
+        (
+            {},
+            "p/table cannot read its images: root must name the folder .*; looksharp reproduce p/table --describe says",
+        ),
         ({"root": "NONE"}, "p/table cannot read its images: cifar100 was not found whole in .*NONE"),
         ({"data": "NONE"}, "data must be an image folder in place of the recipe's set; .*NONE is none"),
         ({"rows": ["x"]}, "p/table has no row 'x'; there are plain, icasc"),
