@@ -107,7 +107,7 @@ def test_errors_of_files_names_and_rows(tmp_path):
     with pytest.raises(ValueError, match=r"broken\.yaml must hold a recipe, name: value; got \[1\]"):
         recipe_names(tmp_path)
     (tmp_path / "p" / "broken.yaml").unlink()
-    with pytest.raises(ValueError, match="recipe 'p/tabel' is not known; did you mean p/table?"):
+    with pytest.raises(ValueError, match=r"recipe 'p/tabel' is not known; did you mean p/table\?"):
         read_recipe("p/tabel", tmp_path)
     with pytest.raises(ValueError, match="recipe 'x' is not known; there are p/table"):
         read_recipe("x", tmp_path)
