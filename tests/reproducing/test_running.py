@@ -183,8 +183,9 @@ def test_a_recipe_of_private_images_asks_for_a_folder_and_a_cue_for_two(tmp_path
     with pytest.raises(ValueError, match="p/table is of images that no public set holds: name your image folder by"):
         reproduce(private, tmp_path, **CPU)
     (tmp_path / "cue" / "without_cue").mkdir(parents=True)
-    message = "cue must be a folder that holds without_cue and cue_alone; .*cue_alone does"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(
+        ValueError, match=r"cue must be a folder that holds without_cue and cue_alone; .*cue_alone does"
+    ):
         reproduce(private, tmp_path, cue=tmp_path / "cue", **CPU)
 
 

@@ -2,7 +2,7 @@
 
 Three things differ from the recipe, so that this takes seconds. Images are noise of 32 px (40 px for cluttered digits)
 held in memory, with the recipe's classes, labels, test splits and masks; batches are of 4. Backbones of more
-than half a million parameters are replaced by `small`. Rows that then differ in
+than half a million parameters are replaced by `small`, and where they are cut is then found. Rows that then differ in
 their numbers alone are one kind, which is trained once.
 """
 
@@ -46,8 +46,9 @@ def config_of(recipe, row):
         training = replace(training, augment="crop_flip")  # what images in memory take
     backbone = config.network.backbone
     network = replace(config.network, pretrained=False, backbone=backbone if backbone in LIGHT else "small")
+    options = {name: value for name, value in config.architecture_options.items() if name != "cut"}
     guidance = replace(config.guidance, guided=min(config.guidance.guided or BATCH, BATCH))
-    return replace(config, training=training, network=network, guidance=guidance)
+    return replace(config, training=training, network=network, guidance=guidance, architecture_options=options)
 
 
 def data_of(recipe, config):

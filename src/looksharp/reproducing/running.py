@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from looksharp.config import RunConfig
-from looksharp.data.build import build_data
+from looksharp.data.build import DataConfig, build_data
 from looksharp.data.files import keep_in_memory
 from looksharp.data.split import Data
 from looksharp.reproducing.measuring import CUE_FOLDERS, measure_run
@@ -144,12 +144,12 @@ class _Images:
     def __init__(self, recipe: Recipe, scale: float) -> None:
         self.recipe, self.scale = recipe, scale
         self._known: tuple[Any, Data] | None = None
-        self._checked: set[Any] = set()
+        self._checked: list[DataConfig] = []  # a setting may be a list, which no set takes
 
     def check(self, config: RunConfig) -> None:
         """Read the set once, so that one that is missing or damaged is found before long work starts."""
         if config.data not in self._checked:
-            self._checked.add(config.data)
+            self._checked.append(config.data)
             self.of(config)
 
     def of(self, config: RunConfig) -> Data:
