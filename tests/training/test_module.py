@@ -139,3 +139,21 @@ def test_one_learning_rate_is_one_group_and_a_frozen_body_is_none():
 def test_a_factor_of_zero_is_refused():
     with pytest.raises(ValueError, match=r"^head_lr_factor must be above 0; got 0$"):
         OptimizationConfig(head_lr_factor=0)
+
+
+def test_nesterov_looks_ahead_by_its_momentum():
+    """Sutskever et al. 2013, as torch has it: the first step is lr (1 + momentum) times the gradient."""
+    for nesterov, factor in ((True, 1.8), (False, 1.0)):
+        net = nn.Linear(1, 1, bias=False)
+        before = net.weight.item()
+        config = OptimizationConfig(lr=0.5, momentum=0.8, weight_decay=0.0, nesterov=nesterov, schedule="constant")
+        optimizer = module(config, net).configure_optimizers()["optimizer"]
+        net.weight.grad = torch.full((1, 1), 0.25)
+        optimizer.step()
+        assert net.weight.item() == pytest.approx(before - 0.5 * factor * 0.25)
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "adamw"}, {"momentum": 0.0}])
+def test_nesterov_needs_momentum(settings):
+    with pytest.raises(ValueError, match="nesterov needs optimizer sgd with momentum above 0; got "):
+        OptimizationConfig(nesterov=True, **settings)

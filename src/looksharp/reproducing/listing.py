@@ -36,9 +36,7 @@ def overview(recipes: Sequence[Recipe]) -> str:
         epochs = sorted({config.training.epochs for config in configs})
         data = "your folder" if recipe.folder else ", ".join(dict.fromkeys(config.data.data for config in configs))
         shown = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-        table.append(
-            [recipe.name, recipe.title, str(len(configs)), data, shown, f"{recipe.images:,}", f"{cost_of(recipe):.2g}"]
-        )
+        table.append([recipe.name, recipe.title, str(len(configs)), data, shown, f"{recipe.images:,}", _hours(recipe)])
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     right = (2, 4, 5, 6)
     lines = [
@@ -60,7 +58,7 @@ def describe(recipe: Recipe) -> str:
     parts = [
         f"{recipe.name}: {recipe.title} ({recipe.paper})",
         f"Data: {recipe.data}",
-        f"Cost: about {cost_of(recipe):.2g} GPU-hours for all rows with one seed, at 10 TFLOP/s sustained.",
+        f"Cost: about {_hours(recipe)} GPU-hours for all rows with one seed, at 10 TFLOP/s sustained.",
     ]
     if recipe.notes:
         parts.append(f"Readings: {recipe.notes}")
@@ -71,3 +69,8 @@ def describe(recipe: Recipe) -> str:
         note = f"\n    {' '.join(row.note.split())}" if row.note else ""
         parts.append(f"  {name}: {row.label}; paper: {figures}{note}\n{textwrap.indent(settings.rstrip(), '    ')}")
     return "\n\n".join(parts)
+
+
+def _hours(recipe: Recipe) -> str:
+    hours = cost_of(recipe)
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
