@@ -268,10 +268,10 @@ def test_so_does_one_that_reads_files(photographs, tmp_path, monkeypatch):
 
 
 def test_so_does_one_with_dropout(data, tmp_path, monkeypatch):
-    def net(name, classes, pretrained=False):
+    def net(config, classes, *_):
         return nn.Sequential(nn.Conv2d(3, 4, 5, 5), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(324, classes))
 
-    monkeypatch.setattr(run_module, "build_network", net)
+    monkeypatch.setattr(run_module, "build_model", net)
     assert_continues(settings(epochs=3), data, tmp_path, monkeypatch, STEPS + 2)
 
 

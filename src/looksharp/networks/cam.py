@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_input
 
@@ -41,7 +40,9 @@ class CAMNetwork(nn.Module):
         found = find_stage(backbone, size, cut)
         features, classes = stage_input(backbone, found.name, size)
         replace_stage(backbone, found.name, at_stride_one)
-        from timm.models import get_notrace_functions, get_notrace_modules  # here, because it takes seconds
+        # Here, because they take seconds.
+        from timm.models import get_notrace_functions, get_notrace_modules
+        from torchvision.models.feature_extraction import create_feature_extractor
 
         opaque = {"leaf_modules": get_notrace_modules(), "autowrap_functions": get_notrace_functions()}
         try:
