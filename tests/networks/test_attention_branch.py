@@ -343,9 +343,9 @@ def test_layers_behind_the_cut_run_once_for_each_of_several_tasks():
 
 
 def test_backbones_that_do_not_fit():
-    with pytest.raises(ValueError, match="^preset must be paper or official_code; got 'authors'$"):
+    with pytest.raises(ValueError, match=r"^preset must be paper or official_code; got 'authors'$"):
         AttentionBranchNetwork(CifarResNet(8, 4), image_size=32, preset="authors")
-    with pytest.raises(ValueError, match="^backbone must have two outputs for each attribute; it has 5$"):
+    with pytest.raises(ValueError, match=r"^backbone must have two outputs for each attribute; it has 5$"):
         AttentionBranchNetwork(CifarResNet(8, 5), image_size=32, multitask=True)
     with pytest.raises(ValueError, match=r"^cut 'layer9' is no module of CifarResNet; did you mean 'layer3'"):
         AttentionBranchNetwork(CifarResNet(8, 5), image_size=32, cut="layer9")

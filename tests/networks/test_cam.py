@@ -111,7 +111,7 @@ def test_backbones_that_do_not_fit():
     with pytest.raises(ValueError, match=message) as caught:
         CAMNetwork(Branching(), image_size=32)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="^cut 'layer9' is no module of CifarResNet"):
+    with pytest.raises(ValueError, match=r"^cut 'layer9' is no module of CifarResNet"):
         CAMNetwork(CifarResNet(8, 5), image_size=32, cut="layer9")
 
 

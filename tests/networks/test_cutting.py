@@ -173,7 +173,7 @@ def test_stages_that_cannot_run_at_stride_one(stage, message):
 
 
 def test_one_convolution_alone_is_no_stage():
-    with pytest.raises(ValueError, match="^cut must name a stage of more than one convolution$"):
+    with pytest.raises(ValueError, match=r"^cut must name a stage of more than one convolution$"):
         at_stride_one(nn.Conv2d(3, 4, 3, stride=2))
 
 
