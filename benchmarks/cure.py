@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 
 import torch
 
+from benchmarks.tables import table
 from looksharp.config import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.files import keep_in_memory
@@ -81,7 +81,7 @@ def main() -> None:
             for column, value in columns.items():
                 found.setdefault(column, {}).setdefault(name, []).append(value)
             print(seed, name, {column: round(value, 3) for column, value in columns.items()}, flush=True)
-    print(_table(found, options.methods))
+    print(table(found, options.methods))
 
 
 def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
@@ -130,22 +130,6 @@ def _measure(config: RunConfig, data: Data, out: Path) -> None:
         if name == next(iter(data.tests)):  # the others show the same objects
             measured[name] |= intervene(run.model, split, data.pixels, batch_size=250).values
     write_text(out / "measured.json", json.dumps(measured, indent=2) + "\n")
-
-
-def _table(found: dict[str, dict[str, list[float]]], methods: list[str]) -> str:
-    lines = ["| method | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
-    for name in methods:
-        cells = [_cell(values.get(name, []), values.get(methods[0], [])) for values in found.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(values: list[float], plain: list[float]) -> str:
-    if not values:
-        return "-"
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    difference = statistics.mean(v - p for v, p in zip(values, plain, strict=True)) if plain else 0.0
-    return f"{statistics.mean(values):.3f} ± {spread:.3f} ({difference:+.3f})"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from looksharp.profiling import profile
 from looksharp.training import load_run
 from looksharp.training.module import Training
 
-COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "profile", "demo")
+COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "profile", "reproduce", "demo")
 CLASSES = ("blue", "green", "red")
 QUICK = ("--device", "cpu", "--epochs", "1", "--batch_size", "8", "--workers", "0")
 
@@ -375,6 +375,16 @@ def test_several_splits_of_one_run(looksharp, tmp_path):
     tables, _ = read_tables(looksharp("evaluate", out, "--device", "cpu"))
     assert list(tables[""]) == ["biased", "unbiased", "conflicting"]
     assert all("worst_group" in values for values in tables[""].values())
+
+
+def test_clutter_of_several_densities(looksharp, tmp_path):
+    out = tmp_path / "run"
+    sizes = ("--train_size", "32", "--val_size", "8", "--test_size", "8")
+    clutter = ("--distractors", "2", "--test_distractors", "[0, 16]", "--backbone", "clutter_cnn")
+    looksharp("train", "--data", "cluttered_digits", *sizes, *clutter, "--out", out, *QUICK)
+    tables, _ = read_tables(looksharp("evaluate", out, "--device", "cpu"))
+    assert list(tables[""]) == ["test", "test0", "test16"]
+    assert all("attention_inside" in values for values in tables[""].values())  # masks are known
 
 
 def test_evaluate_without_the_cue(run, looksharp, folder, tmp_path):

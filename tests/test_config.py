@@ -17,6 +17,7 @@ CONFIGS = {
         network=NetworkConfig("cifar_resnet20", architecture="attention_branch", branch_weight=0.5),
         architecture_options={"preset": "official_code", "cut": None, "residual": True},
     ),
+    "cluttered": RunConfig(data=DataConfig("cluttered_digits", distractors=4, test_distractors=[8, 64])),
     "guided": RunConfig(
         "gain",
         {},

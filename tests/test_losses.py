@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from looksharp.losses import (
     attention_consistency,
     attention_separation,
+    head_diversity,
     separation_and_consistency,
     soft_threshold,
 )
@@ -209,3 +210,72 @@ def test_maps_that_are_zero_everywhere(zero):
 
 
 # GAIN.
+
+
+# WARN's diversity of heads.
+
+
+def diversity_by_loop(masks):
+    """For one image: the squared cosine of two heads' masks, averaged over pairs."""
+    heads = [mask / math.sqrt(sum(float(v) ** 2 for v in mask.flatten())) for mask in masks]
+    pairs = [float((a * b).sum()) ** 2 for a, b in itertools.permutations(heads, 2)]
+    return sum(pairs) / len(pairs)
+
+
+def test_head_diversity_by_loop():
+    masks = random_maps(3, 4, 5, 6).flatten(2).softmax(2).unflatten(2, (5, 6))
+    expected = torch.tensor([diversity_by_loop(image) for image in masks], dtype=torch.float64)
+    torch.testing.assert_close(head_diversity(masks), expected)
+
+
+@pytest.mark.parametrize("preset", ["paper", "official_code"])
+def test_head_diversity_is_zero_for_disjoint_masks_and_for_one_head(preset):
+    masks = torch.zeros(1, 3, 6, 6)
+    for head in range(3):
+        masks[0, head, 2 * head : 2 * head + 2] = torch.rand(2, 6)
+    assert head_diversity(masks, preset).tolist() == [0.0]
+    assert head_diversity(torch.rand(2, 1, 4, 4), preset).tolist() == [0.0, 0.0]
+
+
+def test_head_diversity_is_largest_for_equal_masks_and_for_them_alone():
+    equal = random_maps(5, 1, 4, 4).expand(5, 3, 4, 4)
+    torch.testing.assert_close(head_diversity(equal), torch.ones(5, dtype=torch.float64))
+    scaled = equal * torch.tensor([1.0, 0.2, 3.0], dtype=torch.float64)[:, None, None]
+    torch.testing.assert_close(head_diversity(scaled), torch.ones(5, dtype=torch.float64))
+    others = random_maps(200, 3, 4, 4)
+    assert head_diversity(others).max() < 1
+    assert head_diversity(others).min() > 0
+
+
+def test_products_of_masks_as_they_are_are_not_largest_for_equal_ones():
+    spread = torch.full((1, 2, 4, 4), 1 / 16)
+    peaked = torch.zeros(1, 2, 4, 4)
+    peaked[0, 0, 0, 0] = 1
+    peaked[0, 1, :2, :2] = 1 / 4
+    authors = [float(head_diversity(masks, "official_code")) for masks in (spread, peaked)]
+    assert authors == pytest.approx([2 * (4 / 16**2) ** 2 / 4, 2 * (1 / 4 * 1 / 4) ** 2 / 4])  # by hand
+    assert authors[0] < authors[1]
+    assert float(head_diversity(spread)) == pytest.approx(1)
+    assert float(head_diversity(peaked)) == pytest.approx(1 / 4)  # the squared cosine of (1, 0, 0, 0) and (1, 1, 1, 1)
+
+
+def test_head_diversity_of_the_authors_averages_two_by_two():
+    masks = torch.rand(2, 3, 5, 4, dtype=torch.float64)  # an odd row is left out
+    small = masks[:, :, :4].reshape(2, 3, 2, 2, 2, 2).mean((3, 5)).flatten(2)
+    expected = [
+        sum(float(image[i] @ image[j]) ** 2 for i in range(3) for j in range(3) if i != j) / 9 for image in small
+    ]
+    torch.testing.assert_close(head_diversity(masks, "official_code"), torch.tensor(expected, dtype=torch.float64))
+    assert head_diversity(torch.ones(1, 2, 1, 1), "official_code").tolist() == [0.5]
+
+
+@pytest.mark.parametrize("preset", ["paper", "official_code"])
+def test_gradient_of_head_diversity(preset):
+    masks = torch.rand(2, 3, 4, 4, dtype=torch.float64).add(0.1).requires_grad_()
+    assert gradcheck(lambda m: head_diversity(m, preset), masks)
+
+
+def test_head_diversity_of_a_mask_that_is_zero_everywhere():
+    masks = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    head_diversity(masks).sum().backward()
+    assert masks.grad.isfinite().all()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Step,
     )
     from looksharp.recording import record
+    from looksharp.reproducing import reproduce
     from looksharp.reweighting import reweight_last_layer
     from looksharp.stages import last_stages
     from looksharp.training import load_run, train
@@ -74,6 +75,7 @@ __all__ = [
     "load_run",
     "normalize_maps",
     "record",
+    "reproduce",
     "resize_maps",
     "reweight_last_layer",
     "train",
@@ -111,6 +113,7 @@ _HOMES = {
         "Step",
     ),
     "recording": ("record",),
+    "reproducing": ("reproduce",),
     "reweighting": ("reweight_last_layer",),
     "stages": ("last_stages",),
     "training": ("load_run", "train"),

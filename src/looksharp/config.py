@@ -33,7 +33,7 @@ class NetworkConfig:
     Args:
         backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
             cifar_resnext29_8x64, cifar_wrn28_10 or cifar_wrn28_4_drop30 (with dropout 0.3), cifar_densenet100_12, each
-            also with other numbers, small or small_deep.
+            also with other numbers, small, small_deep or clutter_cnn.
         pretrained: start from published weights; needs network access or a local cache of them.
         weights: start from the weights of a run: its model.safetensors, or one of its checkpoints.
         architecture: what is built around the backbone: nothing (plain); class maps that are pooled (cam); an attention
@@ -95,6 +95,7 @@ class OptimizationConfig:
         head_lr_factor: factor of the learning rate for the classifier and for what a network adds to its backbone; 10
             for fine-tuning.
         momentum: of sgd.
+        nesterov: Nesterov's momentum, for sgd.
         weight_decay: of all parameters.
         schedule: cosine (one cycle, from lr to 0, step by step), step (divided at the milestones) or constant.
         milestones: epochs after which the learning rate is multiplied by gamma, for schedule step.
@@ -106,6 +107,7 @@ class OptimizationConfig:
     lr: float = 0.1
     head_lr_factor: float = 1.0
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 5e-4
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     milestones: list[int] = field(default_factory=lambda: [81, 122])
@@ -117,6 +119,10 @@ class OptimizationConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0; got {value:g}")
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
+            raise ValueError(
+                f"nesterov needs optimizer sgd with momentum above 0; got {self.optimizer} and {self.momentum:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,9 @@ class TrainingConfig:
     Args:
         epochs: passes through the training images.
         batch_size: images a step.
-        augment: none, crop, crop_flip or resized_crop_flip; what suits the data if not given.
+        augment: none, crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the shorter side to
+            256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize, mirror); what suits
+            the data if not given.
         balance: none, or class or group, to draw as many training images of each class, or of each group where
             groups are known.
         seed: of everything drawn at random.
@@ -143,7 +151,7 @@ class TrainingConfig:
 
     epochs: int = 10
     batch_size: int = 64
-    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip"] | None = None
+    augment: Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"] | None = None
     balance: Balance = "none"
     seed: int = 0
     select_by: SelectBy = "score"

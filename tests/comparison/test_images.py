@@ -58,6 +58,12 @@ def test_synthetic_images_are_the_first_runs_for_all(methods):
     torch.testing.assert_close(data.splits["test"].images, expected.splits["test"].images)
 
 
+def test_cluttered_images_are_the_first_runs_for_all(methods):
+    small = DataConfig("cluttered_digits", train_size=12, val_size=4, test_size=20)
+    data = common_data(methods((small, 3), (small, 4)))
+    torch.testing.assert_close(data.splits["test"].images, build_data(small, 3).splits["test"].images)
+
+
 def test_other_cues_in_the_test_images_are_refused(methods):
     data = DataConfig("biased_digits", train_size=12)
     found = methods((data, 0), (replace(data, rho=0.5), 0))

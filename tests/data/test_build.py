@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from looksharp.data import pascal, synthetic, torchvision_sets
+from looksharp.data import cluttered, pascal, synthetic, torchvision_sets
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.files import FileSplit
+from looksharp.data.registry import DATA_SETS
 
-KNOWN = "digits, biased_digits, cifar10, cifar100, mnist, voc"
+KNOWN = ", ".join(DATA_SETS)
+SIZES = {"train": 6000, "val": 1000, "test": 2000}
 
 
 @pytest.fixture
@@ -18,32 +20,58 @@ def called(monkeypatch):
     for module, name in (
         (synthetic, "digits"),
         (synthetic, "biased_digits"),
+        (cluttered, "cluttered_digits"),
+        (cluttered, "cluttered_mnist"),
         (torchvision_sets, "read_torchvision"),
         (pascal, "read_pascal"),
     ):
-        monkeypatch.setattr(
-            module, name, lambda *given, name=name, **options: calls.append((name, *given, options)) or name
-        )
+        monkeypatch.setattr(module, name, lambda made=name, /, **given: calls.append((made, given)) or made)
     return calls
 
 
 @pytest.mark.parametrize(
     ("settings", "want"),
     [
-        ({}, ("digits", 6000, {"seed": 7})),
-        ({"data": "digits", "train_size": 30}, ("digits", 30, {"seed": 7})),
-        ({"data": "biased_digits", "rho": 0.5, "train_size": 40}, ("biased_digits", 0.5, 40, {"seed": 7})),
-        ({"data": "cifar10", "val_share": 0.3}, ("read_torchvision", "cifar10", "ROOT", 0.3, 7, {})),
-        ({"data": "cifar100"}, ("read_torchvision", "cifar100", "ROOT", 0.1, 7, {})),
-        ({"data": "mnist", "val_share": 0.0}, ("read_torchvision", "mnist", "ROOT", 0.0, 7, {})),
-        ({"data": "voc"}, ("read_pascal", "ROOT", 224, {})),
-        ({"data": "voc", "image_size": 64}, ("read_pascal", "ROOT", 64, {})),
+        ({}, ("digits", {"train": 6000, "seed": 7})),
+        ({"data": "digits", "train_size": 30}, ("digits", {"train": 30, "seed": 7})),
+        (
+            {"data": "biased_digits", "rho": 0.5, "train_size": 40},
+            ("biased_digits", {"rho": 0.5, "train": 40, "seed": 7}),
+        ),
+        ({"data": "cluttered_digits"}, ("cluttered_digits", SIZES | {"distractors": 8, "seed": 7})),
+        (
+            {
+                "data": "cluttered_mnist",
+                "distractors": 3,
+                "test_distractors": [4, 64],
+                "train_size": 5,
+                "val_size": 6,
+                "test_size": 7,
+                "val_share": 0.3,
+            },
+            (
+                "cluttered_mnist",
+                {"root": "ROOT", "distractors": 3, "test_distractors": [4, 64], "val_share": 0.3, "seed": 7}
+                | {"train": 5, "val": 6, "test": 7},
+            ),
+        ),
+        (
+            {"data": "cifar10", "val_share": 0.3},
+            ("read_torchvision", {"name": "cifar10", "root": "ROOT", "val_share": 0.3, "seed": 7}),
+        ),
+        ({"data": "cifar100"}, ("read_torchvision", {"name": "cifar100", "root": "ROOT", "val_share": 0.1, "seed": 7})),
+        (
+            {"data": "mnist", "val_share": 0.0},
+            ("read_torchvision", {"name": "mnist", "root": "ROOT", "val_share": 0.0, "seed": 7}),
+        ),
+        ({"data": "voc"}, ("read_pascal", {"root": "ROOT"})),
+        ({"data": "voc", "image_size": 64}, ("read_pascal", {"root": "ROOT", "size": 64})),
     ],
 )
 def test_each_name_has_its_maker(called, tmp_path, settings, want):
     config = DataConfig(**settings, root=tmp_path)
     assert build_data(config, seed=7) == want[0]
-    assert called == [tuple(tmp_path if value == "ROOT" else value for value in want)]
+    assert called == [(want[0], {key: tmp_path if value == "ROOT" else value for key, value in want[1].items()})]
 
 
 def test_a_made_set():
@@ -51,6 +79,12 @@ def test_a_made_set():
     assert data.name == "biased_digits, rho 1"
     assert len(data.splits["train"]) == 12
     assert data.splits["train"].groups.tolist() == [0] * 12
+
+
+def test_settings_serve_as_keys():
+    """As commands use them, to build each data set once."""
+    one, same, other = (DataConfig("cluttered_digits", test_distractors=[count]) for count in (4, 4, 8))
+    assert len({one, same, other}) == 2
 
 
 @pytest.fixture
@@ -94,7 +128,10 @@ def test_a_path_that_is_not_there(tmp_path):
         build_data(DataConfig(str(tmp_path / "cifar")))
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "voc"])
+READ = [name for name, made in DATA_SETS.items() if "root" in made.settings]
+
+
+@pytest.mark.parametrize("name", READ)
 def test_published_sets_need_their_root(name):
     with pytest.raises(
         ValueError, match=rf"^root must name the folder that holds {name}'s files; nothing is downloaded$"
@@ -108,6 +145,8 @@ def test_published_sets_need_their_root(name):
         ({"val_share": 1.0}, "val_share must be at least 0 and below 1; got 1.0"),
         ({"val_share": -0.1}, "val_share must be at least 0 and below 1; got -0.1"),
         ({"train_size": 0}, "train_size must be at least 1; got 0"),
+        ({"val_size": 0}, "val_size must be at least 1; got 0"),
+        ({"test_size": -1}, "test_size must be at least 1; got -1"),
         ({"image_size": 0}, "image_size must be at least 1 pixel; got 0"),
     ],
 )

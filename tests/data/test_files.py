@@ -349,3 +349,13 @@ def test_many_images_stay_files(tmp_path, monkeypatch):
         split = file_split(tmp_path, [image] * count)
         data = keep_in_memory(Data("set", ("a", "b"), {"train": split}, PIXELS))
         assert isinstance(data.splits["train"], TensorSplit) is kept
+
+
+@pytest.mark.parametrize("augment", ["resize_crop_flip", "resized_crop_flip"])
+def test_images_kept_in_memory_are_augmented_there(tmp_path, augment):
+    split = file_split(tmp_path, [np.zeros((16, 16, 3), np.uint8)])
+    small, large = (
+        keep_in_memory(Data("set", ("a", "b"), {"train": split}, Pixels((s, s)), augment)) for s in (16, 99)
+    )
+    assert (small.augment, large.augment) == ("crop_flip", augment)
+    assert len(list(small.splits["train"].loader([[0]], small.pixels, augment=small.augment))) == 1

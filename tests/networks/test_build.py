@@ -8,6 +8,7 @@ import torchvision
 from looksharp.networks import (
     CifarResNet,
     CifarWideResNet,
+    ClutterNet,
     SmallNet,
     build_network,
     cifar_bottleneck_resnet,
@@ -47,6 +48,7 @@ def test_own_names_are_what_they_say():
     assert network_names() == (
         "small",
         "small_deep",
+        "clutter_cnn",
         "cifar_resnet20",
         "cifar_resnet32",
         "cifar_resnet44",
@@ -62,6 +64,7 @@ def test_own_names_are_what_they_say():
     )
     assert isinstance(build_network("cifar_resnet26", 3), CifarResNet)
     assert isinstance(build_network("small", 3), SmallNet)
+    assert isinstance(build_network("clutter_cnn", 3), ClutterNet)
     assert _parameters(build_network("small_deep", 3)) == _parameters(SmallNet(3, deep=True))
     assert not set(network_names()) & set(timm.list_models())  # none of timm's is hidden
 
@@ -182,7 +185,9 @@ def test_unknown_name_is_refused_with_close_ones(name, message):
         build_network(name, 10)
 
 
-@pytest.mark.parametrize("name", ["small", "cifar_resnet20", "cifar_wrn28_4_drop30", "cs3darknet_s", "botnet50ts_256"])
+@pytest.mark.parametrize(
+    "name", ["small", "clutter_cnn", "cifar_resnet20", "cifar_wrn28_4_drop30", "cs3darknet_s", "botnet50ts_256"]
+)
 def test_weights_that_do_not_exist_are_refused(name):
     with pytest.raises(ValueError, match=rf"^pretrained weights do not exist for '{name}'; pass pretrained=False$"):
         build_network(name, 10, pretrained=True)

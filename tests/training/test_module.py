@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
 from looksharp.config import OptimizationConfig
+from looksharp.networks import AttendAndRectify, CifarResNet
 from looksharp.objectives import Classification
 from looksharp.training.module import Training, learning_rate_factor, score_name
 
@@ -95,3 +96,46 @@ def test_frozen_parameters_are_left_out():
 def test_the_score_is_by_the_kind_of_labels():
     assert (score_name(False), score_name(True)) == ("val_top1", "val_map")
     assert module(OptimizationConfig(), multilabel=True).score_name == "val_map"
+
+
+def test_the_heads_learning_rate_is_its_own():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 5))
+    setup = module(OptimizationConfig(lr=0.01, head_lr_factor=10, schedule="step", milestones=[1]), model)
+    configured = setup.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    body, head = optimizer.param_groups
+    assert [id(p) for p in body["params"]] == [id(p) for p in model[0].parameters()]
+    assert [id(p) for p in head["params"]] == [id(p) for p in model[2].parameters()]
+    assert (body["lr"], head["lr"]) == pytest.approx((0.01, 0.1))
+    assert body["weight_decay"] == head["weight_decay"] == 5e-4
+    for _ in range(STEPS):
+        optimizer.step()
+        schedule.step()
+    assert (body["lr"], head["lr"]) == pytest.approx((0.001, 0.01))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_attention_modules_are_trained_at_the_heads_learning_rate(optimizer):
+    model = AttendAndRectify(CifarResNet(8, 4), image_size=16)
+    config = OptimizationConfig(optimizer=optimizer, lr=0.01, head_lr_factor=10)
+    groups = module(config, model).configure_optimizers()["optimizer"].param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        in_body = name.startswith("backbone.") and not name.startswith("backbone.fc.")
+        assert rates[id(parameter)] == pytest.approx(0.01 if in_body else 0.1), name
+
+
+def test_one_learning_rate_is_one_group_and_a_frozen_body_is_none():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
+    assert len(module(OptimizationConfig(), model).configure_optimizers()["optimizer"].param_groups) == 1
+    model[0].requires_grad_(False)
+    (group,) = (
+        module(OptimizationConfig(lr=0.01, head_lr_factor=10), model).configure_optimizers()["optimizer"].param_groups
+    )
+    assert group["lr"] == pytest.approx(0.1)
+    assert len(group["params"]) == 2
+
+
+def test_a_factor_of_zero_is_refused():
+    with pytest.raises(ValueError, match=r"^head_lr_factor must be above 0; got 0$"):
+        OptimizationConfig(head_lr_factor=0)

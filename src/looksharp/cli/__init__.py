@@ -22,6 +22,7 @@ _COMMANDS = {
     "cure": "Retrain a run with a few marked images, and prove that its shortcut is gone.",
     "profile": "Print what networks cost: parameters, operations and time, beside their backbones.",
     "compose": "Paint objects over photographs whose kind follows the class.",
+    "reproduce": "Reproduce a table of the papers: list, train, and set paper against measured.",
     "demo": "Find a shortcut, mark a few images, retrain, and show it, offline.",
 }
 """Each command's summary; the module of its name holds `add_arguments(parser)` and `run(settings)`."""
@@ -29,6 +30,7 @@ _COMMANDS = {
 _AFTER_INTERRUPTION = {
     "train": "; continue with --resume and the same --out",
     "cure": "; the same command goes on where it stopped",
+    "reproduce": "; the same command goes on where it stopped",
     "demo": "; the same command goes on where it stopped",
 }
 

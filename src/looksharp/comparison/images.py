@@ -17,7 +17,7 @@ from looksharp.training.folder import read_config
 
 __all__ = ["common_data", "fingerprint"]
 
-_SYNTHETIC = ("digits", "biased_digits")
+_SYNTHETIC = ("digits", "biased_digits", "cluttered_digits", "cluttered_mnist")
 _SAMPLED = 16  # images of a split whose pixels are compared
 
 

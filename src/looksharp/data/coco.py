@@ -19,7 +19,7 @@ from looksharp.data.mask_union import MaskUnion
 if TYPE_CHECKING:
     from looksharp.data.annotations import Annotation
 
-__all__ = ["read_coco", "write_coco"]
+__all__ = ["coco_entries", "read_coco", "write_coco"]
 
 
 def read_coco(path: Path, union: MaskUnion) -> None:
@@ -36,11 +36,11 @@ def read_coco(path: Path, union: MaskUnion) -> None:
         content = json.loads(path.read_bytes())
     except ValueError as exc:
         raise ValueError(f"{path} is not JSON: {exc}; expected a COCO instances file; export it again") from exc
-    images = {entry["id"]: entry for entry in _entries(path, content, "images", id=int | str, file_name=str)}
-    labels = {entry["id"]: entry["name"] for entry in _entries(path, content, "categories", id=int | str, name=str)}
+    images = {entry["id"]: entry for entry in coco_entries(path, content, "images", id=int | str, file_name=str)}
+    labels = {entry["id"]: entry["name"] for entry in coco_entries(path, content, "categories", id=int | str, name=str)}
     index = ImageIndex(union.images)
     found: dict[int | str, str | None] = {}  # image id -> image
-    annotations = _entries(path, content, "annotations", image_id=int | str, category_id=int | str)
+    annotations = coco_entries(path, content, "annotations", image_id=int | str, category_id=int | str)
     for place, entry in enumerate(annotations):
         where = f"{path}: annotation {entry.get('id', place)}"
         image_id, category_id = entry["image_id"], entry["category_id"]
@@ -129,7 +129,7 @@ def write_coco(
         part.unlink(missing_ok=True)
 
 
-def _entries(path: Path, content: Any, section: str, **keys: Any) -> list[dict[str, Any]]:
+def coco_entries(path: Path, content: Any, section: str, **keys: Any) -> list[dict[str, Any]]:
     """The entries of one section, each a mapping that has `keys` with values of these types."""
     entries = content.get(section) if isinstance(content, dict) else None
     if not isinstance(entries, list):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -17,34 +17,54 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from looksharp.batch import Batch, Guidance
+from looksharp.data.headers import UNREADABLE
 from looksharp.data.split import Augment, BatchLoader, Data, Pairs, Pixels, Split
 from looksharp.data.tensors import TensorSplit
 
-__all__ = ["SMALL", "UNREADABLE", "FileSplit", "image_transform", "keep_in_memory", "read_image"]
+__all__ = [
+    "LARGER",
+    "SMALL",
+    "DecodedSplit",
+    "FileSplit",
+    "image_batches",
+    "image_transform",
+    "keep_in_memory",
+    "read_image",
+    "to_rgb",
+]
 
 SMALL = 96
 """The largest side, in pixels, of images that are kept in memory and cropped there."""
+LARGER = 8 / 7
+"""Times the network's size that images have from which crops are cut: 256 pixels for 224."""
 _MEMORY = 1 << 30  # and bytes that they may take together
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What PIL raises for files that are missing, damaged or no images."""
 
 _Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
 
 
-def read_image(path: Path) -> tv_tensors.Image:
+def read_image(path: Path | str, content: IO[bytes] | None = None) -> tv_tensors.Image:
     """A file's pixels as RGB bytes (3, H, W), whatever its colour mode; of 16 bits the higher 8.
+
+    Args:
+        path: the file.
+        content: what it holds, if it is open already; `path` is then for messages.
 
     Raises:
         ValueError: if the file is missing, no image, truncated, or of floating-point pixels.
     """
     try:
-        with Image.open(path) as image:
-            return tv_tensors.Image(_rgb(image))
+        with Image.open(content or path) as image:
+            return tv_tensors.Image(to_rgb(image))
     except UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any colour mode as 8-bit RGB.
+
+    Raises:
+        ValueError: if its pixels are floating-point numbers.
+    """
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits a channel")
     if image.mode.startswith("I"):  # PIL's conversion would clip at 255
@@ -57,17 +77,25 @@ def _rgb(image: Image.Image) -> Image.Image:
 def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
     """What an image and its masks go through together, to `pixels.size`.
 
-    Without augmentation: the shorter side is resized to fit and the middle cropped.
+    Without augmentation: the shorter side is resized to fit (or to 1 / `pixels.crop_share` of that) and the middle
+    cropped. With "resize_crop_flip", it is resized to 8/7 of the size and a crop is drawn: 224 of 256 (ABN Sec. 4.1).
     """
     size = list(pixels.size)
+    if augment == "resize_crop_flip":
+        return v2.Compose([_Cover(_enlarged(pixels.size, LARGER)), v2.RandomCrop(size), v2.RandomHorizontalFlip()])
     if augment == "resized_crop_flip":
         return v2.Compose([v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()])
-    steps: list[v2.Transform] = [_Cover(pixels.size), v2.CenterCrop(size)]
+    larger = 1 / pixels.crop_share if augment == "none" else 1.0
+    steps: list[v2.Transform] = [_Cover(_enlarged(pixels.size, larger)), v2.CenterCrop(size)]
     if augment in ("crop", "crop_flip"):
         steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
     if augment == "crop_flip":
         steps.append(v2.RandomHorizontalFlip())
     return v2.Compose(steps)
+
+
+def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:
+    return round(size[0] * times), round(size[1] * times)
 
 
 class _Cover(v2.Transform):
@@ -86,15 +114,8 @@ class _Cover(v2.Transform):
 
 
 @dataclass(kw_only=True)
-class FileSplit(Split):
-    """A split whose images are files below `root`; masks are of the images' own sizes."""
-
-    root: Path
-    paths: Sequence[str] = field(repr=False)
-
-    def image(self, index: int) -> tv_tensors.Image:
-        """One image (3, H, W) of bytes, at its own size."""
-        return read_image(self.root / self.paths[index])
+class DecodedSplit(Split):
+    """A split whose images are decoded one by one, by worker processes; masks are of the images' own sizes."""
 
     def loader(
         self,
@@ -107,7 +128,20 @@ class FileSplit(Split):
         workers: int = 0,
     ) -> BatchLoader:
         """Batches read by `workers` processes; the same whatever their number."""
-        return _FileLoader(self, _Seeded(batches, seed), image_transform(pixels, augment), pixels, device, workers)
+        images = _Images(self, image_transform(pixels, augment))
+        return image_batches(images, _Seeded(batches, seed), pixels, device, workers)
+
+
+@dataclass(kw_only=True)
+class FileSplit(DecodedSplit):
+    """A split whose images are files below `root`."""
+
+    root: Path
+    paths: Sequence[str] = field(repr=False)
+
+    def image(self, index: int) -> tv_tensors.Image:
+        """One image (3, H, W) of bytes, at its own size."""
+        return read_image(self.root / self.paths[index])
 
 
 class _Seeded:
@@ -127,7 +161,7 @@ class _Seeded:
 
 
 class _Images(Dataset[_Item]):
-    def __init__(self, split: FileSplit, transform: v2.Transform) -> None:
+    def __init__(self, split: DecodedSplit, transform: v2.Transform) -> None:
         self.split, self.transform = split, transform
 
     def __getitem__(self, key: tuple[int, int]) -> _Item:
@@ -151,19 +185,29 @@ class _Images(Dataset[_Item]):
         )
 
 
-class _FileLoader:
+def image_batches(
+    images: Dataset[Any],
+    batches: Iterable[list[Any]],
+    pixels: Pixels,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+) -> BatchLoader:
+    """Batches of what `images` makes of each key of `batches`: an image of `pixels.size`, target, pairs and group."""
+    return _ImageLoader(images, batches, pixels, torch.device(device), workers)
+
+
+class _ImageLoader:
     def __init__(
         self,
-        split: FileSplit,
-        batches: _Seeded,
-        transform: v2.Transform,
+        images: Dataset[Any],
+        batches: Iterable[list[Any]],
         pixels: Pixels,
-        device: torch.device | str,
+        device: torch.device,
         workers: int,
     ) -> None:
-        self.pixels, self.device = pixels, torch.device(device)
-        self.loader: DataLoader[_Item] = DataLoader(
-            _Images(split, transform),
+        self.pixels, self.device = pixels, device
+        self.loader: DataLoader[Any] = DataLoader(
+            images,
             batch_sampler=batches,
             collate_fn=_collate,
             num_workers=workers,
@@ -194,14 +238,17 @@ def _collate(items: list[_Item]) -> Batch:
 def keep_in_memory(data: Data) -> Data:
     """The data set with splits of small image files read once and for all; others as they are.
 
-    Small are images of up to 96 px a side that together take up to 1 GiB.
+    Small are images of up to 96 px a side that together take up to 1 GiB, and that are not cropped from larger ones.
+    Where the training images are among them, the data's own augmentation becomes one that such images can have.
     """
     area = data.pixels.size[0] * data.pixels.size[1]
     splits: dict[str, Split] = {}
     for name, split in data.splits.items():
-        small = max(data.pixels.size) <= SMALL and 3 * area * len(split) <= _MEMORY
+        small = max(data.pixels.size) <= SMALL and data.pixels.crop_share == 1 and 3 * area * len(split) <= _MEMORY
         splits[name] = _in_memory(split, data.pixels, name) if small and isinstance(split, FileSplit) else split
-    return replace(data, splits=splits)
+    cut_from_files = data.augment in ("resize_crop_flip", "resized_crop_flip")
+    augment: Augment = "crop_flip" if cut_from_files and isinstance(splits.get("train"), TensorSplit) else data.augment
+    return replace(data, splits=splits, augment=augment)
 
 
 def _in_memory(split: FileSplit, pixels: Pixels, name: str) -> TensorSplit:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.annotations import AnnotationSet, read_annotations
-from looksharp.data.files import SMALL, UNREADABLE, FileSplit
+from looksharp.data.files import SMALL, FileSplit
+from looksharp.data.headers import read_size
 from looksharp.data.split import Data, Pairs, Pixels, Split
 
 __all__ = ["ImageSizes", "divide", "pairs_of", "read_folder"]
@@ -28,11 +28,7 @@ class ImageSizes(Mapping[str, tuple[int, int]]):
     def __getitem__(self, path: str) -> tuple[int, int]:
         if path not in self.paths:
             raise KeyError(path)
-        try:
-            with Image.open(self.root / path) as image:
-                return image.height, image.width
-        except UNREADABLE as error:
-            raise ValueError(f"{self.root / path} cannot be read as an image: {str(error).splitlines()[0]}") from None
+        return read_size(self.root / path)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths)

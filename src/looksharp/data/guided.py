@@ -92,7 +92,7 @@ def _of_classes(pairs: Pairs, wanted: Sequence[str], classes: Sequence[str]) -> 
     rows = [row for row, label in enumerate(pairs.labels) if classes[label] in wanted]
     if not rows:
         raise ValueError(f"guided_classes is {', '.join(wanted) or 'empty'}, but no annotation is of such a class")
-    return Pairs([pairs.samples[r] for r in rows], [pairs.labels[r] for r in rows], [pairs.masks[r] for r in rows])
+    return pairs.taken(rows)
 
 
 def _with_pairs(data: Data, train: Split, pairs: Pairs | None) -> Data:

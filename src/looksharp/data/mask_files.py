@@ -12,7 +12,7 @@ from PIL import Image
 from looksharp.data.image_index import ImageIndex
 from looksharp.data.mask_union import Mask, MaskUnion
 
-__all__ = ["load_pixels", "read_mask_files"]
+__all__ = ["load_pixels", "read_mask", "read_mask_files"]
 
 _SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .pgm .pbm .ppm .tif .tiff .webp".split())
 
@@ -50,7 +50,7 @@ def read_mask_files(folder: Path, union: MaskUnion) -> None:
         if label is None:
             union.skip("class not in the data", f"folder {'/'.join(folders)!r} of {image!r}")
         else:
-            union.add_mask(image, label, _mask(file), str(file))
+            union.add_mask(image, label, read_mask(file), str(file))
 
 
 def load_pixels(file: Path) -> tuple[str, NDArray[Any]]:
@@ -74,7 +74,13 @@ def load_pixels(file: Path) -> tuple[str, NDArray[Any]]:
         raise ValueError(f"{file} must be an image, but cannot be read: {exc}; save it again as PNG") from exc
 
 
-def _mask(file: Path) -> Mask:
+def read_mask(file: Path) -> Mask:
+    """The object's pixels (H, W) in a mask image; see `read_mask_files`.
+
+    Raises:
+        ValueError: if it cannot be read, or leaves open which pixels are the object.
+
+    """
     mode, pixels = load_pixels(file)
     if mode == "P, not black":
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "Mask", "MaskUnion", "Reason"]
+__all__ = ["Box", "Mask", "MaskUnion", "Reason", "box_mask"]
 
 Mask = NDArray[np.bool_]  # (H, W)
 Box = tuple[float, float, float, float]  # left, top, right, bottom edge: (0, 0, 1, 1) is the first pixel
@@ -26,6 +26,18 @@ Reason = Literal[
     "difficult (used)",
 ]
 _LARGEST = 1e6  # pixels; far past any image, and within what pycocotools' C integers hold
+
+
+def box_mask(box: Box, size: tuple[int, int]) -> Mask:
+    """The pixels whose centre a box holds, in an image of `size` (height, width)."""
+    left, top, right, bottom = box
+    rows, columns = (
+        slice(max(math.ceil(low - 0.5), 0), max(math.ceil(high - 0.5), 0))
+        for low, high in ((top, bottom), (left, right))
+    )
+    mask = np.zeros(size, dtype=bool)
+    mask[rows, columns] = True
+    return mask
 
 
 class MaskUnion:
@@ -107,13 +119,7 @@ class MaskUnion:
             self.skip("empty box", where)
             return False
         self.check_inside(image, box, where)
-        rows, columns = (
-            slice(max(math.ceil(low - 0.5), 0), max(math.ceil(high - 0.5), 0))
-            for low, high in ((top, bottom), (left, right))
-        )
-        mask = np.zeros(self.images[image], dtype=bool)
-        mask[rows, columns] = True
-        return self.add_mask(image, label, mask, where)
+        return self.add_mask(image, label, box_mask(box, self.images[image]), where)
 
     def check_any_left(self) -> None:
         """Raise ValueError, with each reason's count and first case, if no mask was added."""

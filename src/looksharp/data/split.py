@@ -12,21 +12,27 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from looksharp.batch import Batch
+from looksharp.data.regions import MadeMasks
 
 __all__ = ["Augment", "BatchLoader", "Data", "Pairs", "Pixels", "Split", "boxes_of"]
 
-Augment = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
-"""What training images go through: nothing; pad by an eighth and crop; the same and mirror; crop at random
-scale, resize and mirror."""
+Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
+"""What training images go through: nothing; pad by an eighth and crop; the same and mirror; resize the shorter side to
+8/7 of the size (256 for 224), crop and mirror; crop at random scale, resize and mirror."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """How pixels become a network's input: size (height, width), then (pixel / 255 - mean) / std per channel."""
+    """How pixels become a network's input: size (height, width), then (pixel / 255 - mean) / std per channel.
+
+    `crop_share` is for image files that are not augmented: they are resized to cover `size` / `crop_share`, and the
+    middle of `size` is cut out: with 0.875, 224 of 256.
+    """
 
     size: tuple[int, int]
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    crop_share: float = 1.0
 
     def normalize(self, images: Tensor) -> Tensor:
         """Images (..., 3, H, W) of bytes as the network reads them."""
@@ -45,7 +51,7 @@ class Pairs:
     Args:
         samples: the images' places in the split, M of them; an image may come more than once.
         labels: M class indices.
-        masks: M masks (H, W), boolean, each of its image's own size.
+        masks: M masks (H, W), boolean, each of its image's own size; `MadeMasks` are not kept.
     """
 
     def __init__(self, samples: Sequence[int], labels: Sequence[int], masks: Sequence[Tensor] | Tensor) -> None:
@@ -72,12 +78,17 @@ class Pairs:
 
     def restricted(self, samples: Iterable[int]) -> Pairs:
         """The pairs of some images alone."""
-        rows = [row for sample in samples for row in self._rows.get(sample, ())]
-        return Pairs([self.samples[r] for r in rows], [self.labels[r] for r in rows], [self.masks[r] for r in rows])
+        return self.taken([row for sample in samples for row in self._rows.get(sample, ())])
+
+    def taken(self, rows: Sequence[int]) -> Pairs:
+        """Some of the pairs, by their places here."""
+        masks = self.masks.taken(rows) if isinstance(self.masks, MadeMasks) else [self.masks[r] for r in rows]
+        return Pairs([self.samples[r] for r in rows], [self.labels[r] for r in rows], masks)
 
     def as_boxes(self) -> Pairs:
         """Every mask replaced by the box around it: what a person who draws boxes would give."""
-        return Pairs(self.samples, self.labels, boxes_of(self.masks))
+        masks = self.masks.boxed() if isinstance(self.masks, MadeMasks) else boxes_of(self.masks)
+        return Pairs(self.samples, self.labels, masks)
 
 
 def boxes_of(masks: Sequence[Tensor] | Tensor) -> list[Tensor]:

@@ -42,7 +42,7 @@ class TensorSplit(Split):
             ValueError: for "resized_crop_flip", which belongs to image files, or if the images are of another
                 size than `pixels` says.
         """
-        if augment == "resized_crop_flip":
+        if augment in ("resize_crop_flip", "resized_crop_flip"):
             raise ValueError("augment must be none, crop or crop_flip for images held in memory")
         if tuple(self.images.shape[-2:]) != pixels.size:
             raise ValueError(f"images are {tuple(self.images.shape[-2:])} pixels and must be {pixels.size}")

@@ -15,7 +15,7 @@ from looksharp.data.folder import divide
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.tensors import TensorSplit
 
-__all__ = ["TORCHVISION_SETS", "read_torchvision"]
+__all__ = ["DAMAGED", "TORCHVISION_SETS", "read_torchvision", "with_validation"]
 
 TORCHVISION_SETS = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "mnist": datasets.MNIST}
 
@@ -25,7 +25,8 @@ _STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, flo
     "mnist": ((0.1307, 0.1307, 0.1307), (0.3081, 0.3081, 0.3081)),
 }
 
-_DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AssertionError, UnpicklingError)
+DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AssertionError, UnpicklingError)
+"""What torchvision raises for files that are missing or damaged."""
 
 
 def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 0) -> Data:
@@ -43,23 +44,25 @@ def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 
     read = TORCHVISION_SETS[name]
     try:
         train, test = (read(root, train=part, download=False) for part in (True, False))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = (str(error).splitlines() or ["a file is damaged"])[0]  # what torchvision asserts has no message
         raise ValueError(f"{name} was not found whole in {root}: {reason}") from None
-    splits: dict[str, Split] = {}
-    images, labels = _pixels(train.data), torch.as_tensor(train.targets)
-    test_split = TensorSplit(targets=torch.as_tensor(test.targets), images=_pixels(test.data))
-    if val_share:
-        for part, places in zip(
-            ("train", "val"), divide(labels.tolist(), (1 - val_share, val_share), seed), strict=True
-        ):
-            splits[part] = TensorSplit(targets=labels[places], images=images[places])
-    else:
-        splits = {"train": TensorSplit(targets=labels, images=images), "val": test_split}
-    splits["test"] = test_split
+    whole, test_split = (
+        TensorSplit(targets=torch.as_tensor(part.targets), images=_pixels(part.data)) for part in (train, test)
+    )
+    splits = with_validation(whole, test_split, val_share, seed)
     mean, std = _STATISTICS[name]
     augment = "crop" if name == "mnist" else "crop_flip"
     return Data(name, tuple(train.classes), splits, Pixels((32, 32), mean, std), augment)  # type: ignore[arg-type]
+
+
+def with_validation(train: TensorSplit, test: TensorSplit, val_share: float, seed: int) -> dict[str, Split]:
+    """The splits "train", "val" and "test", a share of the training images held out; with 0, "val" is "test"."""
+    if not val_share:
+        return {"train": train, "val": test, "test": test}
+    parts = divide(train.targets.tolist(), (1 - val_share, val_share), seed)
+    kept, held = (TensorSplit(targets=train.targets[part], images=train.images[part]) for part in parts)
+    return {"train": kept, "val": held, "test": test}
 
 
 def _pixels(images: np.ndarray | Tensor) -> Tensor:

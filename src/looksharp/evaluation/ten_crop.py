@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from looksharp.data.files import LARGER
 from looksharp.data.tensors import TensorSplit
 from looksharp.evaluation.classification import new_ranking
 from looksharp.evaluation.measure import Columns, Subject
@@ -19,7 +20,6 @@ from looksharp.recording import logits_of
 __all__ = ["VIEWS", "ten_crop"]
 
 VIEWS = 10
-_LARGER = 8 / 7  # 256 pixels where the network takes 224
 
 
 @torch.no_grad()
@@ -37,10 +37,10 @@ def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation
         advance: told the forwards done.
     """
     split, (height, width) = subject.split, subject.pixels.size
-    size = round(height * _LARGER), round(width * _LARGER)
+    size = round(height * LARGER), round(width * LARGER)
     in_memory = isinstance(split, TensorSplit)
     columns, ranking = Columns(), None
-    for batch in subject.batches(None if in_memory else replace(subject.pixels, size=size)):
+    for batch in subject.batches(None if in_memory else replace(subject.pixels, size=size, crop_share=1.0)):
         images = F.interpolate(batch.image, size, mode="bilinear") if in_memory else batch.image
         logits = [logits_of(subject.model(view)).float() for view in v2.functional.ten_crop(images, [height, width])]
         odds = torch.stack([each.sigmoid() if batch.multilabel else each.softmax(1) for each in logits]).mean(0).cpu()

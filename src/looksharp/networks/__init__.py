@@ -10,8 +10,10 @@ from looksharp.networks.cifar import CifarResNet
 from looksharp.networks.cifar_bottleneck import CifarBottleneckResNet, cifar_bottleneck_resnet, cifar_resnext
 from looksharp.networks.cifar_dense import cifar_densenet
 from looksharp.networks.cifar_wide import CifarWideResNet
+from looksharp.networks.clutter import ClutterNet
 from looksharp.networks.head_parameters import head_parameters
 from looksharp.networks.small import SmallNet
+from looksharp.networks.spatial_transformer import SpatialTransformer
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,7 +24,9 @@ __all__ = [
     "CifarBottleneckResNet",
     "CifarResNet",
     "CifarWideResNet",
+    "ClutterNet",
     "SmallNet",
+    "SpatialTransformer",
     "build_classifier",
     "build_network",
     "built_in_attention",

@@ -12,6 +12,7 @@ from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_branch import AttentionBranchNetwork
 from looksharp.networks.build import build_network
 from looksharp.networks.cam import CAMNetwork
+from looksharp.networks.spatial_transformer import SpatialTransformer
 
 __all__ = ["ARCHITECTURES", "build_classifier"]
 
@@ -19,6 +20,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "cam": CAMNetwork,
     "attention_branch": AttentionBranchNetwork,
     "attend_rectify": AttendAndRectify,
+    "spatial_transformer": SpatialTransformer,
 }
 """What may be built around a backbone, by the name that the command line uses: (backbone, image_size=, ...)."""
 

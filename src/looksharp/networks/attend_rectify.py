@@ -22,7 +22,6 @@ _Attention = Literal["softmax", "sigmoid"]
 _Gate = Literal["attention", "linear", "average", "identity"]
 _Mixing = Literal["probability", "log_probability"]
 
-
 _MIXES: dict[_Mixing, Any] = {"probability": mix_probabilities, "log_probability": mix_log_probabilities}
 
 
@@ -32,7 +31,7 @@ class AttendAndRectify(Wrapping):
     Rodríguez et al., Attend and Rectify, 2018 (arXiv 1807.07320): WARN, where the backbone is a wide residual
     network. An `AttentionModule` at each layer (Eq. 1 to 5) gives class scores of its own; gates, softmax(tanh(W z))
     of the last feature activation z (Eq. 6 and 7), mix them with the network's own output (Eq. 8). z is the input of
-    the backbone's classifier where that is a vector, and the mean of the last chosen layer's map where not.
+    the backbone's classifier, its mean over positions where the classifier is a convolution.
 
     The result is logits: the log of the mixed probabilities, raised by a constant over classes that leaves the
     network's own logits as they are where its gate is 1. The backbone is run whole and is not changed, also in the
@@ -46,13 +45,15 @@ class AttendAndRectify(Wrapping):
             can be classified later.
         preset: "paper", or "official_code": BatchNorm in the global gate, and log-probabilities mixed.
         layers: names of the backbone's layers that are attended, the last one last; the ends of the last stages if
-            not given.
+            not given. The authors' code attends a wide residual network's groups after the BatchNorm and ReLU that
+            follow them: layer2.0.relu1, layer3.0.relu1 and relu of `CifarWideResNet`.
         depth: how many, where layers are not given: the paper's attention depth AD.
         heads: masks of each module, the paper's attention width AW.
         attention: masks by a softmax over positions, or by sigmoids.
-        gate: what mixes the outputs: attention, the paper's global gates; or, to see what they bring, linear, a
-            learned projection of all outputs together, which begins as their mean; average; identity, the backbone's
-            output alone, exactly as without attention (modules are then not run). Head gates stay in all of them.
+        gate: what mixes the outputs: attention, the paper's global gates; or, to see what they bring (Sec. 4.3, read
+            as being about these gates; head gates stay), linear, a learned projection of all outputs together, which
+            begins as their mean; average; identity, the backbone's output alone, exactly as without attention
+            (modules are then not run).
         mixing: probability (Eq. 8) or log_probability; by preset if not given.
         backbone_gradient: factor, in training mode, of the gradient that modules and gates send into the backbone: 0
             blocks it, so that the backbone learns from its own output alone.
@@ -107,8 +108,6 @@ class AttendAndRectify(Wrapping):
         with tap(backbone, self.layers, self.classifier) as taps:
             logits = logits_of(untouched_forward(backbone, images))
         classes, outputs = logits.shape[1], len(self.layers) + 1
-        # Said once and for all, so that the gate's size fits every forward.
-        self.pools_map = taps.classified is None or taps.classified.ndim != 2
         maps = [taps.features(layer, images) for layer in self.layers]
         with torch.device(logits.device):
             self.attention = nn.ModuleList(
@@ -136,7 +135,7 @@ class AttendAndRectify(Wrapping):
         found = [module(features) for module, features in zip(self.attention, maps, strict=True)]
         outputs = torch.stack([*found, own.to(found[-1].dtype)], 1)  # (B, N + 1, classes)
         if self.mixed_by == "linear":
-            rectified: Tensor = self.gate(outputs.flatten(1))
+            rectified: Tensor = self.gate(outputs.flatten(1).to(own.dtype))
             return rectified
         if self.mixed_by == "average":
             gates = outputs.new_full(outputs.shape[:2], 1 / outputs.shape[1])  # (B, N + 1)
@@ -150,11 +149,14 @@ class AttendAndRectify(Wrapping):
             return features
         return torch.lerp(features.detach(), features, self.backbone_gradient)
 
-    def _pooled(self, taps: Taps, features: Tensor) -> Tensor:
+    def _pooled(self, taps: Taps, last: Tensor) -> Tensor:
         """The last feature activation z, (B, F)."""
-        if self.pools_map or taps.classified is None:
-            return features.mean((2, 3))
-        return self._read(taps.classified)
+        found = taps.classified
+        if found is None:
+            return last.mean((2, 3))
+        if self.backbone.get_submodule(self.classifier).__class__ is nn.Conv2d:
+            return self._read(found.mean((2, 3)))
+        return self._read(found.flatten(1, -2).mean(1) if found.ndim > 2 else found)
 
 
 def _zeros(backbone: nn.Module, image_size: int | tuple[int, int]) -> Tensor:

@@ -141,6 +141,7 @@ class AttentionBranchNetwork(Wrapping):
         ValueError: if no last stage is found, or it cannot run at stride 1.
 
     Example:
+        >>> import torch
         >>> from looksharp.networks import CifarResNet
         >>> network = AttentionBranchNetwork(CifarResNet(20, 10), image_size=32).eval()
         >>> logits, branch_logits, maps = network.explained(torch.rand(2, 3, 32, 32))

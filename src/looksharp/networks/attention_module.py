@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -88,14 +89,18 @@ class AttentionModule(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Class scores (B, classes), float32 at least, for features (B, in_channels, h, w)."""
         mask = self.mask(self.attend(features))  # (B, K, h, w)
-        # Disabled, because autocast would bring the sums over positions back to half precision.
-        with torch.autocast(features.device.type, enabled=False):
+        with _full_precision(features.device.type):
             attended = _attended(features.to(mask.dtype), mask)  # (B, C, K, 9)
             weight = self.hypothesis.flatten(3).to(mask.dtype)  # (K, classes + 1, C, 9)
             found = torch.einsum("bckp,kocp->bko", attended, weight)  # (B, K, classes + 1)
             hypotheses, scores = found[..., :-1], found[..., -1]
             gates = self.gate(scores[..., None, None]).flatten(1)  # (B, K)
             return torch.einsum("bk,bko->bo", gates, hypotheses)
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    """No autocast, which would bring sums over positions back to half precision; meta tensors know none."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _attended(features: Tensor, mask: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from looksharp.networks.cifar import CifarResNet
 from looksharp.networks.cifar_bottleneck import cifar_bottleneck_resnet, cifar_resnext
 from looksharp.networks.cifar_dense import cifar_densenet
 from looksharp.networks.cifar_wide import CifarWideResNet
+from looksharp.networks.clutter import ClutterNet
 from looksharp.networks.head_parameters import classifier_of
 from looksharp.networks.small import SmallNet
 
@@ -26,6 +27,7 @@ _SOURCES = ("hf-hub:", "local-dir:")  # timm's own prefixes
 _OWN: dict[str, Callable[..., nn.Module]] = {
     r"small": SmallNet,
     r"small_deep": partial(SmallNet, deep=True),
+    r"clutter_cnn": ClutterNet,
     r"cifar_resnet(\d+)": CifarResNet,
     r"cifar_resnet(\d+)_bottleneck": cifar_bottleneck_resnet,
     r"cifar_resnext(\d+)_(\d+)x(\d+)": cifar_resnext,
@@ -38,6 +40,7 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
 _OWN_NAMES = (
     "small",
     "small_deep",
+    "clutter_cnn",
     "cifar_resnet20",
     "cifar_resnet32",
     "cifar_resnet44",
@@ -67,7 +70,7 @@ def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_c
 
     Names, in the order in which they are tried:
 
-    - `small`, `small_deep`: `SmallNet`.
+    - `small`, `small_deep`: `SmallNet`; `clutter_cnn`: `ClutterNet`.
     - `cifar_resnet20` and any other depth 6n + 2: `CifarResNet`; `cifar_resnet110_bottleneck`, of any such depth:
       `cifar_bottleneck_resnet`.
     - `cifar_resnext29_8x64`: `cifar_resnext` of depth 29, or any other 9n + 2, with 8 groups of 64 channels.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
 
@@ -30,6 +29,7 @@ class CAMNetwork(nn.Module):
         ValueError: if no last stage is found, it cannot run at stride 1, or the backbone cannot be traced.
 
     Example:
+        >>> import torch
         >>> from looksharp.networks import CifarResNet
         >>> CAMNetwork(CifarResNet(20, 10), image_size=32)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 10])
@@ -44,7 +44,9 @@ class CAMNetwork(nn.Module):
         features, classes = stage_input(backbone, found.name, size)
         stage = replace_stage(backbone, found, at_stride_one)
         channels = stage_channels(stage, features, found.name)
-        from timm.models import get_notrace_functions, get_notrace_modules  # here, because it takes seconds
+        # Here, because they take seconds to load.
+        from timm.models import get_notrace_functions, get_notrace_modules
+        from torchvision.models.feature_extraction import create_feature_extractor
 
         opaque = {"leaf_modules": get_notrace_modules(), "autowrap_functions": get_notrace_functions()}
         try:

@@ -77,7 +77,8 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
         raise ValueError(f"run folder {path} has no checkpoint checkpoints/{checkpoint}.ckpt; train it first")
     config = read_config(path)
     facts = json.loads((path / "run.json").read_text())
-    pixels = Pixels(*(tuple(facts["pixels"][name]) for name in ("size", "mean", "std")))
+    size, mean, std = (tuple(facts["pixels"][name]) for name in ("size", "mean", "std"))
+    pixels = Pixels(size, mean, std, facts["pixels"].get("crop_share", 1.0))
     model = build_model(config, len(facts["classes"]), pixels, facts["multilabel"], pretrained=False)
     state = read_weights(weights)
     own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}

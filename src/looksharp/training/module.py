@@ -139,7 +139,9 @@ class Training(LightningModule):
         config, parameters = self.config, self._parameter_groups()
         optimizer: torch.optim.Optimizer
         if config.optimizer == "sgd":
-            optimizer = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay)
+            optimizer = torch.optim.SGD(
+                parameters, config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov
+            )
         else:
             optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
         schedule = LambdaLR(

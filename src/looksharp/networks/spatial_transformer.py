@@ -1,0 +1,99 @@
+"""A classifier that looks at the part of the image that a small network chooses: the spatial transformer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["SpatialTransformer"]
+
+_LARGEST = 10  # positions a side that the localisation network's linear layers read: a 40 px image's, unpooled
+
+
+class SpatialTransformer(nn.Module):
+    """Samples every image by an affine map of its own, then classifies what was sampled.
+
+    Jaderberg et al. 2015, "Spatial Transformer Networks" (arXiv 1506.02025). A localisation network reads the image
+    and gives theta (2, 3) (sec. 3.1); each position (x_t, y_t) of the output reads the input at
+    (x_s, y_s) = theta (x_t, y_t, 1), both in coordinates that run from -1 to 1 between the image's edges (Eq. 1);
+    it is read bilinearly, and as 0 outside the image (Eq. 5): of normalised images, the mean colour. theta is the
+    identity at the start, so that the backbone's logits are what they were to rounding. The output is of the
+    input's size. All is differentiable, so that any objective trains both networks.
+
+    The localisation network is two 5x5 convolutions, each with ReLU and 2x2 max pooling, and two linear layers, as
+    in the paper's convolutional networks for MNIST; it has no norm. Maps larger than 10 x 10 (of images above 40 px)
+    are averaged to that before they are flattened.
+
+    What is recorded inside `backbone` is laid out as the sampled image is, not as the image itself. `localisation`
+    gives theta (B, 2, 3) to whoever hooks it, and `theta` computes it.
+
+    Args:
+        backbone: a classifier of images (B, in_channels, H, W).
+        image_size: side of the images in pixels, or (height, width); what the linear layers are made for. Other sizes
+            are sampled at their own, their maps averaged to as many positions.
+        in_channels: channels of the images.
+        width: channels of both convolutions; the hidden linear layer has as many units.
+
+    Raises:
+        ValueError: if `image_size` is below 4 pixels, or `in_channels` or `width` is below 1.
+
+    Example:
+        >>> from looksharp.networks import ClutterNet
+        >>> net = SpatialTransformer(ClutterNet(num_classes=10), image_size=40)
+        >>> images = torch.rand(2, 3, 40, 40)
+        >>> net(images).shape
+        torch.Size([2, 10])
+        >>> net.theta(images)[0].tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
+    """
+
+    def __init__(
+        self, backbone: nn.Module, *, image_size: int | tuple[int, int] = 224, in_channels: int = 3, width: int = 20
+    ) -> None:
+        super().__init__()
+        height, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if min(height, columns) < 4:
+            raise ValueError(f"image_size must be at least 4 pixels a side, got {height} x {columns}")
+        for argument, value in {"in_channels": in_channels, "width": width}.items():
+            if value < 1:
+                raise ValueError(f"{argument} must be at least 1, got {value}")
+        rows, columns = (min(side // 4, _LARGEST) for side in (height, columns))
+        last = nn.Linear(width, 6)
+        self.localisation = nn.Sequential(
+            nn.Conv2d(in_channels, width, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, width, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.AdaptiveAvgPool2d((rows, columns)),
+            nn.Flatten(),
+            nn.Linear(width * rows * columns, width),
+            nn.ReLU(),
+            last,
+            nn.Unflatten(1, (2, 3)),
+        )
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.copy_(torch.eye(2, 3).flatten())
+        self.backbone = backbone
+
+    def theta(self, images: Tensor) -> Tensor:
+        """The affine maps (B, 2, 3) from positions of the sampled images to positions of `images`."""
+        theta: Tensor = self.localisation(images)
+        return theta
+
+    def sample(self, images: Tensor, theta: Tensor) -> Tensor:
+        """Images (B, C, H, W) read where theta (B, 2, 3) says, of the same size.
+
+        With the images' outer edges at -1 and 1 (`align_corners=False`) a theta means the same at every resolution.
+        """
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The backbone's logits (B, num_classes) for the sampled images."""
+        logits: Tensor = self.backbone(self.sample(images, self.theta(images)))
+        return logits

@@ -1,0 +1,7 @@
+"""Reproducing the papers' tables: recipes, their runs, and paper against measured."""
+
+from looksharp.reproducing.reading import read_recipe, recipe_names
+from looksharp.reproducing.recipe import Recipe, Row
+from looksharp.reproducing.running import reproduce
+
+__all__ = ["Recipe", "Row", "read_recipe", "recipe_names", "reproduce"]

@@ -1,0 +1,41 @@
+"""How a figure of a table is read off a trained run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["OWN_SUITES", "Measure", "Unit"]
+
+Unit = Literal["percent", "error", "plain"]
+"""A share as it is shown: in percent; what is missing to 100%; or the value as it is."""
+
+OWN_SUITES = ("cost", "cue", "recall")
+"""What is measured here beside the suites of `evaluate`: see `measuring`."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a figure is read off a run.
+
+    Attributes:
+        value: name of the value in what the suite found.
+        suite: of `evaluate`; or "cost", "cue" or "recall", see `measure_run`.
+        split: the test split; the first if None.
+        unit: how it is shown.
+        of_class: the class whose value it is, from the suite's table of classes.
+        gain: whether the table shows the difference to the row that this one is `over`.
+        per_million: whether the table divides by the millions of parameters, of a gain by those added.
+    """
+
+    value: str
+    suite: str = "classification"
+    split: str | None = None
+    unit: Unit = "percent"
+    of_class: str | None = None
+    gain: bool = False
+    per_million: bool = False
+
+    def shown(self, value: float) -> float:
+        """A value in this unit."""
+        return {"percent": 100 * value, "error": 100 * (1 - value), "plain": value}[self.unit]

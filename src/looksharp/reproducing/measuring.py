@@ -1,0 +1,139 @@
+"""A trained run measured for a recipe: each figure, of the last and of the best epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from looksharp.cue_test import cue_test
+from looksharp.data.split import Data
+from looksharp.evaluation import Evaluation, evaluate_run
+from looksharp.evaluation.measure import Subject
+from looksharp.evaluation.suites import SUITES
+from looksharp.profiling import profile
+from looksharp.recording import logits_of
+from looksharp.reproducing.measure import Measure
+from looksharp.reproducing.recipe import Recipe
+from looksharp.training.folder import Run, load_run
+
+__all__ = ["CHECKPOINTS", "CUE_FOLDERS", "Figures", "measure_run"]
+
+CHECKPOINTS = ("last", "best")
+CUE_FOLDERS = ("without_cue", "cue_alone")
+Figures = dict[str, dict[str, float]]
+"""Metric -> "last" and "best" -> the figure in the metric's unit; without those that are undefined."""
+
+_TIMED_BATCH = 256  # WARN Table 2
+
+
+def measure_run(
+    recipe: Recipe,
+    path: Path,
+    data: Data,
+    *,
+    cue: Path | None = None,
+    smoke: bool = False,
+    device: str = "auto",
+    workers: int = 2,
+    progress: bool = True,
+) -> tuple[Figures, int]:
+    """Measure both checkpoints of a run.
+
+    Beside the suites of `evaluate` there are "cost": "parameters" and "multiply_adds", in millions and thousands of
+    millions, and "seconds", for the test images in batches of 256; "cue", see `cue_test`; and "recall", the share of
+    a class's test images in which it is found (its probability above one half; of one label, the highest).
+
+    Args:
+        recipe: whose figures are wanted.
+        path: the run folder.
+        data: with its test splits.
+        cue: folder of the two folders of images that `cue_test` reads, without_cue and cue_alone.
+        smoke: take no care in timing.
+        device: where the network runs.
+        workers: processes that read image files.
+        progress: show a progress bar.
+
+    Returns:
+        The figures, and the network's number of parameters.
+
+    Raises:
+        ValueError: if the data lacks a split, class or value that is to be measured.
+    """
+    suites = tuple(name for name in SUITES if any(each.suite == name for each in recipe.measure.values()))
+    figures: Figures = {metric: {} for metric in recipe.measure}
+    parameters = 0
+    for checkpoint in CHECKPOINTS:
+        run = load_run(path, checkpoint, device)
+        parameters = sum(each.numel() for each in run.model.parameters())
+        found: Mapping[str, Evaluation] = {}
+        if suites:
+            found = evaluate_run(
+                run, data=data, checkpoint=checkpoint, suites=suites, workers=workers, progress=progress
+            )
+        own = _own(recipe, run, data, cue, smoke, workers, progress)
+        for metric, each in recipe.measure.items():
+            value = own[metric] if metric in own else _read(each, found, metric)
+            if value is not None:
+                figures[metric][checkpoint] = each.shown(value)
+    return figures, parameters
+
+
+def _read(measure: Measure, found: Mapping[str, Evaluation], metric: str) -> float | None:
+    """A value out of evaluations; None if it is undefined on these images."""
+    split = next(iter(found)) if measure.split is None else measure.split
+    if split not in found:
+        raise ValueError(f"{metric} is measured on split {split!r}; the data has {', '.join(found)}")
+    if measure.of_class is None:
+        return found[split].values.get(measure.value)
+    classes = found[split].tables["classes"]
+    if measure.of_class not in classes:
+        raise ValueError(f"{metric} is of class {measure.of_class!r}, which is not one of the data's")
+    value: float | None = found[split].tables["per_class"][measure.value][classes.index(measure.of_class)]
+    return value
+
+
+def _own(
+    recipe: Recipe, run: Run, data: Data, cue: Path | None, smoke: bool, workers: int, progress: bool
+) -> dict[str, float | None]:
+    """Metric -> value, of the suites that are not `evaluate`'s."""
+    wanted = {
+        name: [m for m, each in recipe.measure.items() if each.suite == name] for name in ("cost", "cue", "recall")
+    }
+    values: dict[str, float | None] = {}
+    if wanted["cost"]:
+        images = len(next(iter(data.tests.values())))
+        costs = profile(run.model, run.pixels.size, batch_size=1 if smoke else _TIMED_BATCH, repeats=1 if smoke else 10)
+        known = {
+            "parameters": costs.parameters / 1e6,
+            "multiply_adds": costs.flops / 2e9,
+            "seconds": costs.seconds_per_image * images,
+        }
+        values |= {metric: known[recipe.measure[metric].value] for metric in wanted["cost"]}
+    if wanted["cue"]:
+        if recipe.cue is None or cue is None:
+            values |= dict.fromkeys(wanted["cue"])
+        else:
+            answers = cue_test(run, recipe.cue, *(cue / name for name in CUE_FOLDERS), progress=progress)
+            values |= {metric: answers[recipe.measure[metric].value] for metric in wanted["cue"]}
+    for metric in wanted["recall"]:
+        measure = recipe.measure[metric]
+        tests = data.tests
+        split = measure.split or next(iter(tests))
+        if split not in tests or measure.of_class not in run.classes:
+            raise ValueError(f"{metric} is of class {measure.of_class!r} and split {split!r}, which {data.name} lacks")
+        subject = Subject(run.model, tests[split], run.pixels, workers=workers)
+        values[metric] = _recall(subject, run.classes.index(measure.of_class), run.multilabel)
+    return values
+
+
+@torch.no_grad()
+def _recall(subject: Subject, label: int, multilabel: bool) -> float | None:
+    right = total = 0
+    for batch in subject.batches():
+        logits = logits_of(subject.model(batch.image))
+        positive = logits[:, label] > 0 if multilabel else logits.argmax(1) == label
+        present = batch.target[:, label] > 0.5 if multilabel else batch.target == label
+        right, total = right + int((positive & present).sum()), total + int(present.sum())
+    return right / total if total else None

@@ -1,0 +1,56 @@
+"""A smoke run: a share of a recipe's epochs and images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from looksharp.config import RunConfig
+from looksharp.data.guided import choose_guided
+from looksharp.data.split import Data
+from looksharp.data.subset import subset
+
+__all__ = ["check_scale", "scaled_config", "scaled_data"]
+
+_STEPS = 2
+
+
+def check_scale(scale: float) -> float:
+    """The scale itself.
+
+    Raises:
+        ValueError: unless it is above 0 and at most 1.
+    """
+    if not 0 < scale <= 1:
+        raise ValueError(f"scale must be above 0 and at most 1; got {scale:g}")
+    return scale
+
+
+def scaled_config(config: RunConfig, scale: float) -> RunConfig:
+    """The settings with a share of the epochs, at least one; the milestones move along."""
+    if check_scale(scale) == 1:
+        return config
+    optimization = replace(
+        config.optimization, milestones=[max(round(each * scale), 1) for each in config.optimization.milestones]
+    )
+    training = replace(config.training, epochs=max(round(config.training.epochs * scale), 1))
+    return replace(config, optimization=optimization, training=training)
+
+
+def scaled_data(data: Data, config: RunConfig, scale: float) -> Data:
+    """A share of each split's images, drawn by seed: at least two batches, and whichever images guide."""
+    if check_scale(scale) == 1:
+        return data
+    seed, least = config.training.seed, _STEPS * config.training.batch_size
+    guides: list[int] = []
+    if config.guidance.guidance is not None:
+        pairs = choose_guided(data, config.guidance, seed).splits["train"].pairs
+        guides = pairs.images if pairs is not None else []
+    splits = {}
+    for name, split in data.splits.items():
+        count = min(max(round(len(split) * scale), least), len(split))
+        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed)).tolist()
+        first = guides if name == "train" else []
+        splits[name] = subset(split, sorted(list(dict.fromkeys([*first, *order]))[: max(count, len(first))]))
+    return replace(data, splits=splits)
