@@ -7,15 +7,20 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from looksharp import cli
 from looksharp.data import synthetic
+from looksharp.data.files import read_image
+from looksharp.networks import build_classifier
+from looksharp.profiling import profile
 from looksharp.training import load_run
 from looksharp.training.module import Training
 
-COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "reproduce", "demo")
+COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "profile", "reproduce", "demo")
 CLASSES = ("blue", "green", "red")
 QUICK = ("--device", "cpu", "--epochs", "1", "--batch_size", "8", "--workers", "0")
 
@@ -215,6 +220,72 @@ def test_objectives_on_digits(flags, objective, options, looksharp, tmp_path):
     assert tables.keys() == {""}
     assert tables[""].keys() == {"test"}
     assert "attention_inside" in tables[""]["test"]  # the digits' masks are known
+
+
+@pytest.mark.parametrize(
+    ("architecture", "flags", "options"),
+    [
+        ("cam", ["--cam.cut", "stage2"], {"cut": "stage2"}),
+        ("attention_branch", ["--attention_branch.preset", "official_code"], {"preset": "official_code"}),
+    ],
+)
+def test_architectures_are_trained_and_read_back(architecture, flags, options, looksharp, folder, tmp_path):
+    out = tmp_path / "run"
+    looksharp("train", "--data", folder, "--out", out, *QUICK, "--architecture", architecture, *flags)
+    values = yaml.safe_load((out / "config.yaml").read_text())
+    assert values["architecture"] == architecture
+    assert values[architecture].items() >= options.items()
+    assert not {"cam", "attention_branch", "attend_rectify"} - {architecture} & values.keys()
+    run = load_run(out, device="cpu")
+    assert run.config.architecture_options == values[architecture]
+    torch.manual_seed(0)
+    again = build_classifier("small", 3, image_size=run.pixels.size, architecture=architecture, options=options).eval()
+    again.load_state_dict(load_file(out / "model.safetensors"))
+    images = torch.rand(4, 3, *run.pixels.size)
+    with torch.no_grad():
+        assert torch.equal(run.model(images), again(images))
+    assert ("train_branch" in run.history[-1]) == (architecture == "attention_branch")
+    looksharp("train", "--config", out / "config.yaml", "--out", tmp_path / "again")
+    assert (tmp_path / "again" / "config.yaml").read_text() == (out / "config.yaml").read_text()
+    looksharp("explain", out, folder / "red" / "00.png", "--out", tmp_path / "maps", "--device", "cpu")
+    found = np.load(tmp_path / "maps" / "00.npz")
+    if architecture == "attention_branch":
+        picture = run.pixels.normalize(read_image(folder / "red" / "00.png").as_subclass(torch.Tensor)).unsqueeze(0)
+        np.testing.assert_allclose(found["stage3"], run.model.explained(picture).maps[0].detach(), rtol=1e-4)
+    else:
+        assert "maps" in found
+
+
+def test_profile_beside_the_backbone(looksharp):
+    flags = ("--classes", "7", "--image_size", "32", "--repeats", "1", "--device", "cpu")
+    out = looksharp("profile", "small", "--architecture", "cam", "attention_branch", *flags)
+    header, *rows, note = out.splitlines()
+    assert header.split() == ["network", "parameters", "GFLOP", "x", "ms", "an", "image", "x"]
+    assert [re.split(r"\s{2,}", row.strip())[0] for row in rows] == ["small", "+ cam", "+ attention_branch"]
+    plain, branched = (
+        build_classifier("small", 7, image_size=(32, 32), architecture=name) for name in ("plain", "attention_branch")
+    )
+    base, found = (profile(network, 32, repeats=1) for network in (plain, branched))
+    assert rows[0].split()[1:5] == [f"{base.parameters / 1e6:.2f}", "M", f"{base.flops / 1e9:.3f}", "1.00"]
+    assert rows[2].split()[2:6] == [
+        f"{found.parameters / 1e6:.2f}",
+        "M",
+        f"{found.flops / 1e9:.3f}",
+        f"{found.flops / base.flops:.2f}",
+    ]
+    assert rows[0].split()[-1] == "1.00"
+    assert note.startswith("A multiplication and the addition behind it are two operations")
+
+
+def test_profile_says_which_architecture_a_backbone_does_not_take(looksharp, fails):
+    flags = ("--classes", "7", "--image_size", "160", "--repeats", "1", "--device", "cpu")
+    rows = looksharp("profile", "test_vit", *flags).splitlines()
+    assert "  + attention_branch" in [re.split(r"\s{2,}-", row)[0] for row in rows]
+    message = "architecture 'attention_branch' around backbone 'test_vit': cut must name where the last stage of"
+    assert fails("profile", "test_vit", "--architecture", "attention_branch", *flags).startswith(message)
+    assert fails("profile", "small", "--classes", "0") == "classes must be at least 1; got 0"
+    assert fails("profile", "smal").startswith("backbone 'smal' is not known; did you mean 'small'")
+    assert "--architecture: invalid choice: 'guess'" in fails("profile", "small", "--architecture", "guess")
 
 
 def test_evaluate_prints_and_writes_a_table(run, looksharp, tmp_path):
@@ -453,6 +524,12 @@ def test_settings_that_do_not_fit(fails, folder, tmp_path):
     )
     assert train("--guidance", "data") == (
         f"guidance is 'data', but {folder} has no masks; name a file or folder of annotations"
+    )
+    assert train("--architecture", "attention_branch", "--attention_branch.cut", "stage9").startswith(
+        "architecture 'attention_branch' around backbone 'small': cut 'stage9' is no module of SmallNet; did you mean"
+    )
+    assert train("--architecture", "attention_branch", "--attention_branch.multitask", "true") == (
+        "attention_branch multitask needs images with several binary labels; these have one class"
     )
     assert train("--epochs", "0") == "epochs must be at least 1; got 0"
     assert train("--image_size", "0") == "image_size must be at least 1 pixel; got 0"

@@ -13,6 +13,10 @@ CONFIGS = {
     "defaults": RunConfig(),
     "icasc": RunConfig("icasc", {"mechanism": "channel_weighted", "theta": 0.5}),
     "root and size": RunConfig(data=DataConfig("voc", root=Path("data") / "VOCdevkit", image_size=64, val_share=0.0)),
+    "built around": RunConfig(
+        network=NetworkConfig("cifar_resnet20", architecture="attention_branch", branch_weight=0.5),
+        architecture_options={"preset": "official_code", "cut": None, "residual": True},
+    ),
     "cluttered": RunConfig(data=DataConfig("cluttered_digits", distractors=4, test_distractors=[8, 64])),
     "guided": RunConfig(
         "gain",
@@ -43,6 +47,9 @@ def test_the_flat_form_has_the_flags_names():
     assert (flat["data"], flat["backbone"], flat["guided"]) == ("biased_digits", "torchvision/resnet18", 0.05)
     assert (flat["optimizer"], flat["milestones"], flat["epochs"]) == ("adamw", [1, 2], 3)
     assert CONFIGS["root and size"].flat()["root"] == str(Path("data") / "VOCdevkit")
+    built = CONFIGS["built around"].flat()
+    assert (built["architecture"], built["branch_weight"]) == ("attention_branch", 0.5)
+    assert built["attention_branch"] == {"preset": "official_code", "cut": None, "residual": True}
     assert CONFIGS["icasc"].flat()["icasc"] == {"mechanism": "channel_weighted", "theta": 0.5}
 
 
@@ -75,3 +82,12 @@ def test_flat_values_are_copies():
 def test_unknown_settings_are_named(values, name):
     with pytest.raises(ValueError, match=rf"^'{name}' is no setting of a run$"):
         RunConfig.from_flat(values)
+
+
+def test_an_architecture_is_plain_unless_named():
+    with pytest.raises(ValueError, match=r"^'attention_branch' is no setting of a run$"):
+        RunConfig.from_flat({"attention_branch": {"preset": "paper"}})
+    with pytest.raises(ValueError, match=r"^'cam' is no setting of a run$"):
+        RunConfig.from_flat({"architecture": "attention_branch", "cam": {"cut": None}})
+    config = RunConfig.from_flat({"architecture": "attention_branch", "attention_branch": None})
+    assert config == RunConfig(network=NetworkConfig(architecture="attention_branch"))

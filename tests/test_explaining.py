@@ -11,7 +11,7 @@ from looksharp.config import RunConfig
 from looksharp.data.files import read_image
 from looksharp.data.split import Pixels
 from looksharp.explaining import explain, parse_classes
-from looksharp.networks import SmallNet
+from looksharp.networks import AttentionBranchNetwork, SmallNet
 from looksharp.training import Run
 
 NAMES = ("cat", "dog", "great ape", "tench, tinca", "top2", "7")
@@ -176,4 +176,63 @@ def test_nothing_is_written_if_a_file_is_no_image(content, run, photographs, tmp
     for broken in (tmp_path / "broken.png", tmp_path / "missing.png", tmp_path):
         with pytest.raises(ValueError, match=rf"^{broken} cannot be read as an image: "):
             explain(run, [*photographs, broken], tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+# Attention that a network has built in ---------------------------------------------------------------------------
+
+
+def built_in_run(run, multitask=False):
+    torch.manual_seed(0)
+    backbone = SmallNet(12 if multitask else 6, width=8)
+    model = AttentionBranchNetwork(backbone, image_size=(32, 40), multitask=multitask).eval()
+    return Run(run.path, run.config, model, NAMES, run.pixels, multilabel=multitask, seconds=1.0)
+
+
+@pytest.fixture
+def no_backward(monkeypatch):
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("a backward"))
+    monkeypatch.setattr(torch.Tensor, "backward", lambda *_, **__: pytest.fail("a backward"))
+
+
+@pytest.mark.parametrize("mechanism", [None, "built_in"])
+def test_the_networks_own_map_is_shown_without_a_backward(mechanism, run, photographs, tmp_path, no_backward):
+    own = built_in_run(run)
+    picture, file = explain(own, photographs[:1], tmp_path, classes="top3", mechanism=mechanism, progress=False)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    found, expected = np.load(file), own.model.explained(prepared(run, photographs[0]))
+    assert set(found) == {"stage3", "classes", "probabilities"}
+    assert found["stage3"].shape == (1, 8, 10)  # of the features before the last stage
+    np.testing.assert_allclose(found["stage3"], expected.maps[0].detach(), rtol=1e-5, atol=1e-6)
+    odds, best = expected.logits.softmax(1)[0].topk(3)
+    np.testing.assert_allclose(found["probabilities"], odds.detach(), rtol=1e-4)
+    assert found["classes"].tolist() == [NAMES[index] for index in best.tolist()]
+
+
+def test_a_map_for_each_task(run, photographs, tmp_path, no_backward):
+    own = built_in_run(run, multitask=True)
+    _, file = explain(own, photographs[:1], tmp_path, classes="dog,cat", progress=False)
+    found, expected = np.load(file), own.model.explained(prepared(run, photographs[0]))
+    assert found["classes"].tolist() == ["dog", "cat"]
+    np.testing.assert_allclose(found["stage3"], expected.maps[0, [1, 0]].detach(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found["probabilities"], expected.logits.sigmoid()[0, [1, 0]].detach(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"mechanism": "grad_cam"}, {"layer": "backbone.stage3"}, {"signed": True}])
+def test_maps_of_classes_of_a_network_with_attention_of_its_own(options, run, photographs, tmp_path):
+    own = built_in_run(run)
+    _, file = explain(own, photographs[:1], tmp_path, classes="dog,cat", progress=False, **options)
+    found = np.load(file)
+    assert str(found["layer"]) == "backbone.stage3"
+    layers, signed = ["backbone.stage3"], options.get("signed", False)
+    expected = attend(own.model, prepared(run, photographs[0]), torch.tensor([[1, 0]]), layers=layers, signed=signed)
+    np.testing.assert_allclose(found["maps"], expected.maps["backbone.stage3"][0], rtol=1e-4, atol=1e-6)
+
+
+def test_built_in_attention_that_is_not_there(run, photographs, tmp_path):
+    with pytest.raises(ValueError, match=r"^mechanism 'built_in' needs a network with attention of its own"):
+        explain(run, photographs, tmp_path / "out", mechanism="built_in", progress=False)
+    for options in ({"layer": "backbone.stage3"}, {"signed": True}):
+        with pytest.raises(ValueError, match=r"^layer and signed are for maps of classes; mechanism 'built_in' shows"):
+            explain(built_in_run(run), photographs, tmp_path / "out", mechanism="built_in", progress=False, **options)
     assert not (tmp_path / "out").exists()

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from looksharp.networks import SmallNet
-from looksharp.profiling import accuracy_per_million, profile
+from looksharp import profiling
+from looksharp.networks import AttentionBranchNetwork, SmallNet
+from looksharp.profiling import accuracy_per_million, profile, profile_side_by_side
 
 
 def test_parameters_and_operations_in_closed_form():
@@ -78,3 +79,31 @@ def test_accuracy_per_million_is_the_papers():
     pairs = zip(plain, extended, strict=True)
     found = [accuracy_per_million(after, 68_480_000, before, 68_000_000) for before, after in pairs]
     assert [round(value, 1) for value in found] == [6.9, 2.5, 3.1, 1.5]
+
+
+def test_networks_side_by_side_take_turns(monkeypatch):
+    networks, turns = [SmallNet(10, width=4), Slow().train(), SmallNet(10, width=8)], []
+    whole = profiling._seconds
+    monkeypatch.setattr(
+        profiling, "_seconds", lambda model, images: turns.append(networks.index(model)) or whole(model, images)
+    )
+    found = profile_side_by_side(networks, 16, batch_size=2, repeats=3)
+    assert turns == [0, 1, 2] * 4  # the first of each warms up
+    assert [each.parameters for each in found] == [sum(p.numel() for p in net.parameters()) for net in networks]
+    assert [each.flops for each in found] == [profile(net, 16, repeats=1).flops for net in networks]
+    assert found[1].flops == 0
+    assert found[1].seconds_per_image >= 0.005
+    assert all(net.training for net in networks)
+    with pytest.raises(ValueError, match="batch_size and repeats must be at least 1; got 1 and 0"):
+        profile_side_by_side(networks, 16, repeats=0)
+
+
+def test_an_attention_branch_costs_what_its_layers_do():
+    """Counted by hand: the last stage at stride 1, 1x1 convolutions to K, to K again and to the map."""
+    plain, branched = SmallNet(10, width=4), AttentionBranchNetwork(SmallNet(10, width=4), image_size=32)
+    base, found = profile_side_by_side([plain, branched], 32, repeats=1)
+    positions = 8 * 8
+    assert found.flops - base.flops == 2 * positions * (9 * 4 * 8 + 8 * 10 + 10 * 10 + 10)
+    assert found.parameters - base.parameters == (
+        9 * 4 * 8 + 2 * 8 + 2 * 8 + 8 * 10 + 2 * 10 + 10 * 10 + 10 + 2  # weights, and BatchNorm's scale and shift
+    )

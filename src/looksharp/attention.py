@@ -57,7 +57,8 @@ def attention_maps(
         Layer name -> maps (B, K, h, w), raw: not normalised, >= 0 unless `signed`. float32, or float64.
 
     Raises:
-        ValueError: if `classes` do not fit the batch or the number of classes; if a layer gets no gradient; if
+        ValueError: if `classes` do not fit the batch or the number of classes; if a layer gets no gradient or runs
+            on more maps than there are images (behind the cut of an attention branch for several tasks); if
             `create_graph` is asked of a forward that nothing can be trained through; if `mechanism` is CAM and
             the layer is not pooled into one linear classifier.
 
@@ -86,6 +87,12 @@ def attention_maps(
             "mechanism 'cam' needs one layer that is average-pooled into one linear classifier, "
             f"and recorded are {', '.join(features)}; use 'grad_cam', which equals CAM there and works anywhere"
         )
+    for layer, recorded in features.items():
+        if len(recorded) != len(logits):
+            raise ValueError(
+                f"layer {layer!r} holds {len(recorded)} maps for a batch of {len(logits)}: it runs once for each of "
+                f"several attention maps; record a layer before the cut"
+            )
     gradients = _gradients(logits, features, classes, head, create_graph=create_graph)
     maps = {}
     # Disabled, because autocast would bring the sums over channels back to half precision.

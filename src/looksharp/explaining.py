@@ -69,7 +69,7 @@ def explain(
         out: folder for what is written.
         classes: "top5" or another number, or names separated by commas.
         mechanism: how maps are made; "built_in" shows what the network's own attention looked at, with no backward.
-            If not given that, where there is such attention and no layer is named, else Grad-CAM.
+            If not given that, where there is such attention, no layer is named and maps are not signed, else Grad-CAM.
         layer: the layer they are read from; found in the network if not given.
         signed: maps before their ReLU: evidence for the class in red, against it in blue.
         progress: show a progress bar.
@@ -78,16 +78,20 @@ def explain(
         The files written.
 
     Raises:
-        ValueError: if a file is no image, or a class or layer is not there.
+        ValueError: if a file is no image, a class or layer is not there, or layer or signed come with "built_in".
     """
     from looksharp.report import attention_grid
+
+    if mechanism == "built_in" and (layer is not None or signed):
+        raise ValueError("layer and signed are for maps of classes; mechanism 'built_in' shows the maps that there are")
 
     chosen = parse_classes(classes, run.classes)
     transform = image_transform(run.pixels)
     pictures = [transform(read_image(path)).as_subclass(Tensor) for path in images]  # all are read before work starts
     device = next(run.model.parameters()).device
     if mechanism is None:
-        mechanism = "built_in" if layer is None and has_built_in_attention(run.model) else "grad_cam"
+        own = layer is None and not signed and has_built_in_attention(run.model)
+        mechanism = "built_in" if own else "grad_cam"
     rows: list[tuple[Tensor, list[Panel]]] = []
     written: list[Path] = []
     for path, picture in tqdm(list(zip(images, pictures, strict=True)), "explaining", disable=not progress):

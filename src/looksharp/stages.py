@@ -16,7 +16,7 @@ from looksharp.layout import layout_of
 from looksharp.recording import unwrapped
 from looksharp.wrapping import backbone_path
 
-__all__ = ["LastStage", "hidden_layers", "last_stage", "last_stages", "untouched_forward"]
+__all__ = ["LastStage", "last_stage", "last_stages", "stage_at", "untouched_forward"]
 
 
 # What was found, by network, image size and count: looking costs a forward.
@@ -78,11 +78,14 @@ class LastStage:
 
     Attributes:
         name: its first module that has parameters; pooling before it belongs to what comes earlier.
-        hidden: fully connected layers behind it, the classifier itself not counted (VGG has two).
+        end: the last module of the stage in the same `nn.Sequential`, which is where the last stages of VGG and
+            DenseNet lie; the first one itself elsewhere.
+        hidden: fully connected layers behind the last map, the classifier itself not counted (VGG has two).
 
     """
 
     name: str
+    end: str
     hidden: int
 
 
@@ -100,7 +103,7 @@ def last_stage(model: nn.Module, images: Tensor) -> LastStage:
         >>> import torch
         >>> from looksharp.networks import CifarResNet
         >>> last_stage(CifarResNet(20, 10), torch.rand(2, 3, 32, 32))
-        LastStage(name='layer3', hidden=0)
+        LastStage(name='layer3', end='layer3', hidden=0)
 
     """
     network = unwrapped(model)
@@ -111,21 +114,38 @@ def last_stage(model: nn.Module, images: Tensor) -> LastStage:
             f"cut must name where the last stage of {type(network).__name__} begins: at "
             f"{images.shape[-2]}x{images.shape[-1]} px its resolution does not change between layers"
         )
-    name = next(unit.name for unit in stages[-1] if _has_parameters(unit.module))
-    return LastStage(name, _hidden(calls, stages[-1][-1].name))
+    return _stage_from(network, calls, next(unit.name for unit in stages[-1] if _has_parameters(unit.module)))
 
 
-def hidden_layers(model: nn.Module, images: Tensor, after: str) -> int:
-    """How many fully connected layers follow the module `after`, the classifier itself not counted."""
-    return _hidden(_probe(unwrapped(model), images[:2]), after)
+def stage_at(model: nn.Module, images: Tensor, name: str) -> LastStage:
+    """The stage that begins at the module `name`; see `last_stage`.
+
+    Raises:
+        ValueError: if the network's forward does not call that module.
+    """
+    network = unwrapped(model)
+    calls = _probe(network, images[:2])
+    if name not in calls:
+        raise ValueError(f"cut {name!r} must be a module that the forward of {type(network).__name__} calls")
+    return _stage_from(network, calls, name)
 
 
-def _hidden(calls: dict[str, _Call], after: str) -> int:
-    following = list(calls.values())[list(calls).index(after) + 1 :]
-    connected = [
-        call for call in following if isinstance(call.module, nn.Linear | nn.Conv2d) and call.after in (None, (1, 1))
-    ]
-    return max(len(connected) - 1, 0)
+def _stage_from(network: nn.Module, calls: dict[str, _Call], name: str) -> LastStage:
+    def is_map(call: _Call | None) -> bool:
+        return call is not None and call.after is not None and max(call.after) > 1
+
+    path = name.rpartition(".")[0]
+    parent, end = network.get_submodule(path), name
+    if type(parent) is nn.Sequential:
+        names = [f"{path}.{child}" if path else child for child, _ in parent.named_children()]
+        for following in names[names.index(name) :]:
+            if not is_map(calls.get(following)):
+                break
+            end = following
+    ordered = list(calls.values())
+    last_map = max((place for place, call in enumerate(ordered) if is_map(call)), default=-1)
+    connected = [call for call in ordered[last_map + 1 :] if isinstance(call.module, nn.Linear | nn.Conv2d)]
+    return LastStage(name, end, max(len(connected) - 1, 0))
 
 
 def _has_parameters(module: nn.Module) -> bool:

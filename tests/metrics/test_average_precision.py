@@ -110,3 +110,24 @@ def test_roc_auc_pair_by_pair():
 def test_errors():
     with pytest.raises(ValueError, match="bins must be at least 2, or None; got 1"):
         ClassRanking(3, bins=1)
+
+
+@pytest.mark.parametrize("bins", [None, 4096])
+def test_labels_that_are_not_known_are_left_out(bins):
+    generator = torch.Generator().manual_seed(3)
+    scores, targets = torch.randn(200, 4, generator=generator), torch.randint(-1, 2, (200, 4), generator=generator)
+    targets[:, 3] = -1
+    metric = ClassRanking(4, bins)
+    for start in range(0, 200, 50):
+        metric.update(scores[start : start + 50], targets[start : start + 50])
+    found = metric.compute()
+    for label in range(3):
+        known = targets[:, label] >= 0
+        wanted, given = targets[known, label].numpy(), scores[known, label].numpy()
+        tolerance = 1e-9 if bins is None else 2e-3
+        assert found.average_precision[label].item() == pytest.approx(
+            average_precision_score(wanted, given), abs=tolerance
+        )
+        assert found.roc_auc[label].item() == pytest.approx(roc_auc_score(wanted, given), abs=tolerance)
+    assert found.average_precision[3].isnan()
+    assert found.roc_auc[3].isnan()

@@ -7,6 +7,7 @@ from torch import nn
 
 from looksharp.batch import Batch
 from looksharp.objectives import Classification
+from looksharp.objectives.classification import classification_loss
 
 TARGETS = torch.tensor([2, 0, 1])
 MULTI_HOT = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
@@ -85,3 +86,20 @@ def test_targets_out_of_range(model, images, targets, got):
 def test_multi_hot_targets_of_another_width(model, images):
     with pytest.raises(ValueError, match=r"multi-hot targets must be \(3, 4\); got \(3, 3\)"):
         Classification()(model, (images, MULTI_HOT[:, :3]))
+
+
+@pytest.mark.parametrize("dtype", [torch.long, torch.float64])
+def test_labels_that_are_not_known_are_left_out(model, images, dtype):
+    targets = torch.tensor([[1, -1, 0, -1], [-1, -1, -1, -1], [0, 1, 1, 0]])
+    logits = model(images)
+    each = []
+    for row, wanted in zip(logits.tolist(), targets.tolist(), strict=True):
+        known = [(score, label) for score, label in zip(row, wanted, strict=True) if label >= 0]
+        losses = [math.log(1 + math.exp(-score if label else score)) for score, label in known]
+        each.append(sum(losses) / len(losses) if losses else 0.0)
+    step = Classification()(model, Batch(images, targets.to(dtype)))
+    assert step.loss.item() == pytest.approx(sum(each) / 3)
+    apart = classification_loss(logits, Batch(images, targets.to(dtype)), reduction="none")
+    assert apart.tolist() == pytest.approx(each)
+    (gradient,) = torch.autograd.grad(apart.sum(), logits)
+    assert torch.equal(gradient == 0, targets < 0)

@@ -351,3 +351,12 @@ def test_multi_label_loss_is_the_papers(model, images):
     )
     step = ICASC(layers=("inner", "last"))(model, (images, MULTI))
     assert step.terms["classification"].item() == pytest.approx(expected / MULTI.numel())
+
+
+def test_labels_that_are_not_known_are_neither_true_nor_confusing():
+    logits = torch.tensor([[1.0, 5.0, 4.0, 3.0, 2.0], [5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    targets = torch.tensor([[1, -1, 0, -1, 0], [-1, 0, 1, 1, -1], [1, -1, -1, -1, -1]])
+    classes, valid = confused_classes(logits, targets)
+    assert classes[0, [0, -1]].tolist() == [0, 2]  # class 1 scores highest, and may be true
+    assert classes[1].tolist() == [2, 3, 1]
+    assert valid.tolist() == [[True, False], [True, True], [False, False]]  # the last has no wrong class that is known

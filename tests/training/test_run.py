@@ -559,3 +559,19 @@ def test_nothing_is_left_by_settings_that_do_not_fit(values, message, data, tmp_
     with pytest.raises(ValueError, match=message):
         train(settings(**values), tmp_path / "run", data=data, progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_attention_for_several_tasks_with_labels_that_are_not_known(several, tmp_path):
+    splits = {name: replace(split, targets=split.targets.clone()) for name, split in several.splits.items()}
+    for split in splits.values():
+        split.targets[::4, 2:5] = -1
+    config = settings(architecture="attention_branch", attention_branch={"multitask": True})
+    trained = train(config, tmp_path / "run", data=replace(several, splits=splits), progress=False)
+    assert {"train_branch", "val_map"} <= trained.history[-1].keys()
+    assert trained.config.architecture_options == {"multitask": True}
+    read = load_run(tmp_path / "run", device="cpu")
+    assert read.config == config
+    images = torch.rand(3, 3, *read.pixels.size)
+    with torch.no_grad():
+        assert torch.equal(read.model(images), trained.model(images))
+        assert read.model.explained(images).maps.shape[1] == 10

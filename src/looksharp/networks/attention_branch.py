@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_input
+from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
 from looksharp.recording import logits_of
-from looksharp.stages import untouched_forward
 from looksharp.wrapping import Wrapping
 
 __all__ = ["AttendedStage", "AttentionBranch", "AttentionBranchNetwork", "Explained", "WithMap"]
@@ -142,6 +141,7 @@ class AttentionBranchNetwork(Wrapping):
         ValueError: if no last stage is found, or it cannot run at stride 1.
 
     Example:
+        >>> import torch
         >>> from looksharp.networks import CifarResNet
         >>> network = AttentionBranchNetwork(CifarResNet(20, 10), image_size=32).eval()
         >>> logits, branch_logits, maps = network.explained(torch.rand(2, 3, 32, 32))
@@ -175,7 +175,7 @@ class AttentionBranchNetwork(Wrapping):
             copied = at_stride_one(stage)
             branch = AttentionBranch(
                 copied,
-                _channels(copied, features, found.name),
+                stage_channels(copied, features, found.name),
                 self.classes,
                 convolutions=found.hidden,
                 multitask=multitask,
@@ -183,7 +183,7 @@ class AttentionBranchNetwork(Wrapping):
             )
             return AttendedStage(branch.to(features.device), stage, self.residual)
 
-        replace_stage(backbone, found.name, attend)
+        replace_stage(backbone, found, attend)
         self.backbone = backbone
         self.map_layer = f"backbone.{found.name}.branch.attention"
         self.branch_layer = f"backbone.{found.name}.branch.pool"
@@ -225,18 +225,3 @@ class WithMap(nn.Module):
         """Logits (B, C), the branch's logits (B, C), maps (B, T, h, w)."""
         logits, branch_logits, maps = self.network.explained(images)
         return logits, branch_logits, maps
-
-
-def _channels(stage: nn.Module, features: Tensor, name: str) -> int:
-    """Channels of what the copied stage makes of `features`, which must keep their size."""
-    try:
-        output = untouched_forward(stage, features)
-    except RuntimeError as error:
-        raise ValueError(f"cut {name!r}: the stage cannot run at stride 1: {str(error).splitlines()[0]}") from None
-    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-2:] != features.shape[-2:]:
-        made = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(
-            f"cut {name!r}: the stage at stride 1 must keep the size of its input {tuple(features.shape)}; "
-            f"it makes {made}; name a later module with cut"
-        )
-    return output.shape[1]

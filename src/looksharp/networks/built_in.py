@@ -52,6 +52,7 @@ def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
         ValueError: if the model has no attention of its own.
 
     Example:
+        >>> import torch
         >>> from looksharp.networks import AttentionBranchNetwork, CifarResNet
         >>> network = AttentionBranchNetwork(CifarResNet(20, 10), image_size=32).eval()
         >>> built_in_attention(network, torch.rand(2, 3, 32, 32)).maps.keys()

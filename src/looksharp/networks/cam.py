@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+import copy
+
 from torch import Tensor, nn
 
-from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_input
+from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
 
 __all__ = ["CAMNetwork"]
 
@@ -25,9 +26,10 @@ class CAMNetwork(nn.Module):
         cut: name of the module at which the last stage begins; found if not given.
 
     Raises:
-        ValueError: if no last stage is found, or the backbone cannot be traced.
+        ValueError: if no last stage is found, it cannot run at stride 1, or the backbone cannot be traced.
 
     Example:
+        >>> import torch
         >>> from looksharp.networks import CifarResNet
         >>> CAMNetwork(CifarResNet(20, 10), image_size=32)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 10])
@@ -37,10 +39,12 @@ class CAMNetwork(nn.Module):
     def __init__(self, backbone: nn.Module, *, image_size: int | tuple[int, int] = 224, cut: str | None = None) -> None:
         super().__init__()
         size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        backbone = copy.deepcopy(backbone)
         found = find_stage(backbone, size, cut)
         features, classes = stage_input(backbone, found.name, size)
-        replace_stage(backbone, found.name, at_stride_one)
-        # Here, because they take seconds.
+        stage = replace_stage(backbone, found, at_stride_one)
+        channels = stage_channels(stage, features, found.name)
+        # Here, because they take seconds to load.
         from timm.models import get_notrace_functions, get_notrace_modules
         from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -52,11 +56,8 @@ class CAMNetwork(nn.Module):
         except Exception as error:  # torch.fx raises whatever the traced code does
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"backbone {type(backbone).__name__} cannot be cut by torch.fx: {reason}") from None
-        with torch.no_grad():
-            maps = self.features.eval()(torch.zeros(1, 3, *size, device=features.device))["maps"]
-        self.features.train(backbone.training)
         kernel = 3 if found.hidden else 1
-        self.class_maps = nn.Conv2d(maps.shape[1], classes, kernel, padding=kernel // 2)
+        self.class_maps = nn.Conv2d(channels, classes, kernel, padding=kernel // 2)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(classes, classes)
         nn.init.kaiming_normal_(self.class_maps.weight, mode="fan_out", nonlinearity="relu")

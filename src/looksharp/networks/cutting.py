@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.recording import logits_of
-from looksharp.stages import LastStage, hidden_layers, last_stage, untouched_forward
+from looksharp.stages import LastStage, last_stage, stage_at, untouched_forward
 
-__all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_input"]
+__all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_channels", "stage_input"]
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
@@ -23,7 +23,7 @@ def find_stage(network: nn.Module, image_size: tuple[int, int], cut: str | None 
     Args:
         network: any classifier of colour images.
         image_size: (height, width) in pixels for which the last stage is looked up.
-        cut: name of the stage's first module. In an `nn.Sequential` the stage goes on to its end.
+        cut: name of the stage's first module. In an `nn.Sequential` the stage goes on to its last map.
 
     Raises:
         ValueError: if there is no such module, or no last stage is found.
@@ -36,29 +36,26 @@ def find_stage(network: nn.Module, image_size: tuple[int, int], cut: str | None 
         close = difflib.get_close_matches(cut, names, n=3)
         hint = f"did you mean {', '.join(map(repr, close))}?" if close else "see model.named_modules()"
         raise ValueError(f"cut {cut!r} is no module of {type(network).__name__}; {hint}")
-    return LastStage(cut, hidden_layers(network, images, cut))
+    return stage_at(network, images, cut)
 
 
-def replace_stage(network: nn.Module, name: str, wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
+def replace_stage(network: nn.Module, found: LastStage, wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Put `wrap(stage)` in the stage's place; returns it.
 
-    The stage is the module `name` and, in an `nn.Sequential`, what follows there: the last blocks of VGG and
-    DenseNet are runs of modules, not modules.
+    The stage is the module `found.name` and, in an `nn.Sequential`, what follows there up to `found.end`: the last
+    blocks of VGG and DenseNet are runs of modules, not modules.
     """
-    path, _, first = name.rpartition(".")
+    path, _, first = found.name.rpartition(".")
     parent = network.get_submodule(path)
     stage = parent.get_submodule(first)
-    following = [first]
-    if type(parent) is nn.Sequential:
-        children = dict(parent.named_children())
-        order = list(children)
-        following = order[order.index(first) :]
-        if len(following) > 1:
-            stage = nn.Sequential()
-            for child in following:
-                stage.add_module(child, children[child])
+    order = [child for child, _ in parent.named_children()]
+    following = order[order.index(first) : order.index(found.end.rpartition(".")[2]) + 1]
+    if len(following) > 1:
+        stage = nn.Sequential()
+        for child in following:
+            stage.add_module(child, parent.get_submodule(child))
     wrapped = wrap(stage)
-    network.set_submodule(name, wrapped)
+    network.set_submodule(found.name, wrapped)
     for child in following[1:]:
         delattr(parent, child)
     return wrapped
@@ -103,6 +100,25 @@ def at_stride_one(stage: nn.Module) -> nn.Module:
             elif name:
                 same.set_submodule(name, nn.Identity())
     return same
+
+
+def stage_channels(stage: nn.Module, features: Tensor, name: str) -> int:
+    """Channels of what a stage from `at_stride_one` makes of `features` (B, C, h, w).
+
+    Raises:
+        ValueError: if it does not keep their size.
+    """
+    try:
+        output = untouched_forward(stage, features)
+    except RuntimeError as error:
+        raise ValueError(f"cut {name!r}: the stage cannot run at stride 1: {str(error).splitlines()[0]}") from None
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-2:] != features.shape[-2:]:
+        made = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            f"cut {name!r}: the stage at stride 1 must keep the size of its input {tuple(features.shape)}; "
+            f"it makes {made}; name a later module with cut"
+        )
+    return output.shape[1]
 
 
 def _keep_size(stage: nn.Module, name: str, conv: nn.Conv2d) -> None:
