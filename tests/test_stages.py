@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from looksharp import stages
-from looksharp.networks import CifarResNet
+from looksharp import attend, stages
+from looksharp.networks import AttentionBranchNetwork, CifarResNet
 from looksharp.recording import record
 from looksharp.stages import _probe, last_stages
 
@@ -190,3 +190,11 @@ def test_what_was_found_does_not_keep_networks_alive():
     del network
     gc.collect()
     assert reference() is None
+
+
+def test_a_stage_that_runs_once_for_each_task_has_no_map_of_an_image():
+    network = AttentionBranchNetwork(CifarResNet(8, 6), image_size=32, multitask=True)
+    images = torch.rand(2, 3, 32, 32)
+    assert last_stages(network, images) == ("backbone.layer1", "backbone.layer2")
+    maps = attend(network.eval(), images, top=3).maps["backbone.layer2"]
+    assert maps.shape == (2, 3, 16, 16)

@@ -25,12 +25,16 @@ _FOUND: WeakKeyDictionary[nn.Module, dict[tuple[tuple[int, int], int], tuple[str
 
 @dataclass(frozen=True)
 class _Call:
-    """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps."""
+    """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps.
+
+    `repeated` is a map of more images than went in: what runs once for each of several tasks has none of an image.
+    """
 
     name: str
     module: nn.Module
     before: tuple[int, int] | None
     after: tuple[int, int] | None
+    repeated: bool
 
     @property
     def spans_stages(self) -> bool:
@@ -204,7 +208,8 @@ def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
         is_image = isinstance(first, Tensor) and first.shape[-2:] == image_size
         before = image_size if is_image else size(name, first)
         calls.pop(name, None)
-        calls[name] = _Call(name, module, before, size(name, output))
+        repeated = isinstance(output, Tensor) and output.ndim == 4 and len(output) != len(images)
+        calls[name] = _Call(name, module, before, size(name, output), repeated)
 
     with ExitStack() as stack:
         for name, module in network.named_modules():
@@ -225,6 +230,8 @@ def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[
 
     for name, child in sorted(children.items(), key=lambda item: ends(item[0])):
         call = calls.get(name)
+        if call is not None and call.repeated:
+            continue
         inner = list(_units(child, f"{name}.", calls)) if call is None or call.spans_stages else []
         yield from inner or ([call] if call else [])
 

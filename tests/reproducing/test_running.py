@@ -166,6 +166,7 @@ def test_a_run_of_other_settings_is_refused(tmp_path, folder):
         ({"scale": 1.5}, "scale must be above 0 and at most 1; got 1.5"),
         ({"seeds": []}, "seeds must be at least one number; got none"),
         ({"cue": "NONE"}, "p/table tests no cue; leave --cue away"),
+        ({"from_scratch": True}, "from_scratch is for a smoke run .scale below 1.: the recipe starts from published"),
     ],
 )
 def test_errors_come_before_anything_is_trained(tmp_path, monkeypatch, given, message):

@@ -34,6 +34,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="Other than the recipe's; the table names it.",
     )
+    parser.add_argument(
+        "--from_scratch", action="store_true", help="Do a smoke run without published weights, as they are not at hand."
+    )
 
 
 def run(settings: Namespace) -> None:

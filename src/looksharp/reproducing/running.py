@@ -36,6 +36,7 @@ def reproduce(
     device: str = "auto",
     workers: int = 2,
     precision: str | None = None,
+    from_scratch: bool = False,
     progress: bool = True,
     report: Callable[[str], object] = print,
 ) -> Path:
@@ -58,6 +59,7 @@ def reproduce(
         device: auto, cpu, cuda or mps.
         workers: processes that read image files.
         precision: other than the recipe's; the table names it.
+        from_scratch: do without the recipe's published weights; for a smoke run alone.
         progress: show progress bars.
         report: is told what is done, a line at a time.
 
@@ -77,6 +79,9 @@ def reproduce(
     home = out / recipe.name / ("" if scale == 1 else f"scale-{scale:g}")
     changes: dict[str, Any] = {"device": device, "workers": workers, **_data_changes(recipe, root, data)}
     changes |= {} if precision is None else {"precision": precision}
+    if from_scratch and scale == 1:
+        raise ValueError("from_scratch is for a smoke run (scale below 1): the recipe starts from published weights")
+    changes |= {"pretrained": False} if from_scratch else {}
     chosen = list(recipe.rows) if rows is None else list(dict.fromkeys(rows))
     planned = [
         (row, scaled_config(recipe.config(row, seed=seed, **changes), scale)) for row in chosen for seed in seeds
