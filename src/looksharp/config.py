@@ -105,7 +105,6 @@ class OptimizationConfig:
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.1
-    head_lr_factor: float = 1.0
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
@@ -113,6 +112,7 @@ class OptimizationConfig:
     milestones: list[int] = field(default_factory=lambda: [81, 122])
     gamma: float = 0.1
     clip: float | None = None
+    head_lr_factor: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("lr", "head_lr_factor", "clip"):
