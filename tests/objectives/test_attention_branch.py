@@ -105,6 +105,6 @@ def test_networks_without_a_branch(images):
 
 def test_maps_of_classes_are_refused_where_every_task_has_a_map_of_its_own(images):
     network = AttentionBranchNetwork(CifarResNet(8, 8), image_size=32, multitask=True).double().eval()
+    icasc = ICASC(layers=("backbone.layer2", "backbone.layer3"))
     with pytest.raises(ValueError, match=r"^layer 'backbone.layer3' holds 12 maps for a batch of 3: "):
-        icasc = ICASC(layers=("backbone.layer2", "backbone.layer3"))
         (icasc + BranchLoss())(network, Batch(images, SEVERAL.clamp(min=0)))
