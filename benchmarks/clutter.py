@@ -3,7 +3,8 @@
 Trains each row on Cluttered Translated MNIST (or, offline, on scikit-learn's digits) with 8 distractors, tests it with
 4 to 64, and prints the error in per cent: mean, standard deviation and the mean difference to the baseline. Every seed
 draws its own images, weights and order. Two charts are left in --out: error by distractors and by epoch. Finished runs
-are kept there and not trained again, so several calls may run side by side and another one prints all.
+are kept there and not trained again, so several calls may run side by side and another one prints all. A row whose
+training diverges is named in the table.
 
 The paper's size is --train_size 200000 --val_size 100000 --test_size 100000 --epochs 200.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.tables import table
 from looksharp.config import Architecture, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data
@@ -27,6 +30,7 @@ from looksharp.evaluation import evaluate
 from looksharp.files import write_text
 from looksharp.report.charts import curves
 from looksharp.training import load_run, train
+from looksharp.training.module import NonFiniteLossError
 
 DISTRACTORS = 8
 """In training; WARN Fig. 4."""
@@ -91,14 +95,14 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.3, help="share of the epochs after which lr is divided by ten")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient, for every row")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/clutter"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    folder = options.out / "-".join(
-        map(str, (options.data, options.train_size, options.epochs, options.drop, options.batch_size, options.lr))
-    )
+    setting = (options.data, options.train_size, options.epochs, options.drop, options.batch_size, options.lr)
+    folder = options.out / "-".join(map(str, (*setting, options.clip)))
     errors: dict[str, dict[str, list[float]]] = {name: {} for name in options.rows}
     epochs: dict[str, list[list[float]]] = {name: [] for name in options.rows}
     columns = [_split(count) for count in options.test_distractors]
@@ -115,9 +119,16 @@ def main() -> None:
             epochs[name].append(measured["val_error"])
             shown = {column: round(100 * measured["error"][column], 2) for column in columns}
             print(seed, name, shown, f"{measured['seconds']:.0f} s", flush=True)
-    (folder / "distractors.png").write_bytes(_by_distractors(errors, options.test_distractors))
-    (folder / "epochs.png").write_bytes(_by_epoch(epochs))
-    print(_table(errors, options.test_distractors))
+    drawn = [name for name in options.rows if all(epochs[name])]  # all but those that diverged
+    (folder / "distractors.png").write_bytes(
+        _by_distractors({name: errors[name] for name in drawn}, options.test_distractors)
+    )
+    (folder / "epochs.png").write_bytes(_by_epoch({name: epochs[name] for name in drawn}))
+    by_column = {
+        f"D = {count}": {name: [100 * value for value in found[_split(count)]] for name, found in errors.items()}
+        for count in options.test_distractors
+    }
+    print(table(by_column, options.rows, digits=2))
     print(f"charts: {folder / 'distractors.png'}, {folder / 'epochs.png'}")
 
 
@@ -141,7 +152,10 @@ def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
         network=NetworkConfig("clutter_cnn", architecture=row.architecture, **(row.settings or {})),
         architecture_options=dict(row.options or {}),
         optimization=OptimizationConfig(
-            lr=options.lr, schedule="step", milestones=[max(round(options.drop * options.epochs), 1)]
+            lr=options.lr,
+            schedule="step",
+            milestones=[max(round(options.drop * options.epochs), 1)],
+            clip=options.clip,
         ),
         training=TrainingConfig(
             epochs=options.epochs, batch_size=options.batch_size, seed=seed, device=options.device, workers=0
@@ -158,7 +172,12 @@ def _read(out: Path) -> dict[str, Any]:
 def _measure(config: RunConfig, data: Data, columns: Sequence[str], out: Path) -> dict[str, Any]:
     """Train, or go on, and keep the run's error (a share of 1) on the test splits and after each epoch."""
     if not (out / "model.safetensors").is_file():  # which training leaves at its end
-        train(config, out, data=data, progress=False, resume=out.exists())
+        try:
+            train(config, out, data=data, progress=False, resume=out.exists())
+        except NonFiniteLossError as diverged:
+            measured = {"error": dict.fromkeys(columns, math.nan), "val_error": [], "seconds": 0, "why": str(diverged)}
+            write_text(out / "measured.json", json.dumps(measured, indent=2) + "\n")
+            return measured
     run = load_run(out, device=config.training.device)
     error = dict(_read(out).get("error", {}))
     for column in columns:
@@ -200,22 +219,6 @@ def _by_epoch(epochs: Mapping[str, list[list[float]]]) -> bytes:
         percent=True,
         image_format="png",
     )
-
-
-def _table(errors: Mapping[str, Mapping[str, list[float]]], counts: Sequence[int]) -> str:
-    lines = ["| error, % | " + " | ".join(f"D = {count}" for count in counts) + " |", "|---" * (len(counts) + 1) + "|"]
-    for name, found in errors.items():
-        cells = [_cell(found[_split(count)], errors.get("baseline", {}).get(_split(count))) for count in counts]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(values: Sequence[float], baseline: Sequence[float] | None) -> str:
-    spread = 100 * statistics.stdev(values) if len(values) > 1 else 0.0
-    text = f"{100 * statistics.mean(values):.2f} ± {spread:.2f}"
-    if baseline is None or values is baseline:
-        return text
-    return f"{text} ({100 * statistics.mean(v - b for v, b in zip(values, baseline, strict=True)):+.2f})"
 
 
 if __name__ == "__main__":

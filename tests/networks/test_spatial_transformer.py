@@ -74,7 +74,7 @@ def test_logits_are_the_backbones_of_what_theta_samples(network):
 def test_gradients_are_right_for_images_and_parameters():
     torch.manual_seed(1)
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-    network = SpatialTransformer(backbone, image_size=8, in_channels=1, width=2).double()
+    network = SpatialTransformer(backbone, image_size=8, in_channels=1, width=2, localisation_gradient=1).double()
     with torch.no_grad():
         network.localisation[-2].weight.normal_(0, 0.2)
     names, values = zip(*network.named_parameters(), strict=True)
@@ -114,6 +114,21 @@ def test_training_moves_theta_to_what_the_backbone_reads():
     assert (middle[:, 0] < -2 / 16).all()  # more than a pixel further left
 
 
+def test_a_share_of_the_gradient_reaches_the_localisation_network(network):
+    images = torch.rand(2, 3, 40, 40, dtype=torch.float64)
+
+    def gradients(factor):
+        network.train().localisation_gradient = factor
+        network.zero_grad()
+        network(images).square().sum().backward()
+        return {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+
+    whole, share = gradients(1), gradients(0.25)
+    assert whole["localisation.10.bias"].abs().max() > 0
+    for name, gradient in whole.items():
+        torch.testing.assert_close(share[name], gradient * (0.25 if name.startswith("localisation") else 1))
+
+
 def test_theta_can_be_recorded_by_a_hook_and_stages_are_the_backbones(network):
     images = torch.rand(2, 3, 40, 40, dtype=torch.float64)
     found = []
@@ -144,6 +159,7 @@ def test_large_images_cost_no_more_parameters():
         ({"image_size": (40, 2)}, "image_size must be at least 4 pixels a side, got 40 x 2"),
         ({"width": 0}, "width must be at least 1, got 0"),
         ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
+        ({"localisation_gradient": 0}, "localisation_gradient must be above 0, got 0"),
     ],
 )
 def test_nothing_is_refused(options, message):
