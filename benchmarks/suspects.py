@@ -3,7 +3,7 @@
 For each seed, a plain classifier is trained on biased digits. Then n training images are chosen, by `suspects` from
 that classifier, at random, or at random with as many of each class; exactly those are guided by boxes around their
 digits in a new training, and accuracy is measured where the patch's colour is random. Prints mean and standard
-deviation, and the mean difference to random choice. Finished runs are kept in --out and not trained again.
+deviation, and the mean difference to the first choice. Finished runs are kept in --out and not trained again.
 
     python -m benchmarks.suspects --settings guidance_loss=agreement+contrast backbone=small_deep
 """
@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import statistics
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import yaml
 
+from benchmarks.tables import table
 from looksharp.config import GuidanceConfig, RunConfig
 from looksharp.data.build import build_data
 from looksharp.data.sampling import InOrder
@@ -58,7 +58,7 @@ def main() -> None:
                 guided = _guided(config, data, _choose(choice, n, reader, data, seed, options.layer))
                 row.setdefault(choice, []).append(_accuracy(*guided, home / f"{choice}-{n}"))
             print(seed, f"rho {rho:g}, {n} marked", {name: round(v[-1], 3) for name, v in row.items()}, flush=True)
-    print(_table(found))
+    print(table(found, [*options.choices, "plain"]))
 
 
 def _choose(choice: str, n: int, reader: Run, data: Data, seed: int, layer: str | None) -> list[int]:
@@ -98,22 +98,6 @@ def _accuracy(config: RunConfig, data: Data, out: Path) -> float:
             right = torch.cat([model(batch.image).argmax(1) == batch.target for batch in loader])
         write_text(file, json.dumps(float(right.double().mean())))
     return float(json.loads(file.read_text()))
-
-
-def _table(found: dict[str, dict[str, list[float]]]) -> str:
-    names = list(next(iter(found.values())))
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for title, row in found.items():
-        lines.append(f"| {title} | " + " | ".join(_cell(row[name], row.get("random")) for name in names) + " |")
-    return "\n".join(lines)
-
-
-def _cell(values: list[float], baseline: list[float] | None) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    cell = f"{statistics.mean(values):.3f} ± {spread:.3f}"
-    if baseline is None or baseline is values:
-        return cell
-    return f"{cell} ({statistics.mean(v - b for v, b in zip(values, baseline, strict=True)):+.3f})"
 
 
 if __name__ == "__main__":
