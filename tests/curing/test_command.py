@@ -25,8 +25,8 @@ def called(monkeypatch):
 def test_every_flag_arrives(called, capsys):
     flags = (
         "--guidance boxes.json --out out --data images --root root --guided 0.25 --guidance_boxes "
-        "--guidance_loss energy:2 --guided_per_batch 3 --epochs 4 --fine_tune --compare class_balanced,energy+contrast "
-        "--budget 0,8,16 --seeds 2 --device cpu"
+        "--guidance_loss energy:2 --guided_per_batch 3 --guidance_warmup 9 --epochs 4 --fine_tune "
+        "--compare class_balanced,energy+contrast --budget 0,8,16 --seeds 2 --device cpu"
     )
     assert cli.main(["cure", "run", *flags.split()]) == 0
     assert called.found == [
@@ -39,6 +39,7 @@ def test_every_flag_arrives(called, capsys):
                 "guidance_boxes": True,
                 "guidance_loss": "energy:2",
                 "guided_per_batch": 3,
+                "guidance_warmup": 9,
                 "epochs": 4,
                 "fine_tune": True,
                 "compare": ["class_balanced", "energy+contrast"],
@@ -64,6 +65,7 @@ def test_defaults(called):
         "guidance_boxes": False,
         "guidance_loss": CURE.guidance_loss,
         "guided_per_batch": None,
+        "guidance_warmup": 0,
         "epochs": None,
         "fine_tune": False,
         "compare": [],

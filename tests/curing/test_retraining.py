@@ -27,6 +27,7 @@ SETTINGS = {
     "guided": 20,
     "guidance_boxes": True,
     "guided_per_batch": 8,
+    "guidance_warmup": 3,
     "epochs": 1,
     "compare": ["labels", "dfr"],
     "budget": [0, 4, 20],
@@ -80,6 +81,7 @@ def test_the_runs_own_settings_with_guidance(found, run, out):
     before, config = load_run(run, device="cpu").config, found.after.run.config
     assert config.guidance.guidance_loss == CURE.guidance_loss
     assert (config.guidance.guidance, config.guidance.guided, config.guidance.guided_per_batch) == ("data", 20, 8)
+    assert config.guidance.guidance_warmup == 3
     assert config.guidance.guidance_boxes
     assert replace(config, guidance=before.guidance, training=before.training) == before
     assert config.training == replace(before.training, epochs=1)

@@ -31,10 +31,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--guided", type=float, default=None, help="How many marked images guide; see train.")
     parser.add_argument("--guidance_boxes", action="store_true", help="Replace every mask by the box around it.")
     parser.add_argument(
-        "--guidance_loss", default=CURE.guidance_loss, help="What is asked of marked images; see train."
+        "--guidance_loss",
+        default=CURE.guidance_loss,
+        help="What is asked of marked images; see train. The default held in every network measured; "
+        "agreement+contrast, with --guidance_warmup 200, brings the map along where positions see a part of the "
+        "image alone.",
     )
     parser.add_argument(
         "--guided_per_batch", type=int, default=None, help="Places of each batch for marked images; half if not given."
+    )
+    parser.add_argument(
+        "--guidance_warmup", type=int, default=0, help="Training steps over which its weight rises from 0."
     )
     parser.add_argument("--epochs", type=int, default=None, help="Of the retraining; the run's own if not given.")
     parser.add_argument("--fine_tune", action="store_true", help="Go on from the run's weights, not from scratch.")

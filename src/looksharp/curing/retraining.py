@@ -40,6 +40,7 @@ def cure(
     guidance_boxes: bool = False,
     guidance_loss: str = CURE.guidance_loss,
     guided_per_batch: int | None = None,
+    guidance_warmup: int = 0,
     epochs: int | None = None,
     fine_tune: bool = False,
     compare: Sequence[str] = (),
@@ -64,6 +65,7 @@ def cure(
         guidance_boxes: replace every mask by the box around it.
         guidance_loss: what is asked of guided images; see `GuidanceConfig`.
         guided_per_batch: places of each batch that are drawn from the guided images; half of them if not given.
+        guidance_warmup: training steps over which the weight of the guidance rises from 0.
         epochs: of the retraining; the run's own number if not given.
         fine_tune: go on from the run's weights at a tenth of its learning rate, instead of training anew.
         compare: what else to train on the same marks and batches: names of `looksharp.curing.plan.BASELINES`, or
@@ -89,7 +91,12 @@ def cure(
     if not 0 <= places < batch:
         raise ValueError(f"guided_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
     choice = GuidanceConfig(
-        str(guidance), guided, guided_per_batch=places, guidance_boxes=guidance_boxes, guidance_loss=guidance_loss
+        str(guidance),
+        guided,
+        guided_per_batch=places,
+        guidance_boxes=guidance_boxes,
+        guidance_loss=guidance_loss,
+        guidance_warmup=guidance_warmup,
     )
     marks = choose_marks(images, choice, settings.training.seed, out)
     check_budget(budget, seeds, marks.guided)
