@@ -2,9 +2,9 @@
 
 Trains each row on Cluttered Translated MNIST (or, offline, on scikit-learn's digits) with 8 distractors, tests it with
 4 to 64, and prints the error in per cent: mean, standard deviation and the mean difference to the baseline. Every seed
-draws its own images, weights and order. Two charts are left in --out: error by distractors and by epoch. Finished runs
-are kept there and not trained again, so several calls may run side by side and another one prints all. A row whose
-training diverges is named in the table.
+draws its own images, weights and order. Charts are left in --out: validation error by epoch for the rows of Fig. 4b to
+4d, and test error by distractors as in Fig. 4e. Finished runs are kept there and not trained again, so several calls
+may run side by side and another one prints all. A row whose training diverges is named in the table.
 
 The paper's size is --train_size 200000 --val_size 100000 --test_size 100000 --epochs 200.
 """
@@ -81,6 +81,15 @@ ROWS = {
 unregularised are AD4 AW4 with one thing changed."""
 
 
+CHARTS = {
+    "depth": ("baseline", "AD1", "AD2", "AD3", "AD4", "AD5"),
+    "width": ("baseline", "AD4", "AD4 AW2", "AD4 AW4", "AD4 AW8"),
+    "parts": ("baseline", "AD4 AW4", "unregularised", "sigmoid", "no gates"),
+    "distractors": ("baseline", "AD4 AW4", "AD4 AW8", "sigmoid", "stn"),
+}
+"""Name -> the rows of Fig. 4b to 4e, of those that were trained."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -119,17 +128,20 @@ def main() -> None:
             epochs[name].append(measured["val_error"])
             shown = {column: round(100 * measured["error"][column], 2) for column in columns}
             print(seed, name, shown, f"{measured['seconds']:.0f} s", flush=True)
-    drawn = [name for name in options.rows if all(epochs[name])]  # all but those that diverged
-    (folder / "distractors.png").write_bytes(
-        _by_distractors({name: errors[name] for name in drawn}, options.test_distractors)
-    )
-    (folder / "epochs.png").write_bytes(_by_epoch({name: epochs[name] for name in drawn}))
+    trained = [name for name in options.rows if all(epochs[name])]  # all but those that diverged
+    drawn = {chart: [name for name in rows if name in trained] for chart, rows in CHARTS.items()}
+    charts = {folder / f"{chart}.png": rows for chart, rows in drawn.items() if rows}
+    for path, rows in charts.items():
+        if path.stem == "distractors":
+            path.write_bytes(_by_distractors({name: errors[name] for name in rows}, options.test_distractors))
+        else:
+            path.write_bytes(_by_epoch({name: epochs[name] for name in rows}))
     by_column = {
         f"D = {count}": {name: [100 * value for value in found[_split(count)]] for name, found in errors.items()}
         for count in options.test_distractors
     }
     print(table(by_column, options.rows, digits=2))
-    print(f"charts: {folder / 'distractors.png'}, {folder / 'epochs.png'}")
+    print(f"charts: {', '.join(map(str, charts))}")
 
 
 def _split(count: int) -> str:

@@ -47,18 +47,23 @@ def new_canvas(height: float, dark: bool) -> tuple[Figure, Axes]:
 
 
 def draw_legend(figure: Figure, handles: Iterable[Artist], names: Iterable[str], dark: bool) -> None:
-    """Names above the chart."""
+    """Names above the chart, in as many columns, up to four, as its width holds."""
     # A leading space, because matplotlib leaves out names that begin with an underscore.
-    legend = figure.legend(
-        handles,
-        [f" {name}" for name in names],
-        loc="outside upper left",
-        ncols=4,
-        frameon=False,
-        labelcolor=INK[dark].text,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    handles, labels = list(handles), [f" {name}" for name in names]
+    for columns in (4, 3, 2, 1):
+        legend = figure.legend(
+            handles,
+            labels,
+            loc="outside upper left",
+            ncols=columns,
+            frameon=False,
+            labelcolor=INK[dark].text,
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def render(figure: Figure, image_format: ImageFormat) -> bytes:
