@@ -20,7 +20,7 @@ from looksharp.interventions import INTERVENTIONS
 from looksharp.report import Panel, overlay
 from looksharp.report.cure import write_cure
 from looksharp.report.cure_charts import DotGroup, dots, steps
-from looksharp.report.cure_pictures import show_example
+from looksharp.report.cure_pictures import draw_examples, show_example
 
 NAMES = ("before", "<b>GAIN", "cure")
 SPLITS = ("test", "shifted")
@@ -293,3 +293,14 @@ def _browse(page, folder, width, *flags):
         timeout=300,
         check=True,
     )
+
+
+@pytest.mark.parametrize("classifiers", [1, 8])
+def test_the_last_answer_is_in_the_picture(tmp_path, classifiers):
+    answers = {f"classifier {number}": ("a 100%", True) for number in range(classifiers)}
+    pictures = tuple(Shown("as it is", torch.zeros(3, 48, 48), None, answers) for _ in range(5))
+    draw_examples(tmp_path, [Example("Class a", pictures)])
+    ink = (np.asarray(Image.open(tmp_path / "example-1.png").convert("L")) < 128).any(1)
+    assert not ink[-5:].any()  # nothing is cut at the edge
+    lines = np.diff(np.flatnonzero(np.diff(ink.astype(int)) == 1))
+    assert len(lines) >= classifiers

@@ -103,5 +103,5 @@ def _draw_answers(example: Example) -> bytes:
                 parse_math=False,
             )
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight", pad_inches=0.06)  # however many answers
     return buffer.getvalue()
