@@ -1,7 +1,7 @@
 """What attention modules do against clutter, over seeds: WARN's ablation and its test with more distractors (Fig. 4).
 
 Trains each row on Cluttered Translated MNIST (or, offline, on scikit-learn's digits) with 8 distractors, tests it with
-4 to 64, and prints the error in per cent: mean, standard deviation and the mean difference to the baseline. Every seed
+4 to 64, and prints the error in per cent: mean, standard deviation and the mean difference to the first row. Every seed
 draws its own images, weights and order. Charts are left in --out: validation error by epoch for the rows of Fig. 4b to
 4d, and test error by distractors as in Fig. 4e. Finished runs are kept there and not trained again, so several calls
 may run side by side and another one prints all. A row whose training diverges is named in the table.

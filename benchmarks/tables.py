@@ -33,6 +33,6 @@ def _cell(values: list[float], first: list[float], digits: int) -> str:
         return f"{diverged} of {len(values)} diverged"
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     text = f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
-    if not first:
+    if not first or any(map(math.isnan, first)):
         return text
     return f"{text} ({statistics.mean(v - p for v, p in zip(values, first, strict=True)):+.{digits}f})"

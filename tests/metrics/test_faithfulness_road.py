@@ -143,13 +143,11 @@ def test_messages_of_imputation():
 
 
 def test_the_tolerance_is_reached_or_refused(monkeypatch):
-    torch.manual_seed(0)
     strip, removed = torch.randn(1, 1, 5, 200), torch.ones(1, 5, 200, dtype=torch.bool)
     removed[0, 0, 0] = False  # all that is left, so that every pixel becomes equal to it
-    # The hardest case: over 300 draws the error came to 173 times the tolerance.
-    for tolerance, error in ((1e-3, 0.25), (0, 1e-4)):
+    for tolerance in (1e-3, 0):
         found = noisy_linear_imputation(strip, removed, noise=0, tolerance=tolerance)
-        torch.testing.assert_close(found, strip[..., :1, :1].expand_as(found), rtol=0, atol=error)
+        torch.testing.assert_close(found, strip[..., :1, :1].expand_as(found), rtol=0, atol=max(tolerance * 50, 1e-4))
     monkeypatch.setattr("looksharp.metrics.faithfulness.imputation._ITERATIONS", 3)
     with pytest.raises(ValueError, match=r"tolerance 0.001 must be larger: it is not reached in 3 iterations"):
         noisy_linear_imputation(strip, removed)
