@@ -13,7 +13,7 @@ from looksharp.training.module import Training, learning_rate_factor, score_name
 STEPS, EPOCHS = 7, 6
 
 
-def module(config, model=None, multilabel=False):
+def module(config, model=None, multilabel=False, **values):
     return Training(
         model or nn.Linear(3, 4),
         Classification(),
@@ -22,6 +22,7 @@ def module(config, model=None, multilabel=False):
         multilabel=multilabel,
         steps_per_epoch=STEPS,
         epochs=EPOCHS,
+        **values,
     )
 
 
@@ -84,6 +85,24 @@ def test_adamw_has_the_settings():
     optimizer = module(config).configure_optimizers()["optimizer"]
     assert type(optimizer) is torch.optim.AdamW
     assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (1e-3, 0.05)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_fused_step_is_the_step(name):
+    torch.manual_seed(0)
+    models = [nn.Linear(3, 4) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    images = torch.randn(8, 3)
+    config = OptimizationConfig(optimizer=name, lr=0.1, weight_decay=0.05)
+    for model, fused in zip(models, (True, False), strict=True):
+        optimizer = module(config, model, fused=fused).configure_optimizers()["optimizer"]
+        assert optimizer.defaults["fused"] is fused
+        for _ in range(3):
+            model(images).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for found, expected in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_frozen_parameters_are_left_out():

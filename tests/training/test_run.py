@@ -339,6 +339,13 @@ def test_bfloat16(objective, data, tmp_path):
     assert all(np.isfinite(value) for value in run.history[0].values())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_gradients_are_clipped_under_a_loss_scaler(optimizer, data, tmp_path):
+    config = settings(precision="16-mixed", optimizer=optimizer, clip=1.0)
+    run = train(config, tmp_path / "run", data=data, progress=False)
+    assert all(np.isfinite(value) for value in run.history[0].values())
+
+
 @pytest.mark.parametrize("objective", ["classification", "icasc", "gain"])
 def test_several_labels(objective, several, tmp_path):
     run = train(settings(objective, lr=0.02), tmp_path / "run", data=several, progress=False)

@@ -68,6 +68,8 @@ class Training(LightningModule):
         select_by: the score that chooses the best checkpoint. For "exchanged_across" a second validation loader yields
             objects in others' surroundings, with their classes (B,) as targets.
         groups: how many there are among the validation images, for "worst_group".
+        fused: whether the optimiser takes its step in one pass over the weights. Lightning cannot clip gradients for
+            such an optimiser where the loss is scaled (16-mixed).
     """
 
     def __init__(
@@ -82,9 +84,10 @@ class Training(LightningModule):
         epochs: int,
         select_by: SelectBy = "score",
         groups: int = 0,
+        fused: bool = True,
     ) -> None:
         super().__init__()
-        self.model, self.objective, self.config = model, objective, config
+        self.model, self.objective, self.config, self.fused = model, objective, config, fused
         self.multilabel, self.steps_per_epoch, self.epochs = multilabel, steps_per_epoch, epochs
         self.score: Metric = (
             MultilabelAveragePrecision(classes, average=None, ignore_index=-1)  # of what is not known
@@ -140,10 +143,15 @@ class Training(LightningModule):
         optimizer: torch.optim.Optimizer
         if config.optimizer == "sgd":
             optimizer = torch.optim.SGD(
-                parameters, config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov
+                parameters,
+                config.lr,
+                config.momentum,
+                weight_decay=config.weight_decay,
+                nesterov=config.nesterov,
+                fused=self.fused,
             )
         else:
-            optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
+            optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=self.fused)
         schedule = LambdaLR(
             optimizer, lambda step: learning_rate_factor(config, step, self.steps_per_epoch, self.epochs)
         )

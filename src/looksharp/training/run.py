@@ -161,6 +161,7 @@ def train(
         epochs=training.epochs,
         select_by=training.select_by,
         groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
+        fused=training.precision != "16-mixed",
     )
     if last.is_file():
         read_weights(last)  # a damaged one is refused in plain words
