@@ -548,6 +548,8 @@ def test_flags_that_are_not_there(fails):
     assert "--mechanism: invalid choice: 'guess' (choose from 'cam'" in fails("train", "--mechanism", "guess")
     assert re.search(r'"epochs".*int.* Got value: ten; see looksharp train --help', fails("train", "--epochs", "ten"))
     assert "Got value: 64-true" in fails("train", "--precision", "64-true")
+    assert re.search(r'"batch_size".*int.* Got value: a-b; see', fails("train", "--batch-size=a-b"))
+    assert "Got value: guess-it;" in fails("train", "--select-by", "guess-it")
     assert re.search(r"File does not exist: '.*nowhere\.yaml'", fails("train", "--config", "nowhere.yaml"))
     assert "required: evaluate.runs" in fails("evaluate")
     assert "--suite: invalid choice: 'speed' (choose from 'classification'" in fails(

@@ -37,7 +37,7 @@ _AFTER_INTERRUPTION = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors of the user's are one line on stderr."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    given = [_with_underscores(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     try:
         settings = _parser(given).parse_args(given)
     except ArgumentError as error:
@@ -54,6 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"looksharp: error: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _with_underscores(argument: str) -> str:
+    """--select-by as --select_by: flags may be written either way."""
+    if not argument.startswith("--"):
+        return argument
+    flag, equals, value = argument[2:].partition("=")
+    return f"--{flag.replace('-', '_')}{equals}{value}"
 
 
 def _one_line(error: Exception) -> str:
