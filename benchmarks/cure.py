@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--augment", default="crop")
     parser.add_argument("--precision", default="32-true")
-    parser.add_argument("--methods", nargs="+", default=["plain", "squared_error", "contrast", "exchange", "agreement"])
+    parser.add_argument("--methods", nargs="+", default=["plain", "contrast", "exchange", "agreement:0.3", "agreement"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/cure"))

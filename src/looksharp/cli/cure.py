@@ -33,9 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--guidance_loss",
         default=CURE.guidance_loss,
-        help="What is asked of marked images; see train. The default held in every network measured; "
-        "agreement+contrast, with --guidance_warmup 200, brings the map along where positions see a part of the "
-        "image alone.",
+        help="What is asked of marked images; see train. The default held in every network measured; agreement, with "
+        "its full weight, leaves less of a cue and loses more where there is one; agreement+contrast, with "
+        "--guidance_warmup 200, brings the map along where positions see a part of the image alone.",
     )
     parser.add_argument(
         "--guided_per_batch", type=int, default=None, help="Places of each batch for marked images; half if not given."

@@ -23,7 +23,7 @@ class Defaults:
         fine_tune_lr: the learning rate of fine-tuning, as a share of the run's.
     """
 
-    guidance_loss: str = "agreement"
+    guidance_loss: str = "agreement:0.3"
     guided_share: float = 0.5
     fine_tune_lr: float = 0.1
 

@@ -129,8 +129,12 @@ def _sentence(kind: Kind, before: Evidence, after: Evidence) -> str:
         f"of objects (before: {before.values['exchanged_across']:.1%}). The gap to other surroundings of their own "
         f"class is {_points(left)} points (before: {_points(gap)})."
     )
-    if kind == "partly" and left < TOLERANCE:
-        sentence += f" The images are too few to show that less than {TOLERANCE:.0%} is left."
+    if kind == "partly":
+        sentence += (
+            f" The images are too few to show that less than {TOLERANCE:.0%} is left."
+            if left < TOLERANCE
+            else " More marked images, more epochs or a greater weight of the guidance leave less."
+        )
     if kind == "not" and after.intervals["background_gap"][1] < low:
         sentence += " The gap fell because the classifier is right less often anywhere."
     return sentence
