@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--rho", type=float, default=0.98)
     parser.add_argument("--guided", type=float, default=0.05, help="share of the training images, marked by boxes")
     parser.add_argument("--per_batch", type=int, default=32, help="guided images in a batch")
+    parser.add_argument("--layer", default=None, help="whose maps are guided; found in the backbone if not given")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--backbone", default="small")
     parser.add_argument("--epochs", type=int, default=12, help="of plain training; others take as many steps")
@@ -98,6 +99,7 @@ def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
             guided_per_batch=per_batch,
             guidance_boxes=True,
             guidance_loss=METHODS[name],
+            guidance_layer=options.layer,
             guidance_warmup=warmup,
         )
     return RunConfig(
