@@ -48,7 +48,10 @@ def conclude(
     """
     first, *others = columns
     verdicts = {
-        each.name: judge(first.interventions, each.interventions, (_inside(first), _inside(each))) for each in others
+        each.name: judge(
+            first.interventions, each.interventions, (_inside(first), _inside(each)), guided=each.marked > 0
+        )
+        for each in others
     }
     split = deciding_split(first.interventions)
     findings = Findings(

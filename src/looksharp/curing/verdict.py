@@ -64,6 +64,8 @@ def judge(
     before: Mapping[str, Evidence],
     after: Mapping[str, Evidence],
     inside: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {}),
+    *,
+    guided: bool = True,
 ) -> Verdict:
     """Judge by `RULE` whether what surrounds the object still matters.
 
@@ -71,6 +73,7 @@ def judge(
         before: split -> what interventions found for the classifier as it was.
         after: the same, for the retrained one, on the same splits.
         inside: split -> share of attention on the object, before and after, where known.
+        guided: whether marked images guided the retrained one, so that more guidance may leave less.
 
     Example:
         >>> from types import SimpleNamespace
@@ -89,7 +92,7 @@ def judge(
         )
     kind = _kind(before[split], after[split])
     warning = _warning(*(side.get(split, math.nan) for side in inside)) if kind in ("not", "unproven") else ""
-    return Verdict(kind, _sentence(kind, before[split], after[split]), split, warning)
+    return Verdict(kind, _sentence(kind, before[split], after[split], guided), split, warning)
 
 
 def deciding_split(before: Mapping[str, Evidence]) -> str:
@@ -115,7 +118,7 @@ def _kind(before: Evidence, after: Evidence) -> Kind:
     return "cured" if left < TOLERANCE else "partly"
 
 
-def _sentence(kind: Kind, before: Evidence, after: Evidence) -> str:
+def _sentence(kind: Kind, before: Evidence, after: Evidence, guided: bool) -> str:
     gap, low, high = before.values["background_gap"], *before.intervals["background_gap"]
     if kind in ("nothing", "unproven"):
         start, end = ("Nothing to cure", "") if kind == "nothing" else ("Not proven", " Mark more images to tell.")
@@ -129,12 +132,10 @@ def _sentence(kind: Kind, before: Evidence, after: Evidence) -> str:
         f"of objects (before: {before.values['exchanged_across']:.1%}). The gap to other surroundings of their own "
         f"class is {_points(left)} points (before: {_points(gap)})."
     )
-    if kind == "partly":
-        sentence += (
-            f" The images are too few to show that less than {TOLERANCE:.0%} is left."
-            if left < TOLERANCE
-            else " More marked images, more epochs or a greater weight of the guidance leave less."
-        )
+    if kind == "partly" and left < TOLERANCE:
+        sentence += f" The images are too few to show that less than {TOLERANCE:.0%} is left."
+    elif kind == "partly" and guided:
+        sentence += " More marked images, more epochs or a greater weight of the guidance leave less."
     if kind == "not" and after.intervals["background_gap"][1] < low:
         sentence += " The gap fell because the classifier is right less often anywhere."
     return sentence

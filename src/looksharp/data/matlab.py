@@ -12,6 +12,7 @@ from scipy.io.matlab import MatReadError
 
 __all__ = ["read_mat"]
 
+# scipy's NotImplementedError: a file of MATLAB 7.3, which is HDF5, or one whose damaged header says so.
 _DAMAGED = (MatReadError, OSError, EOFError, LookupError, ValueError, TypeError, NotImplementedError, zlib.error)
 
 
