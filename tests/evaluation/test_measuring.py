@@ -93,6 +93,7 @@ def test_what_it_leaves_as_it_was(model, split, data):
 def test_forwards_are_as_many_as_suites_say(model, split, data):
     """Suites that share a forward are counted by it; the maps' share of one is no forward."""
     calls, few = [], replace(split, images=split.images[:4], targets=split.targets[:4], pairs=None)
+    evaluate(model, few, data.pixels, suites=["attention"])  # finds the network's layers by a forward, once
     hook = model.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
     for suite, extra in {"classification": 0, "attention": 0, "boxes": 0, "faithfulness": 122, "ten_crop": 9}.items():
         calls.clear()
