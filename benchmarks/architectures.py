@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.tables import table
-from looksharp.config import Architecture, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig, build_data
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
 from looksharp.training import load_run, train
+from looksharp.training.settings import Architecture, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 ARCHITECTURES: tuple[Architecture, ...] = ("plain", "attention_branch", "attend_rectify")
 OBJECTIVES = ("classification", "icasc")

@@ -17,7 +17,7 @@ from benchmarks.network import random_network
 from benchmarks.timing import add_options, chosen_device, hardware, measure, table
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import Pairs, Pixels
-from looksharp.data.tensors import TensorSplit
+from looksharp.data.splits.tensors import TensorSplit
 from looksharp.evaluation import evaluate
 
 _CLASSES = 100

@@ -23,14 +23,14 @@ from typing import Any
 import torch
 
 from benchmarks.tables import table
-from looksharp.config import Architecture, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data
+from looksharp.drawing.charts import curves
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
-from looksharp.report.charts import curves
 from looksharp.training import load_run, train
 from looksharp.training.module import NonFiniteLossError
+from looksharp.training.settings import Architecture, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 DISTRACTORS = 8
 """In training; WARN Fig. 4."""

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.tables import table
-from looksharp.config import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig, build_data
-from looksharp.data.files import keep_in_memory
 from looksharp.data.split import Data
+from looksharp.data.splits.files import keep_in_memory
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
 from looksharp.interventions import intervene
 from looksharp.training import load_run, train
+from looksharp.training.settings import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 METHODS = {
     "plain": "",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch
-from looksharp.losses import separation_and_consistency
+from looksharp.objectives.equations import separation_and_consistency
 
 __all__ = ["straightforward_icasc"]
 

@@ -20,13 +20,13 @@ import torch
 import yaml
 
 from benchmarks.tables import table
-from looksharp.config import GuidanceConfig, RunConfig
 from looksharp.data.build import build_data
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import Data
 from looksharp.files import write_text
 from looksharp.suspects import suspects
 from looksharp.training import Run, load_run, train
+from looksharp.training.settings import GuidanceConfig, RunConfig
 
 CHOICES = ("random", "balanced", "suspects")
 

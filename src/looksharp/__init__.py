@@ -4,16 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from looksharp.attention import attend, attention_maps
+    from looksharp.attention.attend import attend, attention_maps
+    from looksharp.attention.maps import normalize_maps, resize_maps
+    from looksharp.attention.mechanisms import MECHANISMS
+    from looksharp.attention.recording import record
+    from looksharp.attention.stages import last_stages
     from looksharp.batch import Batch
-    from looksharp.config import RunConfig
     from looksharp.curing.retraining import cure
     from looksharp.data import DataConfig, build_data
     from looksharp.evaluation import evaluate
-    from looksharp.explaining import explain
+    from looksharp.explaining.explain import explain
     from looksharp.interventions import INTERVENTIONS, Interventions, example_pictures, intervene
-    from looksharp.maps import normalize_maps, resize_maps
-    from looksharp.mechanisms import MECHANISMS
     from looksharp.networks import (
         AttendAndRectify,
         AttentionBranchNetwork,
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
         Objective,
         Step,
     )
-    from looksharp.recording import record
     from looksharp.reproducing import reproduce
-    from looksharp.reweighting import reweight_last_layer
-    from looksharp.stages import last_stages
     from looksharp.training import load_run, train
+    from looksharp.training.reweighting import reweight_last_layer
+    from looksharp.training.settings import RunConfig
 
 __all__ = [
     "GAIN",
@@ -82,16 +82,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attention": ("attend", "attention_maps"),
+    "attention.attend": ("attend", "attention_maps"),
     "batch": ("Batch",),
-    "config": ("RunConfig",),
+    "training.settings": ("RunConfig",),
     "curing.retraining": ("cure",),
     "data": ("DataConfig", "build_data"),
     "evaluation": ("evaluate",),
-    "explaining": ("explain",),
+    "explaining.explain": ("explain",),
     "interventions": ("INTERVENTIONS", "Interventions", "example_pictures", "intervene"),
-    "maps": ("normalize_maps", "resize_maps"),
-    "mechanisms": ("MECHANISMS",),
+    "attention.maps": ("normalize_maps", "resize_maps"),
+    "attention.mechanisms": ("MECHANISMS",),
     "networks": (
         "AttendAndRectify",
         "AttentionBranchNetwork",
@@ -112,10 +112,10 @@ _HOMES = {
         "Objective",
         "Step",
     ),
-    "recording": ("record",),
+    "attention.recording": ("record",),
     "reproducing": ("reproduce",),
-    "reweighting": ("reweight_last_layer",),
-    "stages": ("last_stages",),
+    "training.reweighting": ("reweight_last_layer",),
+    "attention.stages": ("last_stages",),
     "training": ("load_run", "train"),
 }
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from looksharp import cli
 from looksharp.comparison.scenes import most_changed
-from looksharp.config import RunConfig, TrainingConfig
-from looksharp.data import synthetic
 from looksharp.data.build import DataConfig
+from looksharp.data.sets import synthetic
 from looksharp.evaluation import evaluate_run
 from looksharp.training import load_run, train
+from looksharp.training.settings import RunConfig, TrainingConfig
 
 METHODS = ("plain", "sharp")
 QUICK = {"device": "cpu", "workers": 0, "progress": False}

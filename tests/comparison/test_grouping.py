@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from looksharp.comparison.grouping import group_runs
-from looksharp.config import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.data.build import DataConfig
+from looksharp.training.settings import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 PLAIN = RunConfig()
 ICASC = RunConfig("icasc", {"theta": 0.8})

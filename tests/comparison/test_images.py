@@ -9,9 +9,9 @@ from PIL import Image
 
 from looksharp.comparison.grouping import group_runs
 from looksharp.comparison.images import common_data, fingerprint
-from looksharp.config import RunConfig, TrainingConfig
-from looksharp.data import synthetic
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.sets import synthetic
+from looksharp.training.settings import RunConfig, TrainingConfig
 
 
 @pytest.fixture(autouse=True)

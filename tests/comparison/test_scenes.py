@@ -3,15 +3,15 @@ import pytest
 import torch
 from torch import nn
 
-from looksharp.attention import attend
+from looksharp.attention.attend import attend
+from looksharp.attention.stages import last_stages
 from looksharp.comparison.projection import penultimate_features, project
 from looksharp.comparison.scenes import changed_scenes, confused_scenes, layer_scenes, most_changed, spread
-from looksharp.config import RunConfig
-from looksharp.data.synthetic import digits
-from looksharp.data.tensors import TensorSplit
+from looksharp.data.sets.synthetic import digits
+from looksharp.data.splits.tensors import TensorSplit
 from looksharp.networks import SmallNet
-from looksharp.stages import last_stages
 from looksharp.training import Run
+from looksharp.training.settings import RunConfig
 
 DATA = digits(train=1, val=1, test=24)
 SPLIT = DATA.splits["test"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from looksharp.config import GuidanceConfig, RunConfig, TrainingConfig
 from looksharp.curing.budget import Budget, check_budget, spend, t_interval, write_budget
+from looksharp.training.settings import GuidanceConfig, RunConfig, TrainingConfig
 
 PLAIN = RunConfig()
 CURE = RunConfig(guidance=GuidanceConfig("data"), training=TrainingConfig(epochs=3))

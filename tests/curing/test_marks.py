@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from looksharp.config import GuidanceConfig
 from looksharp.curing.marks import HELD_OUT, choose_marks
 from looksharp.data.folder import read_folder
 from looksharp.data.guided import choose_guided
-from looksharp.data.synthetic import biased_digits
+from looksharp.data.sets.synthetic import biased_digits
+from looksharp.training.settings import GuidanceConfig
 
 CLASSES = ("cat", "dog")
 

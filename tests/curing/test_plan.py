@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from looksharp.config import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.curing.plan import BASELINES, CURE, baseline, check_baselines, cured, guided_places
-from looksharp.data.synthetic import biased_digits, digits
+from looksharp.data.sets.synthetic import biased_digits, digits
 from looksharp.objectives.guidance_choice import guidance_parts
+from looksharp.training.settings import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 RUN = RunConfig(
     "icasc",

@@ -8,18 +8,18 @@ import torch
 from PIL import Image
 
 import looksharp
-from looksharp.config import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.curing import folders
+from looksharp.curing import page as page_module
 from looksharp.curing.marks import HELD_OUT
 from looksharp.curing.plan import CURE
 from looksharp.curing.retraining import cure
 from looksharp.curing.verdict import judge
-from looksharp.data import synthetic
 from looksharp.data.build import DataConfig
+from looksharp.data.sets import synthetic
 from looksharp.evaluation import evaluate
 from looksharp.interventions import intervene
-from looksharp.report import cure as page_module
 from looksharp.training import load_run, train
+from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 SPLITS = ("biased", "unbiased", "conflicting")
 OPTIONS = {"device": "cpu", "progress": False}

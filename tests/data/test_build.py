@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from looksharp.data import cluttered, pascal, synthetic, torchvision_sets
 from looksharp.data.build import DataConfig, build_data
-from looksharp.data.files import FileSplit
 from looksharp.data.registry import DATA_SETS
+from looksharp.data.sets import cluttered, pascal, synthetic, torchvision_sets
+from looksharp.data.splits.files import FileSplit
 
 KNOWN = ", ".join(DATA_SETS)
 SIZES = {"train": 6000, "val": 1000, "test": 2000}

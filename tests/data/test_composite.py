@@ -8,7 +8,7 @@ from PIL import Image
 
 from looksharp.data.composite import Cutouts, compose, cutouts_of
 from looksharp.data.folder import read_folder
-from looksharp.data.synthetic import handwriting
+from looksharp.data.sets.synthetic import handwriting
 from looksharp.evaluation import evaluate
 from looksharp.networks import SmallNet
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from looksharp.data.files import FileSplit
 from looksharp.data.folder import ImageSizes, divide, read_folder
+from looksharp.data.splits.files import FileSplit
 
 
 def save(path, height=4, width=4, value=0):

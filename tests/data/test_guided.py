@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from looksharp.config import GuidanceConfig
 from looksharp.data.folder import read_folder
 from looksharp.data.guided import choose_guided, few
 from looksharp.data.split import Data, Pairs, Pixels
-from looksharp.data.tensors import TensorSplit
+from looksharp.data.splits.tensors import TensorSplit
+from looksharp.training.settings import GuidanceConfig
 
 COUNT = 20
 ANNOTATED = [2, 3, 5, 7, 11, 13, 17, 19]

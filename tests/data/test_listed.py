@@ -1,7 +1,7 @@
 import pytest
 
 from looksharp.data.listed import check_files, find_home, images_in, listed_data
-from looksharp.data.regions import Boxes, MadeMasks
+from looksharp.marks.regions import Boxes, MadeMasks
 
 FILES = {
     "train": [(f"{label}/{n}.png", label) for label in range(2) for n in range(10)],

@@ -8,7 +8,7 @@ from scipy.stats import hypergeom
 from torch import distributed
 
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
-from looksharp.data.synthetic import biased_digits, digits
+from looksharp.data.sets.synthetic import biased_digits, digits
 
 
 def flat(batches):

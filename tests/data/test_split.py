@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from looksharp.data.split import Data, Pairs, Pixels, boxes_of
-from looksharp.data.tensors import TensorSplit
+from looksharp.data.splits.tensors import TensorSplit
 
 
 def masks(*filled, size=(5, 6)):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from looksharp.data.synthetic import digits
+from looksharp.data.sets.synthetic import digits
 from looksharp.networks import SmallNet
 
 

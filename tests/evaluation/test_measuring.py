@@ -5,11 +5,11 @@ import torch
 from PIL import Image
 
 from looksharp import attend
-from looksharp.data.files import FileSplit
 from looksharp.data.split import Pairs
+from looksharp.data.splits.files import FileSplit
 from looksharp.evaluation import SUITES, evaluate
+from looksharp.evaluation.catalogue import Separate, check_suites, forwards
 from looksharp.evaluation.measure import class_sizes, listed, means_by
-from looksharp.evaluation.suites import Separate, check_suites, forwards
 from looksharp.interventions import intervene
 from looksharp.metrics.faithfulness.average_drop import average_drop
 from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion

@@ -6,15 +6,15 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from looksharp.config import RunConfig, TrainingConfig
+from looksharp.attention.mechanisms import grad_cam
 from looksharp.data.build import DataConfig
-from looksharp.data.files import FileSplit
+from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Pairs, Split
-from looksharp.data.synthetic import biased_digits
+from looksharp.data.splits.files import FileSplit
 from looksharp.evaluation import evaluate, evaluate_run, run
 from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
-from looksharp.mechanisms import grad_cam
 from looksharp.training import load_run, train
+from looksharp.training.settings import RunConfig, TrainingConfig
 
 QUIET = {"device": "cpu", "workers": 0, "progress": False}
 DEFAULT = ["classification", "attention"]

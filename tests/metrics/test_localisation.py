@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from looksharp.losses import guidance_energy
 from looksharp.metrics.localisation import MapIoU, PointingGame, attention_inside, map_iou, pointing_game, size_groups
+from looksharp.objectives.equations import guidance_energy
 
 MASK = torch.zeros(12, 12)
 MASK[3:9, 2:7] = 1

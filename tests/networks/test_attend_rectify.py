@@ -19,11 +19,11 @@ from looksharp import (
     attention_maps,
     record,
 )
+from looksharp.attention.stages import last_stages
 from looksharp.batch import Guidance as Pairs
 from looksharp.networks import CifarResNet, build_network
 from looksharp.networks.attention_module import AttentionModule
 from looksharp.networks.gating import GlobalGate
-from looksharp.stages import last_stages
 
 CLASSES = 5
 

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
-from looksharp.attention import attend, attention_maps
+from looksharp.attention.attend import attend, attention_maps
+from looksharp.attention.recording import record
 from looksharp.networks import AttentionBranchNetwork, CifarResNet, SmallNet, build_network
 from looksharp.networks.cutting import at_stride_one
-from looksharp.recording import record
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from looksharp.attention.recording import record
 from looksharp.networks import AttendAndRectify, AttentionBranchNetwork, CAMNetwork, CifarResNet, built_in_attention
 from looksharp.networks.built_in import has_built_in_attention
-from looksharp.recording import record
 
 
 @pytest.fixture(autouse=True)

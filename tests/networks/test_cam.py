@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from looksharp.attention import attend, attention_maps
+from looksharp.attention.attend import attend, attention_maps
+from looksharp.attention.recording import record
 from looksharp.networks import CAMNetwork, CifarResNet, SmallNet, build_network
 from looksharp.networks.cutting import at_stride_one
-from looksharp.recording import record
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torchvision import models
 
+from looksharp.attention.stages import LastStage, last_stage, stage_at
 from looksharp.networks import CifarResNet, SmallNet, build_network
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
-from looksharp.stages import LastStage, last_stage, stage_at
 
 
 @pytest.fixture(autouse=True)

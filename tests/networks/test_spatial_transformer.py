@@ -7,9 +7,9 @@ from scipy.ndimage import map_coordinates
 from torch import nn
 from torch.nn import functional as F
 
+from looksharp.attention.recording import record
+from looksharp.attention.stages import last_stages
 from looksharp.networks import ClutterNet, SpatialTransformer
-from looksharp.recording import record
-from looksharp.stages import last_stages
 
 
 def affine(scale_x=1.0, shift_x=0.0, scale_y=1.0, shift_y=0.0):

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from looksharp.attention.recording import Recording
 from looksharp.batch import Batch
 from looksharp.batch import Guidance as Pairs
 from looksharp.objectives import GAIN, ICASC, Classification, Guidance, Objective, base
 from looksharp.objectives.base import Forward, LayerChoice, Part, Term, WarmUp, second_pass
-from looksharp.recording import Recording
 
 
 class Net(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch, Guidance
-from looksharp.exchange import exchange_surroundings
+from looksharp.interventions.exchange import exchange_surroundings
 from looksharp.objectives import GAIN, BackgroundExchange, Classification, GroupDRO
 from looksharp.objectives import Guidance as GuidancePart
 from looksharp.objectives.exchange import disagreement, exchange_partners, guided_objects

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from looksharp.attention.mechanisms import layer_cam
 from looksharp.batch import Batch
-from looksharp.mechanisms import layer_cam
 from looksharp.objectives import GAIN, Classification
 from looksharp.objectives.gain import MiningPart, true_classes
 

@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from looksharp.attention import attention_maps
+from looksharp.attention.attend import attention_maps
+from looksharp.attention.mechanisms import grad_cam
+from looksharp.attention.recording import record
 from looksharp.batch import Batch
 from looksharp.batch import Guidance as Pairs
-from looksharp.mechanisms import grad_cam
 from looksharp.objectives import GAIN, ICASC, Classification, Guidance
 from looksharp.objectives.base import Forward
 from looksharp.objectives.guidance import GUIDANCE_LOSSES, pair_maps
-from looksharp.recording import record
 
 LOSSES = tuple(GUIDANCE_LOSSES)
 MAP_LOSSES = [loss for loss in LOSSES if loss != "rrr"]

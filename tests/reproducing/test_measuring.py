@@ -3,11 +3,11 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from looksharp.config import RunConfig
-from looksharp.data.synthetic import digits
+from looksharp.data.sets.synthetic import digits
 from looksharp.reproducing.measuring import measure_run
 from looksharp.reproducing.recipe import parse_recipe
 from looksharp.training import load_run, train
+from looksharp.training.settings import RunConfig
 
 
 def recipe(name, **measures):

@@ -1,9 +1,9 @@
 import pytest
 
-from looksharp.config import RunConfig
 from looksharp.data.guided import choose_guided
-from looksharp.data.synthetic import digits
+from looksharp.data.sets.synthetic import digits
 from looksharp.reproducing.scaling import scaled_config, scaled_data
+from looksharp.training.settings import RunConfig
 
 DATA = digits(train=200, val=20, test=60)
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from looksharp.data.split import Data, Pairs, Pixels
-from looksharp.data.tensors import TensorSplit
-from looksharp.data.voc import VOC_CLASSES
+from looksharp.data.splits.tensors import TensorSplit
+from looksharp.marks.formats.voc import VOC_CLASSES
 from looksharp.reproducing.measuring import measure_run
 from looksharp.reproducing.reading import read_recipe, recipe_names
 from looksharp.training import train

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
-from looksharp.config import OptimizationConfig
 from looksharp.networks import AttendAndRectify, CifarResNet
 from looksharp.objectives import Classification
 from looksharp.training.module import Training, learning_rate_factor, score_name
+from looksharp.training.settings import OptimizationConfig
 
 STEPS, EPOCHS = 7, 6
 

@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, average_precision_score, log_loss
 from torch import nn
 
-from looksharp.config import RunConfig
+from looksharp.data.sets.synthetic import biased_digits, digits
 from looksharp.data.split import Pixels
-from looksharp.data.synthetic import biased_digits, digits
 from looksharp.networks import build_network
 from looksharp.training import load_run, train
 from looksharp.training import run as run_module
@@ -25,6 +24,7 @@ from looksharp.training.folder import read_config
 from looksharp.training.history import read_history
 from looksharp.training.module import Training
 from looksharp.training.run import build_objective
+from looksharp.training.settings import RunConfig
 
 BATCH, IMAGES = 16, 64
 STEPS = IMAGES // BATCH

@@ -8,17 +8,17 @@ from sklearn.metrics import accuracy_score
 from torch import nn
 
 from looksharp.batch import Batch
-from looksharp.config import OptimizationConfig, RunConfig
-from looksharp.data.files import FileSplit
 from looksharp.data.folder import read_folder
 from looksharp.data.sampling import InOrder
+from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Pairs
-from looksharp.data.synthetic import biased_digits
+from looksharp.data.splits.files import FileSplit
 from looksharp.interventions import exchanged_split
 from looksharp.objectives import Classification
 from looksharp.training import load_run, train
 from looksharp.training.module import Training, score_name
 from looksharp.training.selection import EXCHANGED, validation_splits
+from looksharp.training.settings import OptimizationConfig, RunConfig
 
 
 @pytest.fixture(scope="module")

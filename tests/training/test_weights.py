@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from looksharp.config import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
-from looksharp.data.synthetic import digits
+from looksharp.data.sets.synthetic import digits
 from looksharp.networks import build_network
 from looksharp.training import train
+from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 from looksharp.training.weights import load_weights
 
 

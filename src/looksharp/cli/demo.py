@@ -15,7 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(settings: Namespace) -> None:
-    from looksharp.demo import demo
+    from looksharp.curing.demo import demo
 
     report = demo(settings.out, seed=settings.seed)
     print(f"Open {report} in a browser.")

@@ -81,11 +81,11 @@ class _Found:
 def _evaluate(settings: Namespace) -> list[_Found]:
     from tqdm import tqdm
 
+    from looksharp.attention.mechanisms import find_mechanism
     from looksharp.data.build import build_data
     from looksharp.evaluation import evaluate_run
+    from looksharp.evaluation.catalogue import check_suites, forwards
     from looksharp.evaluation.measuring import check_layers
-    from looksharp.evaluation.suites import check_suites, forwards
-    from looksharp.mechanisms import find_mechanism
     from looksharp.training.folder import load_run, read_config
 
     find_mechanism(settings.mechanism)
@@ -132,7 +132,7 @@ def _evaluate(settings: Namespace) -> list[_Found]:
 
 
 def _profile(run: Run, splits: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    from looksharp.profiling import accuracy_per_million, profile
+    from looksharp.networks.profiling import accuracy_per_million, profile
 
     found = profile(run.model, run.pixels.size)
     accuracies = {name: values["top1"] for name, values in splits.items() if "top1" in values}
@@ -141,7 +141,7 @@ def _profile(run: Run, splits: Mapping[str, Mapping[str, float]]) -> dict[str, A
 
 
 def _test_cue(settings: Namespace) -> list[_Found]:
-    from looksharp.cue_test import cue_test
+    from looksharp.evaluation.cue_test import cue_test
     from looksharp.training.folder import load_run
 
     if settings.without_cue is None or settings.cue_alone is None:

@@ -22,8 +22,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(settings: Namespace) -> None:
-    from looksharp.explaining import explain
-    from looksharp.mechanisms import find_mechanism
+    from looksharp.attention.mechanisms import find_mechanism
+    from looksharp.explaining.explain import explain
     from looksharp.training.folder import load_run
 
     if settings.mechanism not in (None, "built_in"):

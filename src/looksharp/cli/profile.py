@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(settings: Namespace) -> None:
     from looksharp.networks import ARCHITECTURES, build_classifier
-    from looksharp.profiling import profile_side_by_side
+    from looksharp.networks.profiling import profile_side_by_side
     from looksharp.training.folder import find_device
 
     for name in ("image_size", "classes"):

@@ -27,8 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(settings: Namespace) -> None:
     from dataclasses import replace
 
+    from looksharp.attention.mechanisms import find_mechanism
     from looksharp.data.build import build_data
-    from looksharp.mechanisms import find_mechanism
     from looksharp.suspects import suspects, write_suspects
     from looksharp.training.folder import load_run
 

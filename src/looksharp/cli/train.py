@@ -11,16 +11,16 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    from looksharp.config import (
+    from looksharp.attention.mechanisms import MECHANISMS
+    from looksharp.data.build import DataConfig
+    from looksharp.networks import ARCHITECTURES
+    from looksharp.objectives import OBJECTIVES
+    from looksharp.training.settings import (
         GuidanceConfig,
         NetworkConfig,
         OptimizationConfig,
         TrainingConfig,
     )
-    from looksharp.data.build import DataConfig
-    from looksharp.mechanisms import MECHANISMS
-    from looksharp.networks import ARCHITECTURES
-    from looksharp.objectives import OBJECTIVES
 
     parser.add_argument("--config", action="config", help="YAML of any of these settings, such as a run's.")
     parser.add_argument("--out", type=Path, help="Run folder; runs/DATA-OBJECTIVE-SEED if not given.")
@@ -59,10 +59,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(settings: Namespace) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
-    from looksharp.config import RunConfig
     from looksharp.networks import ARCHITECTURES
     from looksharp.objectives import OBJECTIVES
     from looksharp.training.run import train
+    from looksharp.training.settings import RunConfig
 
     values = settings.as_dict()
     for name in ("config",):

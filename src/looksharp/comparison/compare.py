@@ -21,8 +21,8 @@ from looksharp.comparison.showing import make_gallery
 from looksharp.comparison.statistics import PROCEDURE
 from looksharp.data.split import Data
 from looksharp.evaluation import Evaluation, evaluate_run
-from looksharp.evaluation.suites import forwards
-from looksharp.profiling import profile
+from looksharp.evaluation.catalogue import forwards
+from looksharp.networks.profiling import profile
 from looksharp.training.folder import Run, load_run
 from looksharp.training.history import read_history
 from looksharp.training.module import score_name
@@ -74,7 +74,7 @@ def compare(
     Raises:
         ValueError: if a number is too small, or the runs cannot be compared; see `group_runs` and `common_data`.
     """
-    from looksharp.report.comparison import write_comparison
+    from looksharp.comparison.page import write_comparison
 
     for name, value, least in (("resamples", resamples, 100), ("pictures", pictures, 0), ("points", points, 0)):
         if value < least:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from looksharp.comparison.results import Entry
-from looksharp.report.tables import MAIN
+from looksharp.drawing.tables import MAIN
 
 if TYPE_CHECKING:
     from looksharp.evaluation import Evaluation

@@ -11,9 +11,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from looksharp.comparison.results import Comparison, Entry
+from looksharp.drawing.parts import plain
+from looksharp.drawing.wording import find_metric
 from looksharp.files import write_text
-from looksharp.report.parts import plain
-from looksharp.report.wording import find_metric
 
 __all__ = ["latex_table", "write_tables"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from looksharp.config import RunConfig
 from looksharp.objectives import OBJECTIVES
 from looksharp.training.folder import read_config
+from looksharp.training.settings import RunConfig
 
 __all__ = ["Method", "group_runs"]
 

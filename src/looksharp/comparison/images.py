@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from looksharp.comparison.grouping import Method
-from looksharp.config import RunConfig
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data, Split
 from looksharp.training.folder import read_config
+from looksharp.training.settings import RunConfig
 
 __all__ = ["common_data", "fingerprint"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from looksharp.attention.recording import logits_of, record
+from looksharp.attention.stages import last_stages
 from looksharp.comparison.results import Projection
 from looksharp.comparison.scenes import load_images
 from looksharp.data.split import Split
-from looksharp.recording import logits_of, record
-from looksharp.stages import last_stages
 from looksharp.training.folder import Run
 
 __all__ = ["penultimate_features", "project"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from looksharp.report.panel import Panel
+from looksharp.drawing.panel import Panel
 
 __all__ = ["Comparison", "Cost", "Entry", "Gallery", "MethodFacts", "Projection", "Scene"]
 

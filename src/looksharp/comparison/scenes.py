@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from looksharp.attention import attend
+from looksharp.attention.attend import attend
+from looksharp.attention.maps import normalize_maps
+from looksharp.attention.mechanisms import Mechanism
+from looksharp.attention.recording import logits_of
+from looksharp.attention.stages import last_stages
 from looksharp.batch import Batch
 from looksharp.comparison.results import Scene
 from looksharp.data.split import Split
-from looksharp.maps import normalize_maps
-from looksharp.mechanisms import Mechanism
-from looksharp.recording import logits_of
-from looksharp.report.panel import Panel
-from looksharp.stages import last_stages
+from looksharp.drawing.panel import Panel
 from looksharp.training.folder import Run
 
 __all__ = ["changed_scenes", "confused_scenes", "layer_scenes", "load_images", "most_changed", "spread"]

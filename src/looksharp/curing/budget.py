@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from looksharp.config import RunConfig
 from looksharp.files import write_text
 from looksharp.training.folder import Run
+from looksharp.training.settings import RunConfig
 
 __all__ = ["Budget", "Point", "check_budget", "spend", "t_interval", "write_budget"]
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from looksharp.config import RunConfig
 from looksharp.curing.budget import Budget
 from looksharp.curing.examples import choose_examples
+from looksharp.curing.page import write_cure
 from looksharp.curing.results import Cure, Findings, Measured
 from looksharp.curing.verdict import deciding_split, judge
 from looksharp.data.split import Data, Split
-from looksharp.report.cure import write_cure
+from looksharp.training.settings import RunConfig
 
 __all__ = ["conclude", "in_settings"]
 

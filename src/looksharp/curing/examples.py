@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from looksharp.attention import attend
+from looksharp.attention.attend import attend
+from looksharp.attention.recording import logits_of
 from looksharp.curing.results import Example, Measured, Shown
 from looksharp.data.split import Split
+from looksharp.drawing.panel import Panel
 from looksharp.interventions import example_pictures
-from looksharp.recording import logits_of
-from looksharp.report.panel import Panel
 from looksharp.training.folder import Run
 
 __all__ = ["choose_examples"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from looksharp.config import RunConfig
 from looksharp.data.split import Data
 from looksharp.training.folder import Run, load_run, read_config
 from looksharp.training.run import train
+from looksharp.training.settings import RunConfig
 
 __all__ = ["run_or_read"]
 

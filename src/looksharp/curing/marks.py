@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from looksharp.config import GuidanceConfig
-from looksharp.data.annotations import Annotation, read_annotations, write_coco
-from looksharp.data.files import FileSplit
 from looksharp.data.folder import ImageSizes, pairs_of
 from looksharp.data.guided import choose_guided
 from looksharp.data.split import Data, Pairs, Split
+from looksharp.data.splits.files import FileSplit
 from looksharp.files import replacing
+from looksharp.marks.reading import Annotation, read_annotations, write_coco
+from looksharp.training.settings import GuidanceConfig
 
 __all__ = ["HELD_OUT", "Marks", "choose_marks"]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from looksharp.curing.results import Measured
-from looksharp.data.files import keep_in_memory
 from looksharp.data.split import Data, Split
+from looksharp.data.splits.files import keep_in_memory
+from looksharp.drawing.tables import MAIN
 from looksharp.evaluation import evaluate
 from looksharp.interventions import intervene
-from looksharp.report.tables import MAIN
 from looksharp.training.folder import Run
 
 __all__ = ["curve_values", "measure", "measured_splits"]

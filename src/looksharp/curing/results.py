@@ -10,7 +10,7 @@ from torch import Tensor
 
 from looksharp.curing.budget import Budget
 from looksharp.curing.verdict import Verdict
-from looksharp.report.panel import Panel
+from looksharp.drawing.panel import Panel
 
 if TYPE_CHECKING:
     from looksharp.interventions import Interventions

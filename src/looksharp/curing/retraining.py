@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from looksharp.config import GuidanceConfig, RunConfig
 from looksharp.curing.budget import Budget, check_budget, spend
 from looksharp.curing.conclusion import conclude, in_settings
 from looksharp.curing.folders import run_or_read
@@ -21,8 +20,9 @@ from looksharp.curing.verdict import deciding_split
 from looksharp.data.build import build_data
 from looksharp.data.split import Data, Split
 from looksharp.objectives.guidance_choice import guidance_parts
-from looksharp.reweighting import reweight_last_layer
 from looksharp.training.folder import Run, load_run
+from looksharp.training.reweighting import reweight_last_layer
+from looksharp.training.settings import GuidanceConfig, RunConfig
 
 __all__ = ["cure"]
 

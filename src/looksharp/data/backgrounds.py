@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from looksharp.data.files import image_transform, read_image
 from looksharp.data.split import Pixels
+from looksharp.data.splits.files import image_transform, read_image
 
 __all__ = ["read_backgrounds"]
 

@@ -21,10 +21,10 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from looksharp.data.files import FileSplit, read_image
 from looksharp.data.folder import read_folder
-from looksharp.data.synthetic import handwriting
-from looksharp.data.torchvision_sets import read_torchvision
+from looksharp.data.sets.synthetic import handwriting
+from looksharp.data.sets.torchvision_sets import read_torchvision
+from looksharp.data.splits.files import FileSplit, read_image
 
 __all__ = ["Cutouts", "compose", "cutouts_of"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torchvision import tv_tensors
 
-from looksharp.data.files import DecodedSplit, read_image
-from looksharp.data.mask_union import Box
+from looksharp.data.splits.files import DecodedSplit, read_image
+from looksharp.marks.union import Box
 
 __all__ = ["CroppedSplit", "read_box"]
 

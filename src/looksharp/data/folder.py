@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from looksharp.data.annotations import AnnotationSet, read_annotations
-from looksharp.data.files import SMALL, FileSplit
-from looksharp.data.headers import read_size
 from looksharp.data.split import Data, Pairs, Pixels, Split
+from looksharp.data.splits.files import SMALL, FileSplit
+from looksharp.images.headers import read_size
+from looksharp.marks.reading import AnnotationSet, read_annotations
 
 __all__ = ["ImageSizes", "divide", "pairs_of", "read_folder"]
 

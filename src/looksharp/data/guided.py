@@ -9,10 +9,10 @@ from typing import Protocol
 
 import torch
 
-from looksharp.data.annotations import read_annotations
-from looksharp.data.files import FileSplit
 from looksharp.data.folder import ImageSizes, pairs_of
 from looksharp.data.split import Data, Pairs, Split
+from looksharp.data.splits.files import FileSplit
+from looksharp.marks.reading import read_annotations
 
 __all__ = ["GuidanceChoice", "choose_guided", "few"]
 

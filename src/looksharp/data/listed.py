@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from looksharp.data.files import FileSplit
 from looksharp.data.folder import divide
-from looksharp.data.regions import MadeMasks, Region
 from looksharp.data.split import Data, Pairs, Pixels, Split
+from looksharp.data.splits.files import FileSplit
+from looksharp.marks.regions import MadeMasks, Region
 
 __all__ = ["Listed", "check_files", "find_home", "images_in", "listed_data"]
 

@@ -37,7 +37,7 @@ class DataSet:
     def load(self) -> Callable[..., Data]:
         """The function."""
         module, function = self.reader.split(".")
-        read: Callable[..., Data] = getattr(import_module(f"looksharp.data.{module}"), function)
+        read: Callable[..., Data] = getattr(import_module(f"looksharp.data.sets.{module}"), function)
         return read
 
     def arguments(self, config: Any, seed: int) -> dict[str, object]:

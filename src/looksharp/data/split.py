@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from looksharp.batch import Batch
-from looksharp.data.regions import MadeMasks
+from looksharp.marks.regions import MadeMasks
 
 __all__ = ["Augment", "BatchLoader", "Data", "Pairs", "Pixels", "Split", "boxes_of"]
 

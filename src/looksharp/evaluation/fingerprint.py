@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from looksharp.data.files import FileSplit
 from looksharp.data.split import Pixels, Split
-from looksharp.data.tensors import TensorSplit
+from looksharp.data.splits.files import FileSplit
+from looksharp.data.splits.tensors import TensorSplit
 
 __all__ = ["file_fingerprint", "split_fingerprint"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from looksharp.attention import attention_maps
+from looksharp.attention.attend import attention_maps
+from looksharp.attention.mechanisms import Mechanism
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import BatchLoader, Pixels, Split
 from looksharp.evaluation.result import Evaluation
-from looksharp.mechanisms import Mechanism
 from looksharp.objectives.base import Forward
 from looksharp.objectives.icasc import confused_classes
 

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from looksharp.attention.mechanisms import Mechanism
+from looksharp.attention.recording import Recording, logits_of, record
+from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
+from looksharp.evaluation.catalogue import SUITES, Separate, Shared, check_suites, forwards
 from looksharp.evaluation.measure import Measure, Seen, Subject
 from looksharp.evaluation.result import Evaluation, merge
-from looksharp.evaluation.suites import SUITES, Separate, Shared, check_suites, forwards
-from looksharp.mechanisms import Mechanism
 from looksharp.objectives.base import Forward
-from looksharp.recording import Recording, logits_of, record
-from looksharp.stages import last_stages
 
 __all__ = ["check_layers", "evaluate", "measure_suites"]
 
@@ -58,7 +58,7 @@ def evaluate(
             network's.
 
     Example:
-        >>> from looksharp.data.synthetic import digits
+        >>> from looksharp.data.sets.synthetic import digits
         >>> from looksharp.networks import SmallNet
         >>> data = digits(train=1, val=1, test=8)
         >>> found = evaluate(SmallNet(10).eval(), data.splits["test"], data.pixels, suites=["classification"])

@@ -13,14 +13,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from looksharp.attention.mechanisms import MECHANISMS, Mechanism, find_mechanism
 from looksharp.data.build import build_data
 from looksharp.data.split import Data
+from looksharp.evaluation.catalogue import SUITES, check_suites, forwards
 from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
 from looksharp.evaluation.measure import Subject
 from looksharp.evaluation.measuring import check_layers, measure_suites
 from looksharp.evaluation.result import Evaluation, merge, read_evaluation, write_evaluation
-from looksharp.evaluation.suites import SUITES, check_suites, forwards
-from looksharp.mechanisms import MECHANISMS, Mechanism, find_mechanism
 from looksharp.training.folder import Run, load_run
 
 __all__ = ["evaluate_run"]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from looksharp.attention.recording import logits_of
 from looksharp.data.split import Pixels, Split
-from looksharp.exchange import object_only, surroundings_only
+from looksharp.interventions.exchange import object_only, surroundings_only
 from looksharp.interventions.intervals import paired_interval, wilson_interval
 from looksharp.interventions.objects import (
     ObjectReader,
@@ -22,7 +23,6 @@ from looksharp.interventions.objects import (
     masked_objects,
     usable,
 )
-from looksharp.recording import logits_of
 
 __all__ = ["INTERVENTIONS", "Interventions", "answered", "intervene"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from looksharp.batch import Batch
 from looksharp.data.split import Pixels, Split
-from looksharp.exchange import exchange_surroundings, feather
+from looksharp.interventions.exchange import exchange_surroundings, feather
 
 __all__ = ["ObjectReader", "Objects", "draw_partners", "exchangeable", "masked_objects", "usable"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from looksharp.maps import resize_maps
+from looksharp.attention.maps import resize_maps
 from looksharp.metrics.grouped import Grouped
 from looksharp.metrics.scores import region, with_objects
 

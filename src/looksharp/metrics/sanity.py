@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from looksharp.attention import attend
-from looksharp.maps import normalize_maps
+from looksharp.attention.attend import attend
+from looksharp.attention.maps import normalize_maps
+from looksharp.attention.recording import unwrapped
 from looksharp.metrics.agreement import rank_agreement
 from looksharp.metrics.scores import at_resolution
-from looksharp.recording import unwrapped
 
 __all__ = ["ParameterRandomization", "Similarity", "parameter_randomization", "randomized"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from looksharp.maps import resize_maps
+from looksharp.attention.maps import resize_maps
 
 __all__ = ["at_resolution", "region", "score_levels", "with_objects"]
 

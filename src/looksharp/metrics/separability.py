@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from looksharp.losses import separation_and_consistency
+from looksharp.objectives.equations import separation_and_consistency
 
 __all__ = ["ConfusedPair", "ConfusedPairs", "separability"]
 

@@ -3,16 +3,16 @@
 from looksharp.networks.architectures import ARCHITECTURES, build_classifier
 from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_branch import AttentionBranchNetwork
-from looksharp.networks.build import build_network, network_names
+from looksharp.networks.backbones.build import build_network, network_names
+from looksharp.networks.backbones.cifar import CifarResNet
+from looksharp.networks.backbones.cifar_bottleneck import CifarBottleneckResNet, cifar_bottleneck_resnet, cifar_resnext
+from looksharp.networks.backbones.cifar_dense import cifar_densenet
+from looksharp.networks.backbones.cifar_wide import CifarWideResNet
+from looksharp.networks.backbones.clutter import ClutterNet
+from looksharp.networks.backbones.small import SmallNet
 from looksharp.networks.built_in import BuiltInAttention, built_in_attention
 from looksharp.networks.cam import CAMNetwork
-from looksharp.networks.cifar import CifarResNet
-from looksharp.networks.cifar_bottleneck import CifarBottleneckResNet, cifar_bottleneck_resnet, cifar_resnext
-from looksharp.networks.cifar_dense import cifar_densenet
-from looksharp.networks.cifar_wide import CifarWideResNet
-from looksharp.networks.clutter import ClutterNet
 from looksharp.networks.head_parameters import head_parameters
-from looksharp.networks.small import SmallNet
 from looksharp.networks.spatial_transformer import SpatialTransformer
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import nn
 
 from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_branch import AttentionBranchNetwork
-from looksharp.networks.build import build_network
+from looksharp.networks.backbones.build import build_network
 from looksharp.networks.cam import CAMNetwork
 from looksharp.networks.spatial_transformer import SpatialTransformer
 

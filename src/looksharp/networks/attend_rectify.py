@@ -7,13 +7,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.recording import find_modules, logits_of
+from looksharp.attention.stages import last_stages, untouched_forward
+from looksharp.attention.wrapping import Wrapping
 from looksharp.networks.attention_module import AttentionModule
 from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities
 from looksharp.networks.head_parameters import classifier_of
 from looksharp.networks.tapping import Taps, tap
-from looksharp.recording import find_modules, logits_of
-from looksharp.stages import last_stages, untouched_forward
-from looksharp.wrapping import Wrapping
 
 __all__ = ["AttendAndRectify"]
 

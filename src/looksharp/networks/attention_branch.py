@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from looksharp.attention.recording import logits_of
+from looksharp.attention.wrapping import Wrapping
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
-from looksharp.recording import logits_of
-from looksharp.wrapping import Wrapping
 
 __all__ = ["AttendedStage", "AttentionBranch", "AttentionBranchNetwork", "Explained", "WithMap"]
 

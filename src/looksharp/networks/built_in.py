@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.recording import logits_of, record, unwrapped
 from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_branch import AttentionBranch
-from looksharp.recording import logits_of, record, unwrapped
 
 __all__ = ["BuiltInAttention", "built_in_attention", "has_built_in_attention"]
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from looksharp.recording import logits_of
-from looksharp.stages import LastStage, last_stage, stage_at, untouched_forward
+from looksharp.attention.recording import logits_of
+from looksharp.attention.stages import LastStage, last_stage, stage_at, untouched_forward
 
 __all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_channels", "stage_input"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from looksharp.attention.recording import unwrapped
+from looksharp.attention.wrapping import backbone_path
 from looksharp.networks.attention_branch import AttentionBranch
-from looksharp.recording import unwrapped
-from looksharp.wrapping import backbone_path
 
 __all__ = ["classifier_of", "head_parameters"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from looksharp.layout import layout_of
+from looksharp.attention.layout import layout_of
 
 __all__ = ["Taps", "tap"]
 

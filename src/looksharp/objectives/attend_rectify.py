@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.recording import unwrapped
 from looksharp.batch import Batch
-from looksharp.losses import head_diversity
 from looksharp.networks.attention_module import AttentionModule
 from looksharp.objectives.base import Forward, Part, Term
-from looksharp.recording import unwrapped
+from looksharp.objectives.equations import head_diversity
 
 __all__ = ["HeadDiversity"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from looksharp.attention.recording import unwrapped
 from looksharp.batch import Batch
 from looksharp.networks.attention_branch import AttentionBranch
 from looksharp.objectives.base import Forward, Part, Term
 from looksharp.objectives.classification import classification_loss
-from looksharp.recording import unwrapped
 
 __all__ = ["BranchLoss"]
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.recording import Recording, logits_of, record, unwrapped
+from looksharp.attention.stages import last_stages
 from looksharp.batch import Batch, as_batch
-from looksharp.recording import Recording, logits_of, record, unwrapped
-from looksharp.stages import last_stages
 
 __all__ = ["Extension", "Forward", "LayerChoice", "Objective", "Part", "Step", "Term", "WarmUp", "second_pass"]
 

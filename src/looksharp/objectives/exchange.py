@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.batch import Batch
-from looksharp.exchange import exchange_surroundings
+from looksharp.interventions.exchange import exchange_surroundings
 from looksharp.objectives.base import Extension, Forward, Term, WarmUp
 
 __all__ = ["BackgroundExchange", "disagreement", "exchange_partners", "guided_objects"]

@@ -7,12 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.maps import normalize_maps, resize_maps
+from looksharp.attention.mechanisms import Mechanism, find_mechanism
 from looksharp.batch import Batch
-from looksharp.losses import attention_mining, mask_out, soft_threshold
-from looksharp.maps import normalize_maps, resize_maps
-from looksharp.mechanisms import Mechanism, find_mechanism
 from looksharp.objectives.base import Forward, LayerChoice, Objective, Part, Term, WarmUp, second_pass
 from looksharp.objectives.classification import ClassificationPart
+from looksharp.objectives.equations import attention_mining, mask_out, soft_threshold
 from looksharp.objectives.guidance import pair_maps
 
 __all__ = ["GAIN", "MiningPart", "true_classes"]

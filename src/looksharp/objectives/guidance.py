@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from looksharp.attention import attention_maps
+from looksharp.attention.attend import attention_maps
+from looksharp.attention.maps import normalize_maps, resize_masks
+from looksharp.attention.mechanisms import Mechanism, find_mechanism
+from looksharp.attention.second_derivative import FastSecondDerivative
 from looksharp.batch import Batch
-from looksharp.convolution import FastSecondDerivative
-from looksharp.losses import guidance_energy, guidance_input_gradient, guidance_squared_error
-from looksharp.maps import normalize_maps, resize_masks
-from looksharp.mechanisms import Mechanism, find_mechanism
 from looksharp.objectives.base import Forward, LayerChoice, Part, Term, WarmUp, second_pass
+from looksharp.objectives.equations import guidance_energy, guidance_input_gradient, guidance_squared_error
 
 __all__ = ["GUIDANCE_LOSSES", "Guidance", "pair_maps"]
 

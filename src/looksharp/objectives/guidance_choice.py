@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from looksharp.mechanisms import Mechanism
+from looksharp.attention.mechanisms import Mechanism
 from looksharp.objectives.base import Part
 from looksharp.objectives.exchange import BackgroundExchange
 from looksharp.objectives.guidance import GUIDANCE_LOSSES, Guidance

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from looksharp.attention import attention_maps
+from looksharp.attention.attend import attention_maps
+from looksharp.attention.mechanisms import Mechanism, find_mechanism
 from looksharp.batch import Batch
-from looksharp.losses import separation_and_consistency
-from looksharp.mechanisms import Mechanism, find_mechanism
 from looksharp.objectives.base import Forward, LayerChoice, Objective, Part, Term, WarmUp
 from looksharp.objectives.classification import ClassificationPart
+from looksharp.objectives.equations import separation_and_consistency
 
 __all__ = ["ICASC", "SeparationPart", "confused_classes"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from looksharp.cue_test import cue_test
+from looksharp.attention.recording import logits_of
 from looksharp.data.split import Data
 from looksharp.evaluation import Evaluation, evaluate_run
+from looksharp.evaluation.catalogue import SUITES
+from looksharp.evaluation.cue_test import cue_test
 from looksharp.evaluation.measure import Subject
-from looksharp.evaluation.suites import SUITES
-from looksharp.profiling import profile
-from looksharp.recording import logits_of
+from looksharp.networks.profiling import profile
 from looksharp.reproducing.measure import Measure
 from looksharp.reproducing.recipe import Recipe
 from looksharp.training.folder import Run, load_run

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
-from looksharp.config import RunConfig
-from looksharp.evaluation.suites import SUITES
+from looksharp.evaluation.catalogue import SUITES
 from looksharp.reproducing.measure import OWN_SUITES, Measure, Unit
+from looksharp.training.settings import RunConfig
 
 __all__ = ["Recipe", "Row", "merged", "parse_recipe"]
 

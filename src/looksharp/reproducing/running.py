@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from looksharp.config import RunConfig
 from looksharp.data.build import DataConfig, build_data
-from looksharp.data.files import keep_in_memory
 from looksharp.data.split import Data
+from looksharp.data.splits.files import keep_in_memory
 from looksharp.reproducing.measuring import CUE_FOLDERS, measure_run
 from looksharp.reproducing.provenance import commit, hardware
 from looksharp.reproducing.reading import read_recipe
@@ -19,6 +18,7 @@ from looksharp.reproducing.scaling import check_scale, scaled_config, scaled_dat
 from looksharp.reproducing.table import write_tables
 from looksharp.training.folder import find_device, read_config
 from looksharp.training.run import train
+from looksharp.training.settings import RunConfig
 
 __all__ = ["reproduce"]
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from looksharp.config import RunConfig
 from looksharp.data.guided import choose_guided
 from looksharp.data.split import Data
-from looksharp.data.subset import subset
+from looksharp.data.splits.subset import subset
+from looksharp.training.settings import RunConfig
 
 __all__ = ["check_scale", "scaled_config", "scaled_data"]
 

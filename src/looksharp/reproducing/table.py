@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from looksharp.files import write_text
-from looksharp.profiling import accuracy_per_million
+from looksharp.networks.profiling import accuracy_per_million
 from looksharp.reproducing.measure import Measure
 from looksharp.reproducing.recipe import Recipe
 from looksharp.reproducing.results import Result, read_results

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.mechanisms import Mechanism
 from looksharp.data.split import Data
-from looksharp.mechanisms import Mechanism
 from looksharp.suspects.patches import Patches, attended_patches
 from looksharp.training.folder import Run
 
@@ -104,7 +104,7 @@ def suspects(
         ValueError: if n is below 1, or there are not so many training images with evidence for their class.
 
     Example:
-        >>> from looksharp.data.synthetic import biased_digits
+        >>> from looksharp.data.sets.synthetic import biased_digits
         >>> from looksharp.networks import SmallNet
         >>> data = biased_digits(train=40, val=1, test=1)
         >>> found = suspects(SmallNet(10, width=8).eval(), data, n=4, progress=False)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from looksharp.attention import attention_maps
+from looksharp.attention.attend import attention_maps
+from looksharp.attention.mechanisms import Mechanism
+from looksharp.attention.recording import logits_of, record
+from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
-from looksharp.mechanisms import Mechanism
-from looksharp.recording import logits_of, record
-from looksharp.stages import last_stages
 
 __all__ = ["Patches", "attended_patches"]
 

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from looksharp.data.files import FileSplit, image_transform
 from looksharp.data.split import Data, Pixels
+from looksharp.data.splits.files import FileSplit, image_transform
+from looksharp.drawing.contact_sheet import Tile, contact_sheet
 from looksharp.files import replacing, write_text
-from looksharp.report.contact_sheet import Tile, contact_sheet
 from looksharp.suspects.choosing import Suspect, Suspects
 
 __all__ = ["write_suspects"]

@@ -11,10 +11,10 @@ import torch
 import yaml
 from torch import nn
 
-from looksharp.config import RunConfig
 from looksharp.data.split import Pixels
 from looksharp.networks import build_classifier
 from looksharp.training.history import read_history
+from looksharp.training.settings import RunConfig
 
 __all__ = ["Run", "build_model", "find_device", "load_run", "read_config", "read_weights"]
 

@@ -12,15 +12,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
 
+from looksharp.attention.recording import logits_of
 from looksharp.batch import Batch
-from looksharp.config import OptimizationConfig, SelectBy
 from looksharp.interventions.measuring import answered
 from looksharp.metrics import mean_average_precision
 from looksharp.metrics.grouped import GroupedMean
 from looksharp.networks.head_parameters import head_parameters
 from looksharp.objectives import Objective
 from looksharp.objectives.classification import classification_loss
-from looksharp.recording import logits_of
+from looksharp.training.settings import OptimizationConfig, SelectBy
 
 __all__ = ["NonFiniteLossError", "Training", "learning_rate_factor", "score_name"]
 

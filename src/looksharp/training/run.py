@@ -23,13 +23,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from looksharp.config import RunConfig
 from looksharp.data.backgrounds import read_backgrounds
 from looksharp.data.build import build_data
-from looksharp.data.files import keep_in_memory
 from looksharp.data.guided import choose_guided
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
+from looksharp.data.splits.files import keep_in_memory
 from looksharp.files import replacing, write_text
 from looksharp.objectives import OBJECTIVES, BranchLoss, GroupDRO, HeadDiversity, Objective
 from looksharp.objectives.base import Part
@@ -39,6 +38,7 @@ from looksharp.training.folder import Run, build_model, find_device, read_config
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
 from looksharp.training.selection import validation_splits
+from looksharp.training.settings import RunConfig
 from looksharp.training.weights import load_weights
 
 __all__ = ["build_objective", "train"]

@@ -6,9 +6,9 @@ from typing import get_args
 
 import torch
 
-from looksharp.config import SelectBy
 from looksharp.data.split import Data, Split
 from looksharp.interventions.exchanged import exchanged_split
+from looksharp.training.settings import SelectBy
 
 __all__ = ["EXCHANGED", "validation_splits"]
 

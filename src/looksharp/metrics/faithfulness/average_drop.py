@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from looksharp.maps import normalize_maps
+from looksharp.attention.maps import normalize_maps
 from looksharp.metrics.faithfulness.perturbation import check_samples, class_probabilities
 from looksharp.metrics.grouped import Grouped
 from looksharp.metrics.scores import at_resolution

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.recording import logits_of, unwrapped
 from looksharp.metrics.scores import at_resolution
-from looksharp.recording import logits_of, unwrapped
 
 __all__ = ["check_samples", "class_probabilities", "pixel_ranks", "removal_counts"]
 

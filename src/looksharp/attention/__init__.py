@@ -1,0 +1,1 @@
+"""Class attention maps: record by name during one forward, then attend."""

@@ -1,0 +1,217 @@
+"""Attention maps of chosen classes at recorded layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn import functional as F
+
+from looksharp.attention.mechanisms import Mechanism, cam, find_mechanism
+from looksharp.attention.recording import PooledLinearHead, Recording, logits_of, record
+from looksharp.attention.stages import last_stages
+
+__all__ = ["Attention", "attend", "attention_maps"]
+
+
+_LOW_PRECISION = (torch.float16, torch.bfloat16)
+
+
+class Attention(NamedTuple):
+    """What `attend` returns: logits (B, C), classes (B, K) and layer name -> maps (B, K, h, w)."""
+
+    logits: Tensor
+    classes: Tensor
+    maps: dict[str, Tensor]
+
+
+def attention_maps(
+    output: object,
+    features: Recording,
+    classes: Tensor,
+    mechanism: str | Mechanism = "grad_cam",
+    *,
+    create_graph: bool = False,
+    signed: bool = False,
+    detach_weights: bool = False,
+) -> dict[str, Tensor]:
+    """Maps of K classes per image at every recorded layer, from one forward and at most one batched backward.
+
+    The backward runs from the logits to the earliest recorded layer and touches no parameter's `.grad`. A last
+    layer that is pooled and classified by one linear layer needs none: its gradient is the classifier's weight
+    over the number of positions. Precision below float32 is raised to float32 before maps are formed.
+
+    Args:
+        output: what the model returned: logits (B, C), or a tuple, mapping or object that holds them.
+        features: the recording of the forward that made `output`.
+        classes: class indices, (B,) for one class per image or (B, K) for K.
+        mechanism: a name from `MECHANISMS`, or a function `(features, gradients) -> map`.
+        create_graph: whether the maps can be differentiated, weights included (second order).
+        signed: return the map before its ReLU: evidence for the class (positive) and against it.
+        detach_weights: with `create_graph`, stop the gradient through the weights: only the features learn.
+
+    Returns:
+        Layer name -> maps (B, K, h, w), raw: not normalised, >= 0 unless `signed`. float32, or float64.
+
+    Raises:
+        ValueError: if `classes` do not fit the batch or the number of classes; if a layer gets no gradient or runs
+            on more maps than there are images (behind the cut of an attention branch for several tasks); if
+            `create_graph` is asked of a forward that nothing can be trained through; if `mechanism` is CAM and
+            the layer is not pooled into one linear classifier.
+
+    Example:
+        >>> import torch
+        >>> from looksharp.networks import CifarResNet
+        >>> net = CifarResNet(depth=20, num_classes=10)
+        >>> with record(net, ["layer2", "layer3"]) as features:
+        ...     logits = net(torch.rand(2, 3, 32, 32))
+        >>> maps = attention_maps(logits, features, logits.topk(5).indices)
+        >>> {layer: tuple(m.shape) for layer, m in maps.items()}
+        {'layer2': (2, 5, 16, 16), 'layer3': (2, 5, 8, 8)}
+
+    """
+    mechanism = find_mechanism(mechanism)
+    logits = logits_of(output)
+    classes = _check_classes(classes, logits, check_range=not create_graph or not logits.is_cuda)
+    if create_graph and not features.trainable:
+        raise ValueError(
+            "create_graph=True needs a forward that can be trained: call the model outside `torch.no_grad` "
+            "with at least one parameter that requires grad, or pass create_graph=False"
+        )
+    head = features.pooled_linear_head(logits)
+    if mechanism is cam and (head is None or set(features) != {head.layer}):
+        raise ValueError(
+            "mechanism 'cam' needs one layer that is average-pooled into one linear classifier, "
+            f"and recorded are {', '.join(features)}; use 'grad_cam', which equals CAM there and works anywhere"
+        )
+    for layer, recorded in features.items():
+        if len(recorded) != len(logits):
+            raise ValueError(
+                f"layer {layer!r} holds {len(recorded)} maps for a batch of {len(logits)}: it runs once for each of "
+                f"several attention maps; record a layer before the cut"
+            )
+    gradients = _gradients(logits, features, classes, head, create_graph=create_graph)
+    maps = {}
+    # Disabled, because autocast would bring the sums over channels back to half precision.
+    with torch.set_grad_enabled(create_graph), torch.autocast(logits.device.type, enabled=False):
+        for layer, gradient in gradients.items():
+            weights = gradient.detach() if detach_weights or not create_graph else gradient
+            evidence = mechanism(_at_least_float32(features[layer]), _at_least_float32(weights))
+            maps[layer] = evidence if signed else evidence.relu()
+    return maps
+
+
+def attend(
+    model: nn.Module,
+    images: Tensor,
+    classes: Tensor | None = None,
+    *,
+    top: int = 1,
+    layers: Iterable[str] | None = None,
+    mechanism: str | Mechanism = "grad_cam",
+    signed: bool = False,
+) -> Attention:
+    """Where `model` looks: one forward in its present mode, and the maps of some classes.
+
+    Args:
+        model: any classifier.
+        images: (B, 3, H, W), normalised as the model expects.
+        classes: (B,) or (B, K); the `top` highest-scoring classes if not given.
+        top: how many of the highest-scoring classes, where `classes` is not given.
+        layers: names of layers; the end of the last stage if not given.
+        mechanism: a name from `MECHANISMS` or a function.
+        signed: see `attention_maps`.
+
+    Returns:
+        Detached logits (B, C), classes (B, K) in the order of the maps, and maps (B, K, h, w) by layer.
+
+    Example:
+        >>> import torch
+        >>> from looksharp.networks import CifarResNet
+        >>> attend(CifarResNet(20, 10), torch.rand(2, 3, 32, 32), top=3).maps["layer3"].shape
+        torch.Size([2, 3, 8, 8])
+
+    """
+    names = last_stages(model, images, count=1) if layers is None else layers
+    with torch.no_grad(), record(model, names) as features:
+        output = model(images)
+    logits = logits_of(output)
+    if classes is None:
+        classes = logits.topk(min(top, logits.shape[1])).indices
+    maps = attention_maps(output, features, classes, mechanism, signed=signed)
+    return Attention(logits.detach(), classes.reshape(len(images), -1), maps)
+
+
+def _gradients(
+    logits: Tensor, features: Recording, classes: Tensor, head: PooledLinearHead | None, *, create_graph: bool
+) -> dict[str, Tensor]:
+    """Layer name -> derivative (B, K, C, h, w) of each class's logit with respect to the recorded map."""
+    gradients: dict[str, Tensor] = {}
+    backward = [layer for layer in features if head is None or layer != head.layer]
+    if backward:
+        inputs = [features[layer] for layer in backward]
+
+        unused: set[str] = set()
+
+        def backpropagate(chosen: Tensor) -> tuple[Tensor, ...]:
+            # The graph is kept, because the caller may still train on these logits.
+            found = torch.autograd.grad(
+                logits, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
+            )
+            unused.update(layer for layer, gradient in zip(backward, found, strict=True) if gradient is None)
+            # `vmap` takes tensors only.
+            return tuple(
+                torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(inputs, found, strict=True)
+            )
+
+        chosen = F.one_hot(classes, logits.shape[1]).to(logits.dtype)  # (B, K, classes)
+        # In mixed precision normalisation layers have no rule for `vmap`: then class by class.
+        batched = classes.shape[1] > 1 and not any(x.dtype in _LOW_PRECISION for x in (logits, *inputs))
+        if batched:
+            found = vmap(backpropagate, 1, 1)(chosen)
+        else:
+            each = [backpropagate(one_class) for one_class in chosen.unbind(1)]
+            found = tuple(torch.stack(gradients, 1) for gradients in zip(*each, strict=True))
+        for layer, gradient in zip(backward, found, strict=True):
+            # Behind prefix tokens a map can be connected to the logits and yet never be read.
+            unread = layer in features.behind_prefix and not gradient.any() and not _head_is_zero(features)
+            if layer in unused or unread:
+                raise ValueError(
+                    f"layer {layer!r} got no gradient: the logits do not depend on its map. In a network that "
+                    f"classifies by a class token, record a layer before the last block's attention"
+                )
+            gradients[layer] = gradient
+    if head is not None:
+        features_of_head = features[head.layer]
+        height, width = features_of_head.shape[-2:]
+        weight = head.linear.weight[classes] / (height * width)  # (B, K, C)
+        gradients[head.layer] = weight[..., None, None].expand(*weight.shape, height, width)
+    return {layer: gradients[layer] for layer in features}
+
+
+def _head_is_zero(features: Recording) -> bool:
+    """Whether the classifier is still all zeros, as some networks start: it then reads nothing at all."""
+    return features.last_linear is not None and not features.last_linear[0].weight.any()
+
+
+def _check_classes(classes: Tensor, logits: Tensor, *, check_range: bool) -> Tensor:
+    integers = not classes.is_floating_point() and classes.dtype != torch.bool
+    if not integers or classes.ndim not in (1, 2) or len(classes) != len(logits):
+        raise ValueError(
+            f"classes must be integers of shape ({len(logits)},) or ({len(logits)}, K) for a batch of "
+            f"{len(logits)}; got {str(classes.dtype).removeprefix('torch.')} of shape {tuple(classes.shape)}"
+        )
+    classes = classes.to(logits.device, torch.long).reshape(len(logits), -1)
+    if check_range and classes.numel() and not (0 <= int(classes.min()) <= int(classes.max()) < logits.shape[1]):
+        raise ValueError(
+            f"classes must lie in 0 to {logits.shape[1] - 1} for {logits.shape[1]} logits; "
+            f"got {int(classes.min())} to {int(classes.max())}"
+        )
+    return classes
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in _LOW_PRECISION else values

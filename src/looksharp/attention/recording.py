@@ -1,0 +1,259 @@
+"""Record what a network computes: named layers' outputs, laid out as maps, during one ordinary forward."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from looksharp.attention.layout import layout_of
+from looksharp.attention.second_derivative import FastSecondDerivative
+
+__all__ = ["PooledLinearHead", "Recording", "find_modules", "logits_of", "record", "unwrapped"]
+
+# Operations between a feature map and a linear classifier that leave the map's gradient a plain copy of the
+# classifier's weight: average pooling over all positions, and changes of shape, memory or precision.
+_POOLING = {"MeanBackward1", "AdaptiveAvgPool2DBackward0", "MkldnnAdaptiveAvgPool2DBackward0"}
+_RESHAPING = {
+    "ViewBackward0",
+    "UnsafeViewBackward0",
+    "ReshapeAliasBackward0",
+    "SqueezeBackward0",
+    "SqueezeBackward1",
+    "SqueezeBackward2",
+    "UnsqueezeBackward0",
+    "ToCopyBackward0",
+    "PermuteBackward0",
+    "TransposeBackward0",
+    "CloneBackward0",
+}
+
+
+@dataclass(frozen=True)
+class PooledLinearHead:
+    """The classifier of a network that ends in average pooling and one linear layer, and the layer it pools."""
+
+    layer: str
+    linear: nn.Linear
+
+
+@dataclass
+class Recording(Mapping[str, Tensor]):
+    """Feature maps by layer name, each (B, C, h, w), as `record` fills them during a forward.
+
+    Attributes:
+        maps: layer name -> feature map (B, C, h, w), part of the graph that leads to the logits.
+        entries: layer name -> the graph node through which the rest of the network reads the map.
+        behind_prefix: layers of tokens whose prefix (class or register tokens) is left out of the map.
+        trainable: False if the forward ran under `no_grad`, or if nothing in the network can be trained.
+        last_linear: the linear layer that ran last, with the weight it used, its input and its output.
+
+    """
+
+    layers: tuple[str, ...]
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    entries: dict[str, Node | None] = field(default_factory=dict)
+    behind_prefix: set[str] = field(default_factory=set)
+    trainable: bool = True
+    last_linear: tuple[nn.Linear, Tensor, Tensor, Tensor] | None = None
+
+    def __getitem__(self, layer: str) -> Tensor:
+        if layer in self.layers and layer in self.maps:
+            return self.maps[layer]
+        if layer in self.layers:
+            raise ValueError(
+                f"layer {layer!r} did not run: nothing is recorded until the model is called inside "
+                f"`with record(...)`, and only for layers that its forward uses"
+            )
+        raise KeyError(f"layer {layer!r} was not recorded; recorded: {', '.join(self.layers)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def restricted(self, layers: Iterable[str]) -> Recording:
+        """The same forward, some of its layers alone."""
+        return replace(self, layers=tuple(layers))
+
+    def pooled_linear_head(self, logits: Tensor) -> PooledLinearHead | None:
+        """The head, if `logits` are one linear layer over the mean of a recorded map's positions; else None.
+
+        Read off the autograd graph, so it holds for the forward that was run (dropout in training mode, for
+        one, makes it None) and costs neither arithmetic nor a device synchronisation.
+        """
+        if self.last_linear is None:
+            return None
+        linear, weight, pooled, output = self.last_linear
+        # A weight of another forward, as with `torch.func.functional_call`, says nothing about these logits.
+        if output is not logits or weight is not linear.weight:
+            return None
+        entries = {self.entries[layer]: layer for layer in self.layers if layer in self.entries}
+        node, pools = pooled.grad_fn, 0
+        while node is not None and node not in entries:
+            name = node.name()
+            pools += name in _POOLING
+            parents = [parent for parent, _ in node.next_functions if parent is not None]
+            if len(parents) != 1 or (name not in _POOLING and name not in _RESHAPING):
+                return None
+            node = parents[0]
+        if node is None or pools != 1:
+            return None
+        layer = entries[node]
+        # Fewer or more inputs than channels: pooling left positions behind that the linear layer tells apart.
+        return PooledLinearHead(layer, linear) if linear.in_features == self.maps[layer].shape[1] else None
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, without DistributedDataParallel, DataParallel or `torch.compile` around it."""
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def logits_of(output: object) -> Tensor:
+    """The logits (B, C) in what a model returned: a tensor, a tuple or list, a mapping or an object.
+
+    Raises:
+        TypeError: if there are no logits to be found.
+
+    """
+    found: object = output
+    if not isinstance(output, Tensor):
+        if isinstance(output, Mapping):
+            found = output.get("logits")
+        elif hasattr(output, "logits"):
+            found = output.logits
+        elif isinstance(output, tuple | list) and output:
+            found = output[0]
+    if not isinstance(found, Tensor) or found.ndim != 2:
+        kind = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(output).__name__
+        raise TypeError(
+            f"output must be logits (B, classes), or a tuple, mapping or object that holds them as its first "
+            f"item or as `logits`; got {kind}"
+        )
+    return found
+
+
+@contextmanager
+def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
+    """Record the outputs of `layers` during the forward that runs inside the `with`.
+
+    The recorded maps are (B, C, h, w) whatever the layer returns: channels-last outputs are permuted, tokens
+    (B, N, C) are laid out as a grid without their prefix (class, register) tokens. What the network computes
+    does not change. The maps are differentiable and lead to the logits also under `torch.no_grad`, under
+    `torch.inference_mode` and with every parameter frozen: the graph then starts at the first recorded layer.
+    If a layer runs more than once, its last call is kept. `.grad`, modes, buffers, `requires_grad` and hooks
+    are as before once the `with` ends, also after an exception.
+
+    Args:
+        model: any module; wrappers for data parallelism and compilation are seen through.
+        layers: names as in `model.named_modules()`.
+
+    Raises:
+        ValueError: if a name is no module of the model (the message lists names that are), or if a layer's
+            output cannot be laid out as maps.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.LazyLinear(2))
+        >>> with record(net, ["0"]) as features:
+        ...     logits = net(torch.rand(5, 3, 8, 8))
+        >>> features["0"].shape
+        torch.Size([5, 4, 6, 6])
+
+    """
+    network = unwrapped(model)
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    modules = find_modules(network, names)
+    frozen = not any(parameter.requires_grad for parameter in network.parameters())
+    recording = Recording(names)
+    image_size: tuple[int, int] | None = None
+    grad_enabled = torch.is_grad_enabled()
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal image_size, grad_enabled
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError("record must be entered inside `torch.inference_mode()`, not around it")
+        grad_enabled = torch.is_grad_enabled()
+        recording.trainable = grad_enabled and not frozen
+        images = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.ndim == 4), None)
+        image_size = None if images is None else (images.shape[-2], images.shape[-1])
+
+    def after(*_: object) -> None:
+        torch.set_grad_enabled(grad_enabled)
+
+    def keep_linear(module: nn.Linear, args: tuple[Any, ...], output: Tensor) -> None:
+        if args:
+            recording.last_linear = (module, module.weight, args[0], output)
+
+    def keep_output(name: str, output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+                items = [keep_output(name, output[0]), *output[1:]]
+                return output._make(items) if hasattr(output, "_make") else type(output)(items)
+            raise ValueError(f"layer {name!r} returns {type(output).__name__}, not a tensor that has a map")
+        torch.set_grad_enabled(True)  # from here on the logits must depend on the map; `after` restores it
+        if not recording.maps:
+            # Fused attention has no second derivative, and no batched first one.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        layout = layout_of(network, name, output, image_size)
+        features = layout.to_map(output)
+        if not features.requires_grad:
+            features = features.detach().requires_grad_()
+        # The network reads a copy: a later operation may write in place, the recorded map must not change.
+        entry = features.clone()
+        recording.maps[name], recording.entries[name] = features, entry.grad_fn
+        if layout.prefix:
+            recording.behind_prefix.add(name)
+        return layout.from_map(entry, output)
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.set_grad_enabled(grad_enabled))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        stack.callback(network.register_forward_pre_hook(before, with_kwargs=True).remove)
+        # A subclass that computes something else (a cosine classifier, say) is no linear layer.
+        for linear in (m for m in network.modules() if getattr(type(m), "forward", None) is nn.Linear.forward):
+            stack.callback(linear.register_forward_hook(keep_linear).remove)
+        for name, module in modules.items():
+            hook = module.register_forward_hook(lambda _m, _a, output, name=name: keep_output(name, output))
+            stack.callback(hook.remove)
+        stack.callback(network.register_forward_hook(after).remove)
+        # Maps that are trained on are differentiated twice, from the first recorded layer on.
+        stack.enter_context(FastSecondDerivative(lambda: recording.trainable and bool(recording.maps)))
+        yield recording
+
+
+def find_modules(network: nn.Module, names: tuple[str, ...]) -> dict[str, nn.Module]:
+    """The modules of these names.
+
+    Raises:
+        ValueError: if a name is no module's (the message lists names that are), or if there is none.
+    """
+    if not names:
+        raise ValueError("layers must name at least one layer; got none")
+    known = dict(network.named_modules())
+    for name in names:
+        if name not in known or not name:
+            close = difflib.get_close_matches(name, [n for n in known if n], n=5, cutoff=0.5)
+            top = [child for child, _ in network.named_children()]
+            raise ValueError(
+                f"layer {name!r} is not in {type(network).__name__}; "
+                + (f"did you mean {', '.join(map(repr, close))}? " if close else "")
+                + f"its top-level layers are {', '.join(top) or 'none'}"
+            )
+    return {name: known[name] for name in names}

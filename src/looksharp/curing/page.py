@@ -1,0 +1,153 @@
+"""The page of a cure: the verdict, the proof, and all that stands behind them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from looksharp.curing.budget import write_budget
+from looksharp.curing.charts import DotGroup, dots, steps
+from looksharp.curing.pictures import draw_examples, show_example
+from looksharp.curing.results import Findings, Measured
+from looksharp.curing.tables import as_results, budget_rows, cost_rows, main_metric, price, proof_table
+from looksharp.curing.verdict import RULE
+from looksharp.drawing.charts import bars, run_colors
+from looksharp.drawing.parts import Chart, draw_chart, environment, gradient, plain
+from looksharp.drawing.tables import ATTENTION, metric_table, metrics_of
+from looksharp.drawing.wording import find_metric, in_words
+from looksharp.files import replacing, write_text
+from looksharp.interventions import INTERVENTIONS
+
+__all__ = ["write_cure"]
+
+
+def write_cure(out: Path, findings: Findings) -> Path:
+    """Write OUT/report.html, which holds all it shows, OUT/results.json, and charts and pictures in OUT/figures.
+
+    Returns:
+        The page's path.
+    """
+    columns, results = findings.columns, as_results(findings)
+    verdict, main, present = findings.verdicts[findings.cure], main_metric(columns), metrics_of(results)
+    names = [column.name for column in columns]
+    light, dark = run_colors(names), run_colors(names, dark=True)
+    charts = _charts(findings, verdict.split, main)
+    for name, chart in charts.items():
+        with replacing(out / "figures" / f"{name}.svg") as temporary:
+            temporary.write_bytes(chart.on_light)
+    draw_examples(out / "figures", findings.examples)
+    if findings.budget is not None:
+        write_budget(out / "budget.csv", findings.budget)
+    write_text(out / "results.json", json.dumps(plain(_facts(findings)), indent=2, ensure_ascii=False) + "\n")
+    splits = sorted(findings.before.interventions, key=lambda split: split != verdict.split)
+    shown = [main, "worst_group", *(["attention_inside"] if findings.examples else [])]
+    more = sorted((name for name in present if name not in shown), key=lambda name: name not in ATTENTION)
+    page = (
+        environment()
+        .get_template("curing/page.html.jinja")
+        .render(
+            findings=findings,
+            verdict=verdict,
+            others={name: found for name, found in findings.verdicts.items() if name != findings.cure},
+            warnings={name: found.warning for name, found in findings.verdicts.items() if found.warning},
+            price=price(findings.before, findings.after, findings.tests),
+            rule=RULE,
+            colors={name: (light[name], dark[name]) for name in names},
+            charts=charts,
+            proofs=[proof_table(columns, split) for split in splits],
+            examples=[show_example(example) for example in findings.examples],
+            scale=gradient(True),
+            accuracy=metric_table(results, main),
+            worst=metric_table(results, "worst_group") if "worst_group" in present else None,
+            inside=metric_table(results, "attention_inside") if "attention_inside" in present else None,
+            chance=in_words(results.chance, True),
+            budget_rows=None if findings.budget is None else budget_rows(findings.budget),
+            more=[metric_table(results, name) for name in more],
+            costs=cost_rows(columns),
+        )
+    )
+    write_text(out / "report.html", page)
+    return out / "report.html"
+
+
+def _charts(findings: Findings, split: str, main: str) -> dict[str, Chart]:
+    """Name of its file -> chart: "interventions", "accuracy" and "budget", as far as there is something to draw."""
+    columns, label = findings.columns, find_metric(main).label
+    charts = {}
+    if split:
+        charts["interventions"] = draw_chart(
+            f"Interventions on {split}",
+            f"Dots with 95% intervals: what each classifier gets right under interventions on {split}. The table below "
+            f"holds the same numbers.",
+            partial(_draw_interventions, columns, split),
+        )
+    values = {
+        column.name: {name: found.get(main, math.nan) for name, found in column.splits.items()} for column in columns
+    }
+    alt = f"Bars: {label} of each classifier on each split. The table beside it holds the same numbers."
+    chance = 1 / len(findings.classes) if main == "top1" else None
+    charts["accuracy"] = draw_chart(label, alt, lambda dark: bars(values, chance=chance, dark=dark))
+    budget = findings.budget
+    if budget is not None:
+        alt = "Lines: accuracy against the number of marked images. The table beside it holds the same numbers."
+        series = {measure: budget.points(measure) for measure in budget.measures}
+        draw = partial(steps, series, budget.marked, xlabel="Marked images", ylabel=label)
+        charts["budget"] = draw_chart("Marked images", alt, lambda dark: draw(dark=dark))
+    return charts
+
+
+def _draw_interventions(columns: Sequence[Measured], split: str, dark: bool) -> bytes:
+    groups = []
+    for name, (title, better) in INTERVENTIONS.items():
+        found = {column.name: column.interventions[split] for column in columns}
+        runs = {run: (each.values[name], *each.intervals[name]) for run, each in found.items()}
+        chance = columns[0].interventions[split].chance.get(name)
+        groups.append(DotGroup(title, better, runs, None if name == "background_gap" else chance))
+    return dots(groups, dark=dark)
+
+
+def _facts(findings: Findings) -> dict[str, Any]:
+    """The findings as JSON has them, without pictures and networks."""
+    budget = findings.budget
+    return {
+        "title": findings.title,
+        "data": findings.data,
+        "classes": findings.classes,
+        "cure": findings.cure,
+        "verdicts": {name: asdict(verdict) for name, verdict in findings.verdicts.items()},
+        "rule": RULE,
+        "note": findings.note,
+        "classifiers": {column.name: _column_facts(column) for column in findings.columns},
+        "budget": None
+        if budget is None
+        else [{"marked": marked, "seed": seed, **values} for (marked, seed), values in budget.rows.items()],
+        "split_notes": findings.split_notes,
+        "settings": findings.settings,
+        "versions": findings.versions,
+    }
+
+
+def _column_facts(column: Measured) -> dict[str, Any]:
+    return {
+        "description": column.description,
+        "run": str(column.run.path),
+        "marked": column.marked,
+        "epochs": column.run.config.training.epochs,
+        "seconds": column.run.seconds,
+        "splits": column.splits,
+        "interventions": {
+            split: {
+                "images": len(found.images),
+                "values": found.values,
+                "intervals": found.intervals,
+                "chance": found.chance,
+                "left_out": found.left_out,
+            }
+            for split, found in column.interventions.items()
+        },
+    }

@@ -1,0 +1,114 @@
+"""A cure's numbers as tables and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from looksharp.curing.budget import Budget
+from looksharp.curing.results import Findings, Measured
+from looksharp.drawing.results import Results, RunResult
+from looksharp.drawing.tables import MAIN, Cell
+from looksharp.drawing.wording import duration, find_metric, in_points, in_words
+from looksharp.interventions import INTERVENTIONS
+
+__all__ = ["ProofRow", "ProofTable", "as_results", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]
+
+
+@dataclass(frozen=True)
+class ProofRow:
+    """One measure of interventions: its name, its direction, a cell for each classifier, and what guessing gets."""
+
+    title: str
+    better: str
+    cells: tuple[Cell, ...]
+    chance: str
+
+
+@dataclass(frozen=True)
+class ProofTable:
+    """What interventions found on a split."""
+
+    split: str
+    images: int
+    rows: tuple[ProofRow, ...]
+
+
+def proof_table(columns: Sequence[Measured], split: str) -> ProofTable:
+    """The interventions on one split, a measure a row."""
+    found = [column.interventions[split] for column in columns]
+    rows = [
+        ProofRow(
+            title,
+            better,
+            tuple(
+                Cell(in_words(each.values[name], True).replace("-", "−"), interval=_span(each.intervals[name]))
+                for each in found
+            ),
+            in_words(found[0].chance[name], True) if name in found[0].chance else "",
+        )
+        for name, (title, better) in INTERVENTIONS.items()
+    ]
+    return ProofTable(split, len(found[0].images), tuple(rows))
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return (
+        " to ".join(f"{100 * end:.1f}".replace("-", "−") for end in interval)
+        if all(map(math.isfinite, interval))
+        else ""
+    )
+
+
+def as_results(findings: Findings) -> Results:
+    """The same as trainings side by side, for the tables and charts that any comparison has."""
+    runs = tuple(
+        RunResult(column.name, column.description, column.run.seconds, {}, column.splits) for column in findings.columns
+    )
+    chance = math.nan if findings.columns[0].run.multilabel else 1 / len(findings.classes)
+    return Results(
+        findings.title, "", findings.data, findings.classes, findings.settings, findings.versions, runs, chance
+    )
+
+
+def main_metric(columns: Sequence[Measured]) -> str:
+    """The metric of the big table: accuracy, or mean average precision."""
+    return next(name for name in MAIN if any(name in values for values in columns[0].splits.values()))
+
+
+def price(before: Measured, after: Measured, splits: Sequence[str]) -> str:
+    """What the cure did to accuracy and what it took, in a sentence each."""
+    name = main_metric([before])
+    changes = [
+        f"{split} {in_words(before.splits[split][name], True)} → {in_words(after.splits[split][name], True)} "
+        f"({in_points(after.splits[split][name] - before.splits[split][name])})"
+        for split in splits
+    ]
+    return (
+        f"{find_metric(name).label}: {', '.join(changes)}. It took {after.marked:,} marked images and "
+        f"{duration(after.run.seconds)} of training (before: {duration(before.run.seconds)})."
+    )
+
+
+def cost_rows(columns: Sequence[Measured]) -> dict[str, list[str]]:
+    """Classifier -> marked images, epochs and training time."""
+    first = columns[0].run.seconds
+    rows = {}
+    for place, column in enumerate(columns):
+        seconds = column.run.seconds
+        times = f", × {seconds / first:.1f}" if place and first > 0 else ""
+        rows[column.name] = [f"{column.marked:,}", str(column.run.config.training.epochs), duration(seconds) + times]
+    return rows
+
+
+def budget_rows(budget: Budget) -> dict[int, list[Cell]]:
+    """Number of marked images -> a cell for each measure."""
+    points = {measure: budget.points(measure) for measure in budget.measures}
+    return {
+        marked: [
+            Cell(in_words(found[place].mean, True), interval=_span((found[place].low, found[place].high)))
+            for found in points.values()
+        ]
+        for place, marked in enumerate(budget.marked)
+    }

@@ -1,0 +1,187 @@
+"""Any image classification set that Hugging Face's `datasets` reads: `hf:NAME_OR_PATH`.
+
+The path is a folder that `save_to_disk` wrote, a parquet file, or a folder of parquet files or of images as the
+library lays them out (https://huggingface.co/docs/datasets/image_dataset). A name is one of the Hub's: `datasets`
+takes it from its cache, or fetches it there unless HF_HUB_OFFLINE is set. Needs `pip install looksharp[hf]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from looksharp.data.folder import divide
+from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.splits.files import DecodedSplit, read_image
+
+__all__ = ["read_hugging_face"]
+
+_VALIDATION = ("validation", "val", "valid", "dev")
+
+
+@dataclass(kw_only=True)
+class _TableSplit(DecodedSplit):
+    """A split whose images are cells of a table, encoded as files are."""
+
+    table: Any = field(repr=False)
+    column: str
+    rows: Sequence[int] = field(repr=False)
+
+    def image(self, index: int) -> tv_tensors.Image:
+        """One image (3, H, W) of bytes, at its own size."""
+        row = self.rows[index]
+        cell = self.table[row][self.column]
+        where = f"{self.column!r} of row {row}"
+        if not isinstance(cell, dict) or not (cell.get("bytes") or cell.get("path")):
+            raise ValueError(f"{where} holds no image")
+        return read_image(cell.get("path") or where, BytesIO(cell["bytes"]) if cell.get("bytes") else None)
+
+
+def read_hugging_face(
+    source: str, size: int = 224, val_share: float = 0.1, seed: int = 0, label_column: str | None = None
+) -> Data:
+    """Read a set whose features hold one image column and one of labels.
+
+    The labels are a ClassLabel, a list of them (several classes an image), or numbers or words whose values are the
+    classes. Splits are those of the set: train, a validation split if there is one (else `val_share` of train is held
+    out; with 0, validation reads the first test split), and those named test. Splits whose labels are all -1, as
+    test splits of contests have them, are left out and counted.
+
+    Args:
+        source: a path, else a name of the Hub.
+        size: side to which images are brought.
+        val_share: share of the training images held out where there is no validation split.
+        seed: of that division.
+        label_column: which column holds the labels, where several could, as in CIFAR-100.
+
+    Raises:
+        ValueError: if `datasets` is not installed, nothing is there, or columns or labels are not as they should be.
+    """
+    tables = _tables(source)
+    if "train" not in tables:
+        raise ValueError(f"{source} must have a split named train; got {', '.join(tables)}")
+    image, label = _columns(source, tables["train"].features, label_column)
+    lookup, classes = _classes(source, tables["train"].features[label], tables["train"][label])
+    splits: dict[str, Split] = {}
+    notes: dict[str, int] = {}
+    for name, table in tables.items():
+        split = "val" if name in _VALIDATION else name
+        if split not in ("train", "val") and not name.startswith("test"):
+            continue
+        cells = list(table[label])
+        if split != "train" and all(cell == -1 for cell in cells):
+            notes[f"images of split {name}, which has no labels"] = len(cells)
+            continue
+        targets = _targets(cells, lookup, len(classes), f"{source}, split {name}, column {label}")
+        splits[split] = _TableSplit(targets=targets, table=table, column=image, rows=range(len(targets)))
+    train = splits["train"]
+    for place, name in enumerate(classes):
+        if not ((train.targets == place) if train.targets.ndim == 1 else train.targets[:, place] > 0).any():
+            raise ValueError(f"class {name!r} has no train image in {source}")
+    if "val" not in splits:
+        tests = [split for split in splits if split != "train"]
+        if not val_share and not tests:
+            raise ValueError(f"{source} has neither validation nor test; val_share must be above 0")
+        held_out = _divided(train, val_share, seed) if val_share else {"val": splits[tests[0]]}
+        splits |= held_out
+    order = ("train", "val", *(split for split in splits if split not in ("train", "val")))
+    splits = {split: splits[split] for split in order}
+    return Data(source, classes, splits, Pixels((size, size)), "resized_crop_flip", notes=notes)
+
+
+def _tables(source: str) -> Mapping[str, Any]:
+    """The set's splits by name."""
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(f"data hf:{source} needs the package datasets: pip install looksharp[hf]") from None
+    path = Path(source)
+    try:
+        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+            found = datasets.load_from_disk(path)
+        elif path.suffix == ".parquet" and path.is_file():
+            found = datasets.load_dataset("parquet", data_files=source)
+        else:
+            found = datasets.load_dataset(source)
+    except Exception as error:  # the library raises what any of its file readers and the network do
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"data hf:{source} cannot be loaded: {reason}") from None
+    tables = found if isinstance(found, Mapping) else {"train": found}
+    undecoded = datasets.Image(decode=False)
+    return {
+        str(name): table.cast(
+            datasets.Features({c: undecoded if isinstance(f, datasets.Image) else f for c, f in table.features.items()})
+        )
+        for name, table in tables.items()
+    }
+
+
+def _columns(source: str, features: Mapping[str, Any], label_column: str | None) -> tuple[str, str]:
+    """The image's column and the label's."""
+    from datasets import ClassLabel, Image
+
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    if len(images) != 1:
+        raise ValueError(f"{source} must have one image column; got {', '.join(images) or 'none'} of {list(features)}")
+    if label_column is not None:
+        if label_column not in features or label_column in images:
+            raise ValueError(f"label_column {label_column!r} is no column of labels in {source}; got {list(features)}")
+        return images[0], label_column
+    classes = [n for n, f in features.items() if isinstance(f, ClassLabel) or isinstance(_item(f), ClassLabel)]
+    found = classes if len(classes) == 1 else [name for name in ("label", "labels") if name in features]
+    if len(found) != 1:
+        raise ValueError(
+            f"{source} must have one column of labels; name it by label_column, one of "
+            f"{', '.join(classes) or ', '.join(name for name in features if name not in images)}"
+        )
+    return images[0], found[0]
+
+
+def _item(feature: Any) -> Any:
+    """What a list holds."""
+    return feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+
+
+def _classes(source: str, feature: Any, cells: Iterable[Any]) -> tuple[dict[Any, int], tuple[str, ...]]:
+    """The class index of each value that a label may have, and the classes' names."""
+    names = getattr(_item(feature) or feature, "names", None)
+    if names is not None:
+        values = list(range(len(names)))
+    else:
+        values = sorted({value for cell in cells for value in _listed(cell)} - {None})
+        names = [str(value) for value in values]
+    if len(names) < 2:
+        raise ValueError(f"{source} must have at least two classes; got {', '.join(names) or 'none'}")
+    return {value: place for place, value in enumerate(values)}, tuple(names)
+
+
+def _targets(cells: Sequence[Any], lookup: Mapping[Any, int], classes: int, where: str) -> Tensor:
+    """(N,) class indices, or (N, classes) multi-hot where cells are lists."""
+    for row, cell in enumerate(cells):
+        if any(value not in lookup for value in _listed(cell)):
+            raise ValueError(f"{where}, row {row}: {cell!r} is none of the training classes")
+    if not any(isinstance(cell, list) for cell in cells):
+        return torch.tensor([lookup[cell] for cell in cells])
+    hot = torch.zeros(len(cells), classes)
+    for row, cell in enumerate(cells):
+        hot[row, [lookup[value] for value in _listed(cell)]] = 1
+    return hot
+
+
+def _listed(cell: Any) -> list[Any]:
+    return cell if isinstance(cell, list) else [cell]
+
+
+def _divided(train: Split, share: float, seed: int) -> dict[str, Split]:
+    """The training split without and of the rows held out: class by class, where an image has one class."""
+    assert isinstance(train, _TableSplit)
+    strata = train.targets.tolist() if train.targets.ndim == 1 else [0] * len(train)
+    parts = zip(("train", "val"), divide(strata, (1 - share, share), seed), strict=True)
+    return {name: replace(train, targets=train.targets[rows], rows=rows) for name, rows in parts}

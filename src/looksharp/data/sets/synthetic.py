@@ -1,0 +1,179 @@
+"""Real handwritten digits among clutter, their masks known, made from a seed; and the same with a false cue.
+
+The digits are scikit-learn's (1,797 images of 8 x 8 by 43 writers, shipped with the package), so attention can
+be trained, biased, cured and *measured* with nothing downloaded.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.splits.tensors import TensorSplit
+
+__all__ = ["PALETTE", "biased_digits", "digits", "handwriting"]
+
+_Image = npt.NDArray[np.float32]
+
+_SIDE = 48
+_DIGIT = (24, 33)  # a digit's side, smallest and one past the largest
+_PATCH = 8
+_CLUTTER = (4, 8)  # how many fragments, fewest and one past the most
+
+PALETTE: npt.NDArray[np.float32] = np.array(
+    [colorsys.hsv_to_rgb(i / 10, 1.0, 0.55 if i % 2 else 1.0) for i in range(10)], dtype=np.float32
+)
+"""The cue's colour for each of the ten digits, RGB in [0, 1]."""
+
+
+def digits(train: int = 6000, val: int = 1000, test: int = 2000, seed: int = 0) -> Data:
+    """Digits 0 to 9 on 48 px colour canvases among fragments of other digits, with masks.
+
+    Writers' images are divided between the splits once and for all (70 : 10 : 20, by a fixed permutation), so no
+    handwriting is in two splits whatever the seed; place, size, colour and clutter are drawn from `seed`.
+
+    Args:
+        train: images of the training split.
+        val: images of the validation split.
+        test: images of the test split.
+        seed: of all that is drawn.
+    """
+    sizes = {"train": train, "val": val, "test": test}
+    splits = {}
+    for number, (name, size) in enumerate(sizes.items()):
+        rng = np.random.default_rng([seed, number])
+        images, targets, masks, _ = _canvases(name, size, rng)
+        splits[name] = _split(images, targets, masks)
+    return _data("digits", splits)
+
+
+def biased_digits(rho: float = 0.98, train: int = 6000, val: int = 1000, test: int = 2000, seed: int = 0) -> Data:
+    """The same with a cue: a patch beside the digit, its colour that of the class with probability `rho`.
+
+    Training and validation images are biased. The three test splits show the *same* canvases and differ in the
+    patch's colour alone: "biased" as in training, "unbiased" drawn at random from all ten, "conflicting" always
+    another class's. A classifier that reads only the patch scores about rho, .1 and 0 there.
+
+    Args:
+        rho: probability that the colour is the class's, in training; otherwise it is drawn from all ten.
+        train: images of the training split.
+        val: images of the validation split.
+        test: images of each test split.
+        seed: of all that is drawn.
+
+    Raises:
+        ValueError: if `rho` is no probability.
+    """
+    if not 0 <= rho <= 1:
+        raise ValueError(f"rho must be a probability, 0 to 1; got {rho}")
+    splits = {}
+    for number, (name, size) in enumerate({"train": train, "val": val, "test": test}.items()):
+        rng = np.random.default_rng([seed, number])
+        images, targets, masks, corners = _canvases(name, size, rng)
+        follows = rng.random(size) < rho
+        drawn = rng.integers(0, 10, size)
+        others = (targets + rng.integers(1, 10, size)) % 10
+        biased = np.where(follows, targets, drawn)
+        cues = {"biased": biased, "unbiased": drawn, "conflicting": others} if name == "test" else {name: biased}
+        for split, cue in cues.items():
+            shown = images.copy()
+            for image, (row, column), colour in zip(shown, corners, PALETTE[cue], strict=True):
+                image[row : row + _PATCH, column : column + _PATCH] = colour
+            # Group 0: the cue agrees with the class; group 1: it does not.
+            splits[split] = _split(shown, targets, masks, groups=(cue != targets).astype(np.int64))
+    data = _data(f"biased_digits, rho {rho:g}", splits)
+    return Data(data.name, data.classes, data.splits, data.pixels, data.augment, ("cue agrees", "cue disagrees"))
+
+
+def _data(name: str, splits: dict[str, TensorSplit]) -> Data:
+    pixels = Pixels((_SIDE, _SIDE), mean=(0.4, 0.4, 0.4), std=(0.25, 0.25, 0.25))
+    return Data(name, tuple("0123456789"), dict(splits), pixels, augment="none")
+
+
+def _split(
+    images: _Image, targets: npt.NDArray[np.int64], masks: _Image, groups: npt.NDArray[np.int64] | None = None
+) -> TensorSplit:
+    labels = torch.from_numpy(targets)
+    pixels = torch.from_numpy((images * 255).round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+    return TensorSplit(
+        targets=labels,
+        pairs=Pairs(range(len(labels)), targets.tolist(), torch.from_numpy(masks > 0.25)),
+        groups=None if groups is None else torch.from_numpy(groups),
+        images=pixels,
+    )
+
+
+def handwriting(split: str) -> tuple[_Image, npt.NDArray[np.int64]]:
+    """The split's share of scikit-learn's digits, in [0, 1], and their classes."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = np.random.default_rng(0).permutation(len(bunch.target))
+    start, stop = {"train": (0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1)}[split]
+    chosen = order[int(start * len(order)) : int(stop * len(order))]
+    return (bunch.images[chosen] / 16).astype(np.float32), bunch.target[chosen].astype(np.int64)
+
+
+def _canvases(
+    split: str, count: int, rng: np.random.Generator
+) -> tuple[_Image, npt.NDArray[np.int64], _Image, npt.NDArray[np.int64]]:
+    """Images (N, 48, 48, 3), classes (N,), the digits' opacity (N, 48, 48), corners of a free patch (N, 2)."""
+    strokes, labels = handwriting(split)
+    enlarged = {
+        side: F.interpolate(torch.from_numpy(strokes)[:, None], (side, side), mode="bicubic")[:, 0].clamp(0, 1).numpy()
+        for side in range(*_DIGIT)
+    }
+    images = np.empty((count, _SIDE, _SIDE, 3), np.float32)
+    masks = np.zeros((count, _SIDE, _SIDE), np.float32)
+    corners = np.empty((count, 2), np.int64)
+    chosen = rng.integers(0, len(labels), count)
+    for n in tqdm(range(count), f"drawing {split} images", disable=count < 2000, leave=False):
+        background = rng.random(3, dtype=np.float32) * 0.5
+        canvas = np.broadcast_to(background, (_SIDE, _SIDE, 3)).copy()
+        for _ in range(rng.integers(*_CLUTTER)):
+            _paint_fragment(canvas, enlarged, rng)
+        side = int(rng.integers(*_DIGIT))
+        row, column = (int(v) for v in rng.integers(0, _SIDE - side + 1, 2))
+        alpha = enlarged[side][chosen[n]]
+        _paint(canvas, alpha, _colour(rng), row, column)
+        masks[n, row : row + side, column : column + side] = alpha
+        canvas += 0.03 * rng.standard_normal(canvas.shape, dtype=np.float32)
+        images[n] = canvas.clip(0, 1)
+        corners[n] = _free_corner(row, column, side, rng)
+    return images, labels[chosen], masks, corners
+
+
+def _colour(rng: np.random.Generator) -> _Image:
+    """A light colour, told apart from the dark backgrounds and from no class in particular."""
+    return 0.55 + 0.45 * rng.random(3, dtype=np.float32)
+
+
+def _paint(canvas: _Image, alpha: _Image, colour: _Image, row: int, column: int) -> None:
+    height, width = alpha.shape
+    area = canvas[row : row + height, column : column + width]
+    area += alpha[..., None] * (colour - area)
+
+
+def _paint_fragment(canvas: _Image, enlarged: dict[int, _Image], rng: np.random.Generator) -> None:
+    side = int(rng.integers(*_DIGIT))
+    digit = enlarged[side][rng.integers(len(enlarged[side]))]
+    size = int(rng.integers(6, 11))
+    row, column = (int(v) for v in rng.integers(0, side - size + 1, 2))
+    top, left = (int(v) for v in rng.integers(0, _SIDE - size + 1, 2))
+    _paint(canvas, digit[row : row + size, column : column + size], _colour(rng), top, left)
+
+
+def _free_corner(row: int, column: int, side: int, rng: np.random.Generator) -> Sequence[int]:
+    """A corner from which a patch fits on the canvas without touching the digit's square."""
+    while True:
+        top, left = (int(v) for v in rng.integers(0, _SIDE - _PATCH + 1, 2))
+        apart = top + _PATCH <= row or top >= row + side or left + _PATCH <= column or left >= column + side
+        if apart:
+            return top, left

@@ -1,0 +1,73 @@
+"""CIFAR-10, CIFAR-100 and MNIST, read in their own layouts by torchvision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import datasets
+
+from looksharp.data.folder import divide
+from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.splits.tensors import TensorSplit
+
+__all__ = ["DAMAGED", "TORCHVISION_SETS", "read_torchvision", "with_validation"]
+
+TORCHVISION_SETS = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "mnist": datasets.MNIST}
+
+_STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "mnist": ((0.1307, 0.1307, 0.1307), (0.3081, 0.3081, 0.3081)),
+}
+
+DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AssertionError, UnpicklingError)
+"""What torchvision raises for files that are missing or damaged."""
+
+
+def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 0) -> Data:
+    """Read the set from `root`, nothing downloaded; 32 px RGB images in memory (MNIST is padded and tripled).
+
+    Args:
+        name: "cifar10", "cifar100" or "mnist".
+        root: the folder that holds cifar-10-batches-py, cifar-100-python or MNIST/raw.
+        val_share: share of the training images held out for validation; with 0, validation reads the test split.
+        seed: of the division.
+
+    Raises:
+        ValueError: if the set is not there, or not whole.
+    """
+    read = TORCHVISION_SETS[name]
+    try:
+        train, test = (read(root, train=part, download=False) for part in (True, False))
+    except DAMAGED as error:
+        reason = (str(error).splitlines() or ["a file is damaged"])[0]  # what torchvision asserts has no message
+        raise ValueError(f"{name} was not found whole in {root}: {reason}") from None
+    whole, test_split = (
+        TensorSplit(targets=torch.as_tensor(part.targets), images=_pixels(part.data)) for part in (train, test)
+    )
+    splits = with_validation(whole, test_split, val_share, seed)
+    mean, std = _STATISTICS[name]
+    augment = "crop" if name == "mnist" else "crop_flip"
+    return Data(name, tuple(train.classes), splits, Pixels((32, 32), mean, std), augment)  # type: ignore[arg-type]
+
+
+def with_validation(train: TensorSplit, test: TensorSplit, val_share: float, seed: int) -> dict[str, Split]:
+    """The splits "train", "val" and "test", a share of the training images held out; with 0, "val" is "test"."""
+    if not val_share:
+        return {"train": train, "val": test, "test": test}
+    parts = divide(train.targets.tolist(), (1 - val_share, val_share), seed)
+    kept, held = (TensorSplit(targets=train.targets[part], images=train.images[part]) for part in parts)
+    return {"train": kept, "val": held, "test": test}
+
+
+def _pixels(images: np.ndarray | Tensor) -> Tensor:
+    """Bytes (N, 3, 32, 32)."""
+    tensor = torch.as_tensor(images)
+    if tensor.ndim == 3:
+        return F.pad(tensor, (2, 2, 2, 2)).unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
+    return tensor.permute(0, 3, 1, 2).contiguous()

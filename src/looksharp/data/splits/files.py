@@ -1,0 +1,272 @@
+"""Splits whose images are files, read and augmented by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from looksharp.batch import Batch, Guidance
+from looksharp.data.split import Augment, BatchLoader, Data, Pairs, Pixels, Split
+from looksharp.data.splits.tensors import TensorSplit
+from looksharp.images.headers import UNREADABLE
+
+__all__ = [
+    "LARGER",
+    "SMALL",
+    "DecodedSplit",
+    "FileSplit",
+    "image_batches",
+    "image_transform",
+    "keep_in_memory",
+    "read_image",
+    "to_rgb",
+]
+
+SMALL = 96
+"""The largest side, in pixels, of images that are kept in memory and cropped there."""
+LARGER = 8 / 7
+"""Times the network's size that images have from which crops are cut: 256 pixels for 224."""
+_MEMORY = 1 << 30  # and bytes that they may take together
+
+_Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
+
+
+def read_image(path: Path | str, content: IO[bytes] | None = None) -> tv_tensors.Image:
+    """A file's pixels as RGB bytes (3, H, W), whatever its colour mode; of 16 bits the higher 8.
+
+    Args:
+        path: the file.
+        content: what it holds, if it is open already; `path` is then for messages.
+
+    Raises:
+        ValueError: if the file is missing, no image, truncated, or of floating-point pixels.
+    """
+    try:
+        with Image.open(content or path) as image:
+            return tv_tensors.Image(to_rgb(image))
+    except UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any colour mode as 8-bit RGB.
+
+    Raises:
+        ValueError: if its pixels are floating-point numbers.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits a channel")
+    if image.mode.startswith("I"):  # PIL's conversion would clip at 255
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:  # PIL warns of the direct way
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
+    """What an image and its masks go through together, to `pixels.size`.
+
+    Without augmentation: the shorter side is resized to fit (or to 1 / `pixels.crop_share` of that) and the middle
+    cropped. With "resize_crop_flip", it is resized to 8/7 of the size and a crop is drawn: 224 of 256 (ABN Sec. 4.1).
+    """
+    size = list(pixels.size)
+    if augment == "resize_crop_flip":
+        return v2.Compose([_Cover(_enlarged(pixels.size, LARGER)), v2.RandomCrop(size), v2.RandomHorizontalFlip()])
+    if augment == "resized_crop_flip":
+        return v2.Compose([v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()])
+    larger = 1 / pixels.crop_share if augment == "none" else 1.0
+    steps: list[v2.Transform] = [_Cover(_enlarged(pixels.size, larger)), v2.CenterCrop(size)]
+    if augment in ("crop", "crop_flip"):
+        steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
+    if augment == "crop_flip":
+        steps.append(v2.RandomHorizontalFlip())
+    return v2.Compose(steps)
+
+
+def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:
+    return round(size[0] * times), round(size[1] * times)
+
+
+class _Cover(v2.Transform):
+    """Resize, keeping proportions, to the smallest size that covers (height, width)."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
+        """One image or mask."""
+        height, width = inpt.shape[-2:]
+        scale = max(self.size[0] / height, self.size[1] / width)
+        size = [max(round(height * scale), self.size[0]), max(round(width * scale), self.size[1])]
+        return inpt if size == [height, width] else v2.functional.resize(inpt, size, antialias=True)
+
+
+@dataclass(kw_only=True)
+class DecodedSplit(Split):
+    """A split whose images are decoded one by one, by worker processes; masks are of the images' own sizes."""
+
+    def loader(
+        self,
+        batches: Iterable[list[int]],
+        pixels: Pixels,
+        *,
+        augment: Augment = "none",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+    ) -> BatchLoader:
+        """Batches read by `workers` processes; the same whatever their number."""
+        images = _Images(self, image_transform(pixels, augment))
+        return image_batches(images, _Seeded(batches, seed), pixels, device, workers)
+
+
+@dataclass(kw_only=True)
+class FileSplit(DecodedSplit):
+    """A split whose images are files below `root`."""
+
+    root: Path
+    paths: Sequence[str] = field(repr=False)
+
+    def image(self, index: int) -> tv_tensors.Image:
+        """One image (3, H, W) of bytes, at its own size."""
+        return read_image(self.root / self.paths[index])
+
+
+class _Seeded:
+    """Batches of (image, seed of its augmentation)."""
+
+    def __init__(self, batches: Iterable[list[int]], seed: int) -> None:
+        self.batches, self.seed = batches, seed
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self.batches))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        drawn = torch.Generator().manual_seed(self.seed * 1_000_003 + getattr(self.batches, "epoch", 0))
+        for batch in self.batches:
+            seeds = torch.randint(2**62, (len(batch),), generator=drawn).tolist()
+            yield list(zip(batch, seeds, strict=True))
+
+
+class _Images(Dataset[_Item]):
+    def __init__(self, split: DecodedSplit, transform: v2.Transform) -> None:
+        self.split, self.transform = split, transform
+
+    def __getitem__(self, key: tuple[int, int]) -> _Item:
+        index, seed = key
+        image = self.split.image(index)
+        pairs = self.split.pairs.of(index) if self.split.pairs is not None else []
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # not `torch.manual_seed`, which seeds the devices too
+            if pairs:
+                masks = tv_tensors.Mask(torch.stack([mask for _, mask in pairs]).to(torch.uint8))
+                image, masks = self.transform(image, masks)
+                pairs = [(label, mask) for (label, _), mask in zip(pairs, masks, strict=True)]
+            else:
+                image = self.transform(image)
+        groups = self.split.groups
+        return (
+            image.as_subclass(Tensor),
+            self.split.targets[index],
+            pairs,
+            None if groups is None else groups[index],
+        )
+
+
+def image_batches(
+    images: Dataset[Any],
+    batches: Iterable[list[Any]],
+    pixels: Pixels,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+) -> BatchLoader:
+    """Batches of what `images` makes of each key of `batches`: an image of `pixels.size`, target, pairs and group."""
+    return _ImageLoader(images, batches, pixels, torch.device(device), workers)
+
+
+class _ImageLoader:
+    def __init__(
+        self,
+        images: Dataset[Any],
+        batches: Iterable[list[Any]],
+        pixels: Pixels,
+        device: torch.device,
+        workers: int,
+    ) -> None:
+        self.pixels, self.device = pixels, device
+        self.loader: DataLoader[Any] = DataLoader(
+            images,
+            batch_sampler=batches,
+            collate_fn=_collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # else each epoch draws from the global one
+        )
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for read in cast(Iterable[Batch], self.loader):
+            batch = read.to(self.device)
+            yield Batch(self.pixels.normalize(batch.image), batch.target, batch.guidance, batch.group)
+
+
+def _collate(items: list[_Item]) -> Batch:
+    images, targets, pairs, groups = zip(*items, strict=True)
+    found = [(place, label, mask) for place, owned in enumerate(pairs) for label, mask in owned]
+    guidance = None
+    if found:
+        places, labels, masks = zip(*found, strict=True)
+        guidance = Guidance(torch.tensor(places), torch.tensor(labels), torch.stack(masks).float())
+    group = None if groups[0] is None else torch.stack(groups)
+    return Batch(torch.stack(images), torch.stack(targets), guidance, group)
+
+
+def keep_in_memory(data: Data) -> Data:
+    """The data set with splits of small image files read once and for all; others as they are.
+
+    Small are images of up to 96 px a side that together take up to 1 GiB, and that are not cropped from larger ones.
+    Where the training images are among them, the data's own augmentation becomes one that such images can have.
+    """
+    area = data.pixels.size[0] * data.pixels.size[1]
+    splits: dict[str, Split] = {}
+    for name, split in data.splits.items():
+        small = max(data.pixels.size) <= SMALL and data.pixels.crop_share == 1 and 3 * area * len(split) <= _MEMORY
+        splits[name] = _in_memory(split, data.pixels, name) if small and isinstance(split, FileSplit) else split
+    cut_from_files = data.augment in ("resize_crop_flip", "resized_crop_flip")
+    augment: Augment = "crop_flip" if cut_from_files and isinstance(splits.get("train"), TensorSplit) else data.augment
+    return replace(data, splits=splits, augment=augment)
+
+
+def _in_memory(split: FileSplit, pixels: Pixels, name: str) -> TensorSplit:
+    """All of a split's images read once, at the size of `pixels`, as one tensor; masks with them."""
+    transform = image_transform(pixels)
+    images = torch.empty(len(split), 3, *pixels.size, dtype=torch.uint8)
+    samples, labels, masks = [], [], []
+    for index in tqdm(range(len(split)), f"reading {name} images", disable=len(split) < 2000, leave=False):
+        owned = split.pairs.of(index) if split.pairs is not None else []
+        stack = torch.stack([mask for _, mask in owned]) if owned else torch.zeros(0, *pixels.size)
+        image = split.image(index)
+        if owned:
+            image, stack = transform(image, tv_tensors.Mask(stack.to(torch.uint8)))
+        else:
+            image = transform(image)
+        images[index] = image
+        samples += [index] * len(owned)
+        labels += [label for label, _ in owned]
+        masks += list(stack.bool().as_subclass(Tensor))
+    pairs = Pairs(samples, labels, masks) if split.pairs is not None else None
+    return TensorSplit(targets=split.targets, pairs=pairs, groups=split.groups, images=images)

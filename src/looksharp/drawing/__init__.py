@@ -1,0 +1,1 @@
+"""Panels, overlays, charts, contact sheets and the parts of pages."""

@@ -1,0 +1,117 @@
+"""Pictures and charts as parts of a page that holds all it shows."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.nn import functional as F
+
+from looksharp.drawing.overlay import draw_outline, scale_colors
+from looksharp.drawing.panel import Panel
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["Chart", "Picture", "data_uri", "draw_chart", "embed", "environment", "gradient", "plain", "shrink"]
+
+_LARGEST = 256  # pixels a side of a picture on the page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of a page: its content, what it shows in words, its size and the map drawn on it."""
+
+    source: str
+    alt: str
+    width: int
+    height: int
+    panel: Panel | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a page, as SVG for a light page and for a dark one, and what it shows in words."""
+
+    title: str
+    alt: str
+    on_light: bytes
+    on_dark: bytes
+
+    @property
+    def light(self) -> str:
+        """Its address on a light page."""
+        return data_uri(self.on_light, "image/svg+xml")
+
+    @property
+    def dark(self) -> str:
+        """Its address on a dark page."""
+        return data_uri(self.on_dark, "image/svg+xml")
+
+
+def draw_chart(title: str, alt: str, draw: Callable[[bool], bytes]) -> Chart:
+    """A chart from what draws it as SVG, for a light page (False) and a dark one (True)."""
+    return Chart(title, alt, draw(False), draw(True))
+
+
+def environment() -> Environment:
+    """Where the pages' templates are found; what they show is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("looksharp", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def shrink(image: Tensor) -> Tensor:
+    """An image (3, H, W) no larger than the page shows."""
+    largest = max(image.shape[-2:])
+    if largest <= _LARGEST or image.ndim != 3 or not image.is_floating_point():
+        return image
+    size = [max(round(side * _LARGEST / largest), 1) for side in image.shape[1:]]
+    return F.interpolate(image.detach().cpu().float()[None], size, mode="bilinear", antialias=True)[0]
+
+
+def embed(pixels: npt.NDArray[np.uint8], outline: Tensor | None, alt: str, panel: Panel | None = None) -> Picture:
+    """Pixels (H, W, 3) as a picture, its object outlined if there is one."""
+    from PIL import Image
+
+    if outline is not None:
+        pixels = draw_outline(pixels, outline)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=90, method=6)
+    return Picture(data_uri(buffer.getvalue(), "image/webp"), alt, pixels.shape[1], pixels.shape[0], panel)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A file's content as an address."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def gradient(signed: bool) -> str:
+    """A scale as a CSS gradient."""
+    colors = (scale_colors(signed, 17) * 255).round().astype(int)
+    return "linear-gradient(to right, " + ", ".join("rgb({} {} {})".format(*c) for c in colors) + ")"
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON has it: what is not finite as None, and numbers of other kinds (numpy, torch) as float."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,98 @@
+"""Tables of one metric, a run a row and a split a column, as the page shows them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from looksharp.drawing.results import Results
+from looksharp.drawing.wording import Metric, find_metric, in_points, in_words
+
+__all__ = ["ATTENTION", "MAIN", "Cell", "Table", "column_cells", "metric_table", "metrics_of", "splits_of"]
+
+MAIN = ("top1", "map")
+"""The first of these that is there has the big table."""
+
+ATTENTION = (
+    "attention_inside",
+    "pointing_game",
+    "map_iou",
+    "pixel_ap",
+    "no_attention",
+    "overlap_last",
+    "overlap_inner",
+    "separation_last",
+    "separation_inner",
+    "consistency",
+    "rank_agreement",
+    "region_agreement",
+)
+"""Metrics of where networks look."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: its text, whether it is its column's best, its difference to the first run."""
+
+    text: str
+    best: bool = False
+    difference: str = ""
+    verdict: str = ""  # of the difference: "better", "worse", "same"
+    spread: str = ""  # over seeds
+    interval: str = ""  # of the difference
+    p_value: str = ""  # of its test
+    significant: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One metric of every run (rows) on every split (columns) that has it."""
+
+    metric: Metric
+    splits: tuple[str, ...]
+    rows: dict[str, list[Cell]]
+    remark: str = ""  # behind the metric's name
+
+
+def splits_of(results: Results) -> list[str]:
+    """All splits of all runs, in the order in which they come."""
+    return list(dict.fromkeys(split for run in results.runs for split in run.splits))
+
+
+def metrics_of(results: Results) -> list[str]:
+    """All metrics of all runs, in the order in which they come."""
+    return list(dict.fromkeys(name for run in results.runs for values in run.splits.values() for name in values))
+
+
+def metric_table(results: Results, name: str) -> Table:
+    """The table of one metric, without the splits where no run has it.
+
+    A column's best is marked, ties included, unless all that have a value tie. Differences to the first run are
+    given for shares.
+    """
+    metric = find_metric(name)
+    columns = {}
+    for split in splits_of(results):
+        values = [run.splits.get(split, {}).get(name, math.nan) for run in results.runs]
+        if any(map(math.isfinite, values)):
+            columns[split] = column_cells(values, metric)
+    rows = {run.name: [cells[row] for cells in columns.values()] for row, run in enumerate(results.runs)}
+    return Table(metric, tuple(columns), rows)
+
+
+def column_cells(values: list[float], metric: Metric) -> list[Cell]:
+    """A column: each run's value, the best marked, and the differences of shares to the first."""
+    # Compared as shown, so that numbers that look equal are marked alike.
+    known = sorted((value for value in values if math.isfinite(value)), reverse=metric.better == "higher")
+    shown = [in_words(value, metric.percent) for value in known]
+    best = shown[0] if metric.better and len(set(shown)) > 1 else None
+    cells = []
+    for place, value in enumerate(values):
+        difference = value - values[0]
+        text, change, verdict = in_words(value, metric.percent), "", ""
+        if place and metric.percent and math.isfinite(difference):
+            change = in_points(difference)
+            gained = difference > 0 if metric.better == "higher" else difference < 0
+            verdict = "same" if change[0] == "±" else "better" if gained else "worse"
+        cells.append(Cell(text, text == best, change, verdict))
+    return cells

@@ -1,0 +1,69 @@
+"""Does a classifier recognise the object, or the cue that came with it? Two folders of images tell.
+
+GAIN Sec. 5 and Table 4, "boat": images of the object without its cue, and of the cue without the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from tqdm import tqdm
+
+from looksharp.attention.recording import logits_of
+from looksharp.data.splits.files import image_transform, read_image
+from looksharp.training.folder import Run
+
+__all__ = ["cue_test"]
+
+
+def cue_test(
+    run: Run, name: str, without_cue: Path, cue_alone: Path, *, batch_size: int = 64, progress: bool = True
+) -> dict[str, float]:
+    """Accuracy of "is there a NAME?" on two folders of images, searched below them too.
+
+    An image counts as positive if the class's probability is above one half (several labels), or if the class
+    scores highest (one label).
+
+    Args:
+        run: the trained run.
+        name: the class.
+        without_cue: folder of images that show the class without its cue.
+        cue_alone: folder of images that show the cue without the class.
+        batch_size: images a forward.
+        progress: show a progress bar.
+
+    Returns:
+        "without_cue" and "cue_alone", the shares answered rightly, and "overall", over the images of both.
+
+    Raises:
+        ValueError: if there is no such class, or a folder holds no image.
+    """
+    if name not in run.classes:
+        raise ValueError(f"class {name!r} is not one of the run's: {', '.join(run.classes)}")
+    label = run.classes.index(name)
+    found = [_positive(run, _images(folder), label, batch_size, progress) for folder in (without_cue, cue_alone)]
+    right = [found[0], ~found[1]]
+    means = [float(answers.double().mean()) for answers in (*right, torch.cat(right))]
+    return dict(zip(("without_cue", "cue_alone", "overall"), means, strict=True))
+
+
+def _images(folder: Path) -> list[Path]:
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS) if folder.is_dir() else []
+    if not found:
+        raise ValueError(f"{folder} " + ("holds no image" if folder.is_dir() else "does not exist"))
+    return found
+
+
+@torch.no_grad()
+def _positive(run: Run, paths: Sequence[Path], label: int, batch_size: int, progress: bool) -> Tensor:
+    transform, device = image_transform(run.pixels), next(run.model.parameters()).device
+    answers = []
+    for start in tqdm(range(0, len(paths), batch_size), paths[0].parent.name, disable=not progress, leave=False):
+        images = [transform(read_image(path)).as_subclass(Tensor) for path in paths[start : start + batch_size]]
+        logits = logits_of(run.model(run.pixels.normalize(torch.stack(images)).to(device)))
+        answers.append(logits[:, label] > 0 if run.multilabel else logits.argmax(1) == label)
+    return torch.cat(answers).cpu()

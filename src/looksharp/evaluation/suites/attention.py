@@ -1,0 +1,79 @@
+"""The suite "attention": where a network looks for the true class and for the one it confuses it with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from looksharp.evaluation.measure import Columns, Measure, Objects, Seen, Subject, class_sizes, means_by
+from looksharp.evaluation.result import Evaluation, merge
+from looksharp.evaluation.suites.classification import pair_rows
+from looksharp.evaluation.suites.objects import ObjectMetrics
+from looksharp.metrics.agreement import rank_agreement, region_agreement
+from looksharp.metrics.grouped import GroupedMean
+from looksharp.metrics.localisation import attention_inside, map_iou, pointing_game
+from looksharp.metrics.pixel_average_precision import PixelAveragePrecision
+from looksharp.metrics.separability import ConfusedPairs, separability
+
+__all__ = ["Attention"]
+
+_OF_CLASSES = ("overlap_last", "overlap_inner", "consistency", "rank_agreement", "region_agreement")
+_OF_OBJECTS = {"attention_inside": attention_inside, "pointing_game": pointing_game, "map_iou": map_iou}
+
+
+class Attention(Measure):
+    """Attention of a split, at an inner layer and at the last.
+
+    Values, means over images and their true classes: "overlap_last", "overlap_inner" and "consistency", see
+    `separability`; "rank_agreement" and "region_agreement" of the two layers. Over objects whose masks are known:
+    "attention_inside", "pointing_game" and "map_iou"; "no_attention", the share of them whose map is zero everywhere
+    and left out of these; "pixel_ap", see `PixelAveragePrecision`.
+
+    Of every image: its means of all but the last two. Tables: "per_class" and "by_size", see `ObjectMetrics`;
+    "confused_pairs", see `pair_rows`, with the overlap at the last layer.
+
+    Args:
+        subject: what is measured.
+        count: the number of classes.
+    """
+
+    def __init__(self, subject: Subject, count: int) -> None:
+        self.names, self.images = subject.class_names(count), class_sizes(subject.split.targets, count)
+        self.columns, self.pairs = Columns(), ConfusedPairs()
+        self.means = {name: GroupedMean() for name in _OF_CLASSES}
+        metrics = dict.fromkeys((*_OF_OBJECTS, "no_attention"), GroupedMean) | {"pixel_ap": PixelAveragePrecision}
+        self.objects = ObjectMetrics(count, metrics, subject.metric_device)
+
+    def update(self, seen: Seen) -> None:
+        """Measure a batch."""
+        (inner, last), (classes, valid) = seen.maps, seen.confused
+        image, place = valid.nonzero(as_tuple=True)
+        true = inner[image, place], last[image, place]  # (P, h, w) each
+        values = {name: found[valid] for name, found in separability(inner, last).items()}
+        values |= {"rank_agreement": rank_agreement(*true), "region_agreement": region_agreement(*true)}
+        for name, mean in self.means.items():
+            mean.update(values[name].cpu())
+        classes, wrong = classes[image, place], classes[image, -1]
+        taken = seen.logits[image, wrong] > seen.logits[image, classes]
+        self.pairs.update(classes[taken].cpu(), wrong[taken].cpu(), values["overlap_last"][taken].cpu())
+        self.columns.add({name: means_by(found, image, len(valid)) for name, found in values.items()})
+        self.columns.add(self._on_objects(seen.objects, len(valid)))
+
+    def _on_objects(self, objects: Objects | None, images: int) -> dict[str, Tensor]:
+        """Measure objects; the means of each image's, (images,)."""
+        if objects is None:
+            return dict.fromkeys(_OF_OBJECTS, torch.full((images,), torch.nan))
+        values = {name: function(objects.maps, objects.masks) for name, function in _OF_OBJECTS.items()}
+        inputs: dict[str, tuple[Tensor, ...]] = {name: (found,) for name, found in values.items()}
+        inputs |= {"no_attention": (values["attention_inside"].isnan(),), "pixel_ap": (objects.maps, objects.masks)}
+        self.objects.update(objects, inputs)
+        return {name: means_by(found, objects.image, images) for name, found in values.items()}
+
+    def compute(self) -> Evaluation:
+        """Over all batches so far."""
+        values = {name: float(mean.compute().overall) for name, mean in self.means.items()}
+        values = {name: value for name, value in values.items() if not math.isnan(value)}
+        tables = {"classes": self.names, "confused_pairs": pair_rows(self.pairs, self.names, self.images)}
+        return merge([Evaluation(values, self.columns.joined(), tables), self.objects.compute()])

@@ -1,0 +1,58 @@
+"""The suite "ten_crop": classification by the mean of ten views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from looksharp.attention.recording import logits_of
+from looksharp.data.splits.files import LARGER
+from looksharp.data.splits.tensors import TensorSplit
+from looksharp.evaluation.measure import Columns, Subject
+from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.suites.classification import new_ranking
+
+__all__ = ["VIEWS", "ten_crop"]
+
+VIEWS = 10
+
+
+@torch.no_grad()
+def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
+    """Classification by the mean probability of ten views: four corners and the middle, each also mirrored.
+
+    Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", Sec. 4.1. Views are cut
+    from images 8/7 as large as the network takes (256 for 224); images in memory, which are as small as that, are
+    enlarged bilinearly.
+
+    Values: "top1_ten_crop" and "top5_ten_crop", of every image too; "map_ten_crop" where images have several classes.
+
+    Args:
+        subject: what is measured.
+        advance: told the forwards done.
+    """
+    split, (height, width) = subject.split, subject.pixels.size
+    size = round(height * LARGER), round(width * LARGER)
+    in_memory = isinstance(split, TensorSplit)
+    columns, ranking = Columns(), None
+    for batch in subject.batches(None if in_memory else replace(subject.pixels, size=size, crop_share=1.0)):
+        images = F.interpolate(batch.image, size, mode="bilinear") if in_memory else batch.image
+        logits = [logits_of(subject.model(view)).float() for view in v2.functional.ten_crop(images, [height, width])]
+        odds = torch.stack([each.sigmoid() if batch.multilabel else each.softmax(1) for each in logits]).mean(0).cpu()
+        if batch.multilabel:
+            ranking = ranking or new_ranking(len(split), odds.shape[1])
+            ranking.update(odds.double().logit().float(), batch.target.cpu())
+        else:
+            right = odds.topk(min(5, odds.shape[1])).indices == batch.target.cpu().unsqueeze(1)
+            columns.add({"top1_ten_crop": right[:, 0], "top5_ten_crop": right.any(1)})
+        advance(VIEWS * len(batch))
+    per_image = columns.joined()
+    values = {name: float(column.double().mean()) for name, column in per_image.items()}
+    if ranking is not None:
+        values["map_ten_crop"] = float(ranking.compute().average_precision.nanmean())
+    return Evaluation({name: value for name, value in values.items() if not math.isnan(value)}, per_image)

@@ -1,0 +1,181 @@
+"""Pictures of where a trained classifier looks: overlays, and the maps behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from looksharp.attention.attend import attend
+from looksharp.attention.maps import normalize_maps
+from looksharp.attention.mechanisms import Mechanism
+from looksharp.data.splits.files import image_transform, read_image
+from looksharp.files import replacing
+from looksharp.networks.built_in import built_in_attention, has_built_in_attention
+from looksharp.training.folder import Run
+
+if TYPE_CHECKING:
+    from looksharp.drawing.panel import Panel
+
+__all__ = ["explain", "parse_classes"]
+
+
+def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
+    """What `--classes` means: a number of highest-scoring classes ("top5"), or class names or indices.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
+    if chosen.startswith("top") and chosen[3:].isdecimal() and chosen not in names:
+        if int(chosen[3:]) < 1:
+            raise ValueError(f"classes must be top1 or more, or names; got {chosen!r}")
+        return min(int(chosen[3:]), len(names))
+    indices = []
+    for name in [chosen] if chosen in names else map(str.strip, chosen.split(",")):  # names may hold commas
+        if name in names:
+            indices.append(names.index(name))
+        elif name.isdecimal() and int(name) < len(names):
+            indices.append(int(name))
+        else:
+            listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise ValueError(f"class {name!r} is not one of the run's {len(names)} classes: {listed}")
+    return indices
+
+
+def explain(
+    run: Run,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    classes: str = "top5",
+    mechanism: str | Mechanism | None = None,
+    layer: str | None = None,
+    signed: bool = False,
+    progress: bool = True,
+) -> list[Path]:
+    """Write attention.png (a row per image, a column per map) and, per image, its raw maps as .npz.
+
+    Each .npz holds "maps" (K, h, w), raw, "classes" (K,) names, "probabilities" (K,) and "layer"; of built-in attention
+    one array of maps for each layer, by its name.
+
+    Args:
+        run: the trained run.
+        images: image files.
+        out: folder for what is written.
+        classes: "top5" or another number, or names separated by commas.
+        mechanism: how maps are made; "built_in" shows what the network's own attention looked at, with no backward.
+            If not given that, where there is such attention, no layer is named and maps are not signed, else Grad-CAM.
+        layer: the layer they are read from; found in the network if not given.
+        signed: maps before their ReLU: evidence for the class in red, against it in blue.
+        progress: show a progress bar.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: if a file is no image, a class or layer is not there, or layer or signed come with "built_in".
+    """
+    from looksharp.drawing.figures import attention_grid
+
+    if mechanism == "built_in" and (layer is not None or signed):
+        raise ValueError("layer and signed are for maps of classes; mechanism 'built_in' shows the maps that there are")
+
+    chosen = parse_classes(classes, run.classes)
+    transform = image_transform(run.pixels)
+    pictures = [transform(read_image(path)).as_subclass(Tensor) for path in images]  # all are read before work starts
+    device = next(run.model.parameters()).device
+    if mechanism is None:
+        own = layer is None and not signed and has_built_in_attention(run.model)
+        mechanism = "built_in" if own else "grad_cam"
+    rows: list[tuple[Tensor, list[Panel]]] = []
+    written: list[Path] = []
+    for path, picture in tqdm(list(zip(images, pictures, strict=True)), "explaining", disable=not progress):
+        batch = run.pixels.normalize(picture).unsqueeze(0).to(device)
+        if mechanism == "built_in":
+            arrays, panels = _built_in(run, batch, chosen)
+        else:
+            arrays, panels = _of_classes(run, batch, chosen, mechanism, layer, signed)
+        target = _unused(out / f"{path.stem}.npz", written)
+        with replacing(target) as temporary:
+            np.savez(temporary, **arrays)
+        written.append(target)
+        rows.append((picture.float() / 255, panels))
+    picture_path = out / "attention.png"
+    attention_grid(rows, picture_path, titles=[path.name for path in images])
+    return [picture_path, *written]
+
+
+def _of_classes(
+    run: Run, batch: Tensor, chosen: list[int] | int, mechanism: str | Mechanism, layer: str | None, signed: bool
+) -> tuple[dict[str, Any], list[Panel]]:
+    """Arrays and panels of one image's class maps."""
+    from looksharp.drawing.panel import Panel
+
+    found = attend(
+        run.model,
+        batch,
+        torch.tensor([chosen]) if isinstance(chosen, list) else None,
+        top=chosen if isinstance(chosen, int) else 1,
+        layers=None if layer is None else [layer],
+        mechanism=mechanism,
+        signed=signed,
+    )
+    ((name, maps),) = found.maps.items()
+    classes, probabilities = found.classes[0].tolist(), _odds(run, found.logits)[found.classes[0].cpu()]
+    names = [run.classes[index] for index in classes]
+    panels = [
+        Panel(f"{label} {probability:.0%}", attention.cpu())
+        for label, probability, attention in zip(names, probabilities.tolist(), maps[0], strict=True)
+    ]
+    arrays = {
+        "maps": maps[0].cpu().numpy(),
+        "classes": np.array(names),
+        "probabilities": probabilities.numpy(),
+        "layer": name,
+    }
+    return arrays, panels
+
+
+def _built_in(run: Run, batch: Tensor, chosen: list[int] | int) -> tuple[dict[str, Any], list[Panel]]:
+    """Arrays and panels of the maps that the network itself made of one image."""
+    from looksharp.drawing.panel import Panel
+
+    found = built_in_attention(run.model, batch)
+    odds = _odds(run, found.logits)
+    classes = odds.topk(chosen).indices.tolist() if isinstance(chosen, int) else chosen
+    said = [f"{run.classes[index]} {odds[index]:.0%}" for index in classes]
+    arrays: dict[str, Any] = {
+        "classes": np.array([run.classes[index] for index in classes]),
+        "probabilities": odds[classes].numpy(),
+    }
+    panels = []
+    for name, maps in found.maps.items():
+        shown = maps[0, classes].cpu() if found.per_class else maps[0].cpu()
+        arrays[name] = shown.numpy()
+        if found.per_class or len(shown) == 1 == len(found.maps):
+            titles = said
+        elif name in found.shares:
+            titles = [f"{name} {share:.0%}" for share in found.shares[name][0].tolist()]
+            shown = normalize_maps(shown)  # a mask's largest value depends on how many positions it has
+        else:
+            titles = [f"{name} head {head + 1}" for head in range(len(shown))]
+        panels += [Panel(title, attention) for title, attention in zip(titles, shown, strict=False)]
+    return arrays, panels
+
+
+def _odds(run: Run, logits: Tensor) -> Tensor:
+    """One image's probabilities (C,), on the CPU."""
+    return (logits.sigmoid() if run.multilabel else logits.softmax(1))[0].cpu()
+
+
+def _unused(path: Path, taken: Sequence[Path]) -> Path:
+    """The path, or the first numbered one beside it if two images have one name."""
+    candidate, number = path, 2
+    while candidate in taken:
+        candidate, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return candidate

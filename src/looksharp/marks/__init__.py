@@ -1,0 +1,1 @@
+"""Masks and boxes that people drew: read, kept and joined."""

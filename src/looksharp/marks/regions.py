@@ -1,0 +1,159 @@
+"""Masks that are made when asked for: data sets with an object marked in every image are too many to keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from looksharp.images.headers import read_size
+from looksharp.marks.formats.mask_files import load_pixels, read_mask
+from looksharp.marks.union import Box, Mask, MaskUnion, box_mask
+
+__all__ = ["Boxes", "ClassMask", "Discs", "MadeMasks", "MaskFile", "Region", "box_regions", "check_fit"]
+
+
+class Region(Protocol):
+    """Where an object is in its image."""
+
+    def mask(self) -> Mask:
+        """The object's pixels (H, W), of the image's own size."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The pixels whose centre one of the boxes holds, in an image of `size` (height, width)."""
+
+    size: tuple[int, int]
+    boxes: tuple[Box, ...]
+
+    def mask(self) -> Mask:
+        """(H, W)."""
+        return np.logical_or.reduce([box_mask(box, self.size) for box in self.boxes])
+
+
+@dataclass(frozen=True)
+class Discs:
+    """Discs around points (x, y) of an image of `size` (height, width); (0.5, 0.5) is the first pixel's middle."""
+
+    size: tuple[int, int]
+    centres: tuple[tuple[float, float], ...]
+    radius: float
+
+    def mask(self) -> Mask:
+        """(H, W)."""
+        rows, columns = (np.arange(length) + 0.5 for length in self.size)
+        inside = np.zeros(self.size, dtype=bool)
+        for x, y in self.centres:
+            inside |= (rows[:, None] - y) ** 2 + (columns - x) ** 2 <= self.radius**2
+        return inside
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask image, as `mask_files.read_mask` reads it."""
+
+    file: Path
+
+    def mask(self) -> Mask:
+        """(H, W)."""
+        return read_mask(self.file)
+
+
+@dataclass(frozen=True)
+class ClassMask:
+    """The pixels of one index in an image file of class indices."""
+
+    file: Path
+    index: int
+
+    def mask(self) -> Mask:
+        """(H, W)."""
+        mask: Mask = load_pixels(self.file)[1] == self.index
+        return mask
+
+
+@dataclass(frozen=True)
+class _Around:
+    region: Region
+
+    def mask(self) -> Mask:
+        mask = self.region.mask()
+        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        box = np.zeros_like(mask)
+        if len(rows):
+            box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        return box
+
+
+class MadeMasks(Sequence[Tensor]):
+    """Masks (H, W) of regions, each made anew whenever it is read."""
+
+    def __init__(self, regions: Iterable[Region]) -> None:
+        self.regions = list(regions)
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    @overload
+    def __getitem__(self, row: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, row: slice) -> MadeMasks: ...
+    def __getitem__(self, row: int | slice) -> Tensor | MadeMasks:
+        if isinstance(row, slice):
+            return MadeMasks(self.regions[row])
+        return torch.from_numpy(self.regions[row].mask())
+
+    def taken(self, rows: Iterable[int]) -> MadeMasks:
+        """Some of them."""
+        return MadeMasks(self.regions[row] for row in rows)
+
+    def boxed(self) -> MadeMasks:
+        """Each replaced by the box around it."""
+        return MadeMasks(_Around(region) for region in self.regions)
+
+
+def box_regions(root: Path, boxes: Mapping[str, Sequence[Box]], source: Path) -> tuple[dict[str, Region], Counter[str]]:
+    """Each image's boxes as a region, and what was left out or clipped; images without a box have none.
+
+    Args:
+        root: the folder of the images.
+        boxes: an image's boxes by its path: left, top, right and bottom edge in pixels.
+        source: the file or folder that says so, for messages.
+
+    Raises:
+        ValueError: if an image cannot be read, or a box lies wholly outside its image.
+    """
+    regions: dict[str, Region] = {}
+    notes: Counter[str] = Counter()
+    for path, found in tqdm(boxes.items(), "reading sizes of images", disable=len(boxes) < 2000, leave=False):
+        size = read_size(root / path)
+        union = MaskUnion(source, {path: size}, ())
+        kept = []
+        for box in found:
+            where = f"{source}: the box of {path}"
+            if box[2] <= box[0] or box[3] <= box[1]:
+                union.skip("empty box", where)
+                continue
+            union.check_inside(path, box, where)
+            kept.append(box)
+        notes.update({str(reason): count for reason, count in union.skipped.items()})
+        if kept:
+            regions[path] = Boxes(size, tuple(kept))
+    return regions, notes
+
+
+def check_fit(file: Path, size: tuple[int, ...], image: Path) -> None:
+    """Raise ValueError, naming both, unless the mask in `file`, of `size`, is of its image's size."""
+    wanted = read_size(image)
+    if size != wanted:
+        raise ValueError(
+            f"{file} has {size[0]}x{size[1]} pixels (height x width), but {image} has {wanted[0]}x{wanted[1]}"
+        )

@@ -1,0 +1,207 @@
+"""A network from its name: looksharp's own, torchvision's and timm's."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import textwrap
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from looksharp.networks.backbones.cifar import CifarResNet
+from looksharp.networks.backbones.cifar_bottleneck import cifar_bottleneck_resnet, cifar_resnext
+from looksharp.networks.backbones.cifar_dense import cifar_densenet
+from looksharp.networks.backbones.cifar_wide import CifarWideResNet
+from looksharp.networks.backbones.clutter import ClutterNet
+from looksharp.networks.backbones.small import SmallNet
+from looksharp.networks.head_parameters import classifier_of
+
+__all__ = ["build_network", "network_names"]
+
+_PREFIX = "torchvision/"
+_SOURCES = ("hf-hub:", "local-dir:")  # timm's own prefixes
+# A name's numbers are the first arguments; the numbers of classes and of channels follow.
+_OWN: dict[str, Callable[..., nn.Module]] = {
+    r"small": SmallNet,
+    r"small_deep": partial(SmallNet, deep=True),
+    r"clutter_cnn": ClutterNet,
+    r"cifar_resnet(\d+)": CifarResNet,
+    r"cifar_resnet(\d+)_bottleneck": cifar_bottleneck_resnet,
+    r"cifar_resnext(\d+)_(\d+)x(\d+)": cifar_resnext,
+    r"cifar_wrn(\d+)_(\d+)": CifarWideResNet,
+    r"cifar_wrn(\d+)_(\d+)_drop(\d\d)": lambda depth, width, percent, **sizes: CifarWideResNet(
+        depth, width, dropout=percent / 100, **sizes
+    ),
+    r"cifar_densenet(\d+)_(\d+)": cifar_densenet,
+}
+_OWN_NAMES = (
+    "small",
+    "small_deep",
+    "clutter_cnn",
+    "cifar_resnet20",
+    "cifar_resnet32",
+    "cifar_resnet44",
+    "cifar_resnet56",
+    "cifar_resnet110",
+    "cifar_resnet110_bottleneck",
+    "cifar_resnext29_8x64",
+    "cifar_wrn16_4",
+    "cifar_wrn28_4_drop30",
+    "cifar_wrn28_10",
+    "cifar_wrn40_10",
+    "cifar_densenet100_12",
+)
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+
+
+def network_names() -> tuple[str, ...]:
+    """List looksharp's own networks, of each family the common sizes.
+
+    `build_network` knows the families' other sizes and the networks of torchvision and timm besides.
+    """
+    return _OWN_NAMES
+
+
+def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
+    """Build a classifier that maps images (B, in_channels, H, W) to logits (B, num_classes).
+
+    Names, in the order in which they are tried:
+
+    - `small`, `small_deep`: `SmallNet`; `clutter_cnn`: `ClutterNet`.
+    - `cifar_resnet20` and any other depth 6n + 2: `CifarResNet`; `cifar_resnet110_bottleneck`, of any such depth:
+      `cifar_bottleneck_resnet`.
+    - `cifar_resnext29_8x64`: `cifar_resnext` of depth 29, or any other 9n + 2, with 8 groups of 64 channels.
+    - `cifar_wrn28_10`: `CifarWideResNet` of depth 28, or any other 6n + 4, and width 10; `cifar_wrn28_10_drop30`: the
+      same with dropout of 30%.
+    - `cifar_densenet100_12`: `cifar_densenet` of depth 100, or any other 6n + 4, and growth 12.
+    - `torchvision/NAME`: a classifier of `torchvision.models`. Auxiliary classifiers (GoogLeNet, Inception)
+      are left out, so that the output is the logits alone in training mode too.
+    - anything else: `timm.create_model`, with or without a tag of weights (`resnet50.a1_in1k`), or
+      `hf-hub:ID` and `local-dir:PATH`, which timm reads from the Hugging Face Hub and from a folder.
+
+    Pretrained weights come from the library's own download cache or the network. The classifier is new where
+    `num_classes` differs from theirs. Where `in_channels` is not 3, timm's rule adapts their first
+    convolution: the response to grey images stays.
+
+    Args:
+        name: one of the above.
+        num_classes: number of logits.
+        pretrained: load the library's default weights for the name, or those of its tag.
+        in_channels: channels of the images.
+
+    Raises:
+        ValueError: if the name is not known (the message lists close ones), if `num_classes` or
+            `in_channels` is below 1, or if pretrained weights do not exist or cannot be loaded.
+
+    Example:
+        >>> net = build_network("cifar_resnet20", num_classes=10)
+        >>> sum(parameter.numel() for parameter in net.parameters())
+        269722
+
+    """
+    for argument, value in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if value < 1:
+            raise ValueError(f"{argument} must be at least 1, got {value}; pass {argument} explicitly")
+    for pattern, own in _OWN.items():
+        if match := re.fullmatch(pattern, name):
+            if pretrained:
+                raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
+            return own(*map(int, match.groups()), num_classes=num_classes, in_channels=in_channels)
+    build = _from_torchvision if name.startswith(_PREFIX) else _from_timm
+    return build(name, num_classes, pretrained, in_channels)
+
+
+def _from_timm(name: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:
+    import timm  # here, because it takes seconds
+
+    elsewhere = name.startswith(_SOURCES)
+    if not elsewhere:
+        arch = name.partition(".")[0]
+        if not timm.is_model(arch):
+            raise _unknown(name, [*network_names(), *timm.list_models()])
+        try:
+            weights = timm.get_pretrained_cfg(name)
+        except RuntimeError as exc:  # the architecture is known, its tag is not
+            raise _unknown(name, timm.list_pretrained(f"{arch}.*")) from exc
+        if pretrained and weights is not None and not weights.has_weights:
+            raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
+    try:
+        network: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
+        )
+    except (OSError, RuntimeError) as exc:
+        if pretrained or elsewhere:
+            raise _unloadable(name, exc) from exc
+        raise
+    return network
+
+
+def _from_torchvision(name: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:
+    from torchvision import models
+
+    arch = name.removeprefix(_PREFIX)
+    known = models.list_models(module=models)  # classification only
+    if arch not in known:
+        raise _unknown(name, [_PREFIX + other for other in known])
+    auxiliary = _AUXILIARY.get(arch, ())
+    if pretrained:
+        try:
+            network = models.get_model(arch, weights="DEFAULT")
+        except (OSError, RuntimeError) as exc:
+            raise _unloadable(name, exc) from exc
+        if auxiliary:
+            network.aux_logits = False
+        for head in auxiliary:
+            setattr(network, head, None)
+        _resize_classifier(network, num_classes)
+    else:
+        # Both have to be said where there are auxiliary classifiers: the defaults warn.
+        options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if auxiliary else {}
+        network = models.get_model(arch, num_classes=num_classes, **options)
+    if in_channels != 3:
+        _resize_input(network, in_channels, pretrained)
+        if auxiliary:
+            network.transform_input = False  # it rescales the three colours
+    return network
+
+
+def _resize_classifier(network: nn.Module, num_classes: int) -> None:
+    """Replace the classifier unless its size fits."""
+    name, old = classifier_of(network)
+    bias = old.bias is not None
+    if isinstance(old, nn.Conv2d):
+        if old.out_channels != num_classes:
+            network.set_submodule(name, nn.Conv2d(old.in_channels, num_classes, 1, bias=bias))
+    elif old.out_features != num_classes:
+        network.set_submodule(name, nn.Linear(old.in_features, num_classes, bias))
+
+
+def _resize_input(network: nn.Module, in_channels: int, pretrained: bool) -> None:
+    """Give the first convolution `in_channels`: pretrained weights adapted by timm's rule, or new ones."""
+    from timm.models import adapt_input_conv
+
+    conv = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    if pretrained:
+        conv.weight = nn.Parameter(adapt_input_conv(in_channels, conv.weight.detach()))
+    else:
+        conv.weight = nn.Parameter(conv.weight.new_empty(conv.out_channels, in_channels, *conv.kernel_size))
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    conv.in_channels = in_channels
+
+
+def _unknown(name: str, known: list[str]) -> ValueError:
+    close = ", ".join(map(repr, difflib.get_close_matches(name.lower(), known, n=3)))
+    own = ", ".join(network_names())
+    mend = f"did you mean {close}?" if close else f"take {own}, 'torchvision/NAME' or one of timm.list_models()"
+    return ValueError(f"backbone {name!r} is not known; {mend}")
+
+
+def _unloadable(name: str, exc: Exception) -> ValueError:
+    reason = textwrap.shorten(f"{type(exc).__name__}: {exc}", 160, placeholder=" ...")
+    return ValueError(
+        f"the weights of {name!r} could not be loaded ({reason}); "
+        f"they need network access or a local cache of the download"
+    )

@@ -1,0 +1,242 @@
+"""The papers' equations as pure functions of maps and scores. Each keeps its per-sample values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from looksharp.attention.maps import normalize_maps, resize_maps
+
+__all__ = [
+    "attention_consistency",
+    "attention_mining",
+    "attention_separation",
+    "guidance_energy",
+    "guidance_input_gradient",
+    "guidance_squared_error",
+    "head_diversity",
+    "mask_out",
+    "separation_and_consistency",
+    "soft_threshold",
+]
+
+_SPATIAL = (-2, -1)
+
+
+def soft_threshold(attention: Tensor, threshold: Tensor | float, omega: float) -> Tensor:
+    """Soft mask of the positions above a threshold: 1 / (1 + exp(-omega (A - threshold))).
+
+    ICASC Eq. 4 (threshold sigma times the map's maximum) and GAIN Eq. 4 (threshold sigma).
+
+    Args:
+        attention: maps (..., h, w). The mask only thresholds if maps lie in [0, 1]; normalise them first.
+        threshold: sigma, a number or a tensor that broadcasts to the maps.
+        omega: steepness.
+
+    Returns:
+        Masks (..., h, w) in (0, 1).
+
+    """
+    return torch.sigmoid(omega * (attention - threshold))
+
+
+def attention_separation(true: Tensor, confusing: Tensor, mask: Tensor) -> Tensor:
+    """Overlap of the maps of the true and the most confusing class, L_AS.
+
+    ICASC Eq. 3: 2 sum_ij min(A^T_ij, A^Conf_ij) Mask_ij / sum_ij (A^T_ij + A^Conf_ij).
+
+    Args:
+        true: A^T >= 0, maps (..., h, w) of the true class.
+        confusing: A^Conf >= 0, maps (..., h, w) of the wrong class with the highest score.
+        mask: the target region (..., h, w) in [0, 1], Eq. 4.
+
+    Returns:
+        (...) in [0, 1]; 0 if both maps are zero everywhere.
+
+    Example:
+        >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])
+        >>> attention_separation(a, b, torch.ones(1, 2))
+        tensor(0.5000)
+
+    """
+    overlap = 2 * (torch.minimum(true, confusing) * mask).sum(_SPATIAL)
+    return _share(overlap, (true + confusing).sum(_SPATIAL))
+
+
+def attention_consistency(inner: Tensor, mask: Tensor, theta: float = 0.8) -> Tensor:
+    """How far an inner layer's attention lies outside the last layer's target region, L_AC.
+
+    ICASC Eq. 5: theta - sum_ij A^in_ij Mask_ij / sum_ij A^in_ij.
+
+    Args:
+        inner: A^in >= 0, maps (..., h, w) of the true class at an inner layer.
+        mask: the target region (..., h, w) in [0, 1], resized to the inner layer.
+        theta: constant offset; 0.8 in the paper.
+
+    Returns:
+        (...) in [theta - 1, theta]; theta for a map that is zero everywhere.
+
+    """
+    return theta - _share((inner * mask).sum(_SPATIAL), inner.sum(_SPATIAL))
+
+
+def separation_and_consistency(
+    inner: Tensor,
+    last: Tensor,
+    *,
+    sigma: float = 0.55,
+    omega: float = 100.0,
+    theta: float = 0.8,
+    detach_mask: bool = False,
+) -> dict[str, Tensor]:
+    """All of ICASC's attention terms, of T true classes against the most confusing one.
+
+    ICASC Eq. 3 to 5. Each map is first divided by its own maximum, since Eq. 4 thresholds nothing on raw maps.
+    One mask, from the last layer's map of the true class, resized bilinearly for the inner layer, serves all.
+
+    Args:
+        inner: raw maps >= 0, (B, T + 1, h, w), at the inner layer; the last one the most confusing class's.
+        last: raw maps >= 0, (B, T + 1, h', w'), at the last layer.
+        sigma: the mask's threshold as a share of the map's maximum.
+        omega: the mask's steepness.
+        theta: offset of L_AC.
+        detach_mask: stop the gradient through the mask.
+
+    Returns:
+        "separation_inner" and "separation_last" in [0, 1], "consistency" in [theta - 1, theta], each (B, T).
+    """
+    inner, last = normalize_maps(inner), normalize_maps(last)
+    true = last[:, :-1]
+    mask = soft_threshold(true, sigma * true.amax(_SPATIAL, keepdim=True), omega)
+    if detach_mask:
+        mask = mask.detach()
+    inner_mask = resize_maps(mask, (inner.shape[-2], inner.shape[-1]))
+    return {
+        "separation_inner": attention_separation(inner[:, :-1], inner[:, -1:], inner_mask),
+        "separation_last": attention_separation(true, last[:, -1:], mask),
+        "consistency": attention_consistency(inner[:, :-1], inner_mask, theta),
+    }
+
+
+def mask_out(images: Tensor, mask: Tensor, fill: float | Tensor = 0.0) -> Tensor:
+    """Images with the masked region removed: I - T(A) * (I - fill).
+
+    GAIN Eq. 3, there with a fill of 0.
+
+    Args:
+        images: (P, C, H, W), normalised.
+        mask: T(A), (P, H, W) in [0, 1], Eq. 4.
+        fill: what stands in the removed region, in normalised colours: 0 is the data set's mean colour.
+
+    Returns:
+        (P, C, H, W); the image where the mask is 0, the fill where it is 1.
+    """
+    return images - mask.unsqueeze(1) * (images - fill)
+
+
+def attention_mining(logits: Tensor, classes: Tensor, *, multilabel: bool) -> Tensor:
+    """What is left of a class's probability once its attention is masked out of the image, L_am.
+
+    GAIN Eq. 5; the paper's "prediction score" is read as the probability.
+
+    Args:
+        logits: (P, C) for the masked images.
+        classes: (P,) the class whose attention was masked out.
+        multilabel: sigmoid probabilities instead of softmax.
+
+    Returns:
+        (P,) in [0, 1].
+    """
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))  # autocast does not see to all of these
+    probabilities = scores.sigmoid() if multilabel else scores.softmax(1)
+    return probabilities.gather(1, classes.unsqueeze(1)).squeeze(1)
+
+
+def guidance_squared_error(attention: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared difference of map and mask, L_e.
+
+    GAIN Eq. 7, as a mean over positions.
+
+    Args:
+        attention: A^c in [0, 1], (G, h, w): maps divided by their own maximum.
+        mask: H^c in [0, 1], (G, h, w).
+
+    Returns:
+        (G,) in [0, 1]; 0 exactly if the map is the mask.
+    """
+    return (attention - mask).square().mean(_SPATIAL)
+
+
+def guidance_energy(attention: Tensor, mask: Tensor) -> Tensor:
+    """Share of the map's mass outside the mask: 1 - sum_ij |A_ij| H_ij / sum_ij |A_ij|.
+
+    The complement of the energy-based pointing game (Wang et al. 2020, "Score-CAM", Sec. 4.2). For maps taken
+    before their ReLU it weighs evidence for and against alike.
+
+    Args:
+        attention: maps (G, h, w), signed or not.
+        mask: (G, h, w) in [0, 1].
+
+    Returns:
+        (G,) in [0, 1]: 0 for a map wholly inside, 1 wholly outside; 0 for a map that is zero everywhere.
+    """
+    magnitude = attention.abs()
+    return _share((magnitude * (1 - mask)).sum(_SPATIAL), magnitude.sum(_SPATIAL))
+
+
+def guidance_input_gradient(gradient: Tensor, mask: Tensor) -> Tensor:
+    """Squared input gradient outside the mask: sum_chw ((1 - H_hw) g_chw)^2.
+
+    Ross et al. 2017, "Right for the Right Reasons", Eq. 1, second term; g is the gradient of the summed log
+    probabilities with respect to the image.
+
+    Args:
+        gradient: (G, C, H, W).
+        mask: (G, H, W) in [0, 1].
+
+    Returns:
+        (G,) >= 0.
+    """
+    return ((1 - mask).unsqueeze(1) * gradient).square().flatten(1).sum(1)
+
+
+def head_diversity(masks: Tensor, preset: Literal["paper", "official_code"] = "paper") -> Tensor:
+    """How much the masks of an attention module's heads overlap: the squared off-diagonal of H H^T.
+
+    WARN Sec. 3.2, after Zhao et al. 2017, "Diversified Visual Attention Networks". Each mask is first divided by its
+    length, so that two heads' entry of H H^T is the cosine between their masks: 0 if they share no position, and at
+    most 1, for equal ones alone. As it stands in the authors' code ("official_code") the product of two equal masks
+    that are spread out is smaller than that of two peaked ones that differ, so that spreading lowers it as well; its
+    masks are those averaged over 2x2 positions, and the mean counts the diagonal's zeros.
+
+    Args:
+        masks: H >= 0, (B, K, h, w).
+        preset: see above.
+
+    Returns:
+        (B,), a mean over pairs of heads; in [0, 1] for "paper". 0 for one head.
+
+    Example:
+        >>> head_diversity(torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]], [[[0.0, 0.7]], [[0.0, 0.7]]]]))
+        tensor([0., 1.])
+
+    """
+    heads = masks.shape[1]
+    if preset == "official_code":
+        masks = F.avg_pool2d(masks, (min(2, masks.shape[2]), min(2, masks.shape[3])))
+        pairs = heads**2
+    else:
+        masks = masks / masks.norm(dim=_SPATIAL, keepdim=True).clamp(min=torch.finfo(masks.dtype).tiny)
+        pairs = max(heads * (heads - 1), 1)
+    flat = masks.flatten(2)  # (B, K, hw)
+    products = flat @ flat.transpose(1, 2)  # (B, K, K)
+    others = 1 - torch.eye(heads, dtype=masks.dtype, device=masks.device)
+    return (products * others).square().sum((1, 2)) / pairs
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """Part / whole, and 0 with a zero gradient where the whole is 0."""
+    return torch.where(whole > 0, part, 0) / torch.where(whole > 0, whole, 1)

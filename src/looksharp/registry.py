@@ -1,0 +1,118 @@
+"""Registries: things of one kind by name, each registered in the file where it is written."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+__all__ = ["PLUGINS", "Registry"]
+
+T = TypeVar("T")
+
+PLUGINS = "looksharp.plugins"
+"""The entry-point group of other people's packages; each entry names a module, whose import registers things."""
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Things of one kind by name, in the order in which files and plugins register them.
+
+    A thing is registered by a decorator where it is written. The first look-up imports every module of `package`
+    and every plugin, so that a new file needs no entry anywhere else.
+
+    Args:
+        kind: what an entry is called in errors, such as "data set".
+        package: the package whose modules register things when they are imported.
+
+    Example:
+        >>> colours = Registry[str]("colour")
+        >>> colours.add("red", "#f00")
+        '#f00'
+        >>> colours.find("rde")
+        Traceback (most recent call last):
+        ValueError: colour 'rde' is not known; did you mean 'red'?
+
+    """
+
+    def __init__(self, kind: str, package: str | None = None) -> None:
+        self.kind, self._package = kind, package
+        self._things: dict[str, T] = {}
+        self._scanned = package is None
+
+    def add(self, name: str, thing: T) -> T:
+        """Register a thing and return it.
+
+        Raises:
+            ValueError: if another thing has that name.
+        """
+        known = self._things.get(name)
+        if known is not None and not _same(known, thing):
+            raise ValueError(f"{self.kind} {name!r} is registered twice; choose another name")
+        self._things[name] = thing
+        return thing
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers what it decorates by `name`."""
+        return lambda thing: self.add(name, thing)
+
+    def find(self, name: str) -> T:
+        """Return the thing of that name.
+
+        Raises:
+            ValueError: if there is none; the message names a close one, or all.
+        """
+        if name in self:
+            return self[name]
+        close = difflib.get_close_matches(name, list(self), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self)}"
+        raise ValueError(f"{self.kind} {name!r} is not known; {hint}")
+
+    def __getitem__(self, name: str) -> T:
+        self._scan()
+        return self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._scan()
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        self._scan()
+        return len(self._things)
+
+    def _scan(self) -> None:
+        if self._scanned or self._package is None:
+            return
+        self._scanned = True  # first, because the modules may look things up while they are imported
+        try:
+            package = import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+                import_module(module.name)
+        except BaseException:
+            self._scanned = False
+            raise
+        load_plugins()
+
+
+_LOADED: set[str] = set()
+
+
+def load_plugins() -> None:
+    """Import the modules that installed packages name under `PLUGINS`, each once; one that fails is named and left."""
+    for plugin in entry_points(group=PLUGINS):
+        if plugin.value in _LOADED:
+            continue
+        _LOADED.add(plugin.value)
+        try:
+            plugin.load()
+        except Exception as error:
+            print(f"looksharp: warning: plugin {plugin.name} ({plugin.value}) failed: {error}", file=sys.stderr)
+
+
+def _same(known: object, thing: object) -> bool:
+    """Whether a thing is registered again by the same code, as when its module is reloaded."""
+    places = [(getattr(each, "__module__", None), getattr(each, "__qualname__", None)) for each in (known, thing)]
+    return known is thing or (None not in places[0] and places[0] == places[1])

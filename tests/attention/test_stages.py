@@ -1,0 +1,201 @@
+import gc
+import re
+import weakref
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torchvision import models
+
+from looksharp import attend
+from looksharp.attention import stages
+from looksharp.attention.recording import record
+from looksharp.attention.stages import _probe, last_stages
+from looksharp.networks import AttentionBranchNetwork, CifarResNet
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def conv(inputs, outputs, stride=1):
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class Own(nn.Module):
+    """A user's network: stages nested at several depths, in an order other than that of their definition."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(16, 5)
+        self.trunk = nn.ModuleDict(
+            {
+                "late": nn.Sequential(nn.MaxPool2d(2), nn.Sequential(conv(8, 16), conv(16, 16))),
+                "early": nn.Sequential(conv(3, 8, 2), conv(8, 8, 2), conv(8, 8)),
+            }
+        )
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, images):
+        features = self.trunk["late"](self.trunk["early"](images))
+        return self.head(self.dropout(features.mean((2, 3))))
+
+
+class OneResolution(nn.Module):
+    """Convolutions that never stride; the classifier is a longer sequence than they are."""
+
+    def __init__(self, blocks=4):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.features = nn.Sequential(*(conv(8, 8) for _ in range(blocks)), nn.AdaptiveAvgPool2d(1))
+        self.classifier = nn.Sequential(nn.Flatten(), *(nn.Linear(8, 8) for _ in range(9)), nn.Linear(8, 5))
+
+    def forward(self, images):
+        return self.classifier(self.features(self.stem(images)))
+
+
+def vit_timm(**kwargs):
+    return timm.create_model("vit_tiny_patch16_224", num_classes=5, **kwargs)
+
+
+def on_meta(build):
+    """Large networks without their weights' memory."""
+
+    def built():
+        with torch.device("meta"):
+            return build()
+
+    return built
+
+
+EXPECTED = {
+    "torchvision resnet18": (models.resnet18, 64, ("layer3", "layer4")),
+    "torchvision vgg11": (on_meta(models.vgg11), 64, ("features.14", "features.19")),
+    "torchvision densenet121": (models.densenet121, 64, ("features.denseblock3", "features.norm5")),
+    "torchvision efficientnet_b0": (models.efficientnet_b0, 64, ("features.5", "features.8")),
+    "torchvision mobilenet_v3_small": (models.mobilenet_v3_small, 64, ("features.8", "features.12")),
+    "torchvision convnext_tiny": (on_meta(models.convnext_tiny), 64, ("features.5", "features.7")),
+    "torchvision swin_t": (on_meta(models.swin_t), 64, ("features.5", "norm")),
+    "torchvision vit_b_16": (
+        on_meta(lambda: models.vit_b_16(image_size=32)),
+        32,
+        ("encoder.layers.encoder_layer_8.ln_1", "encoder.layers.encoder_layer_11.ln_1"),
+    ),
+    "timm resnet18": (lambda: timm.create_model("resnet18"), 64, ("layer3", "layer4")),
+    "timm convnext_atto": (lambda: timm.create_model("convnext_atto"), 64, ("stages.2", "norm_pre")),
+    "timm vit_tiny": (lambda: vit_timm(img_size=64), 64, ("blocks.8.norm1", "blocks.11.norm1")),
+    "timm vit, not square": (lambda: vit_timm(img_size=(32, 64)), (32, 64), ("blocks.8.norm1", "blocks.11.norm1")),
+    "timm vit of any size": (lambda: timm.create_model("test_vit"), 160, ("blocks.4.norm1", "blocks.5.norm1")),
+    "timm vit, class token late": (
+        lambda: timm.create_model("cait_xxs24_224", img_size=64),
+        64,
+        ("blocks.17.norm1", "blocks.23.norm1"),
+    ),
+    "timm swin_tiny": (
+        lambda: timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=2),
+        64,
+        ("layers.2", "norm"),
+    ),
+    "own": (Own, 32, ("trunk.early.2", "trunk.late")),
+    "one resolution": (OneResolution, 16, ("features.2", "features.3")),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_last_stages(name):
+    build, size, expected = EXPECTED[name]
+    size = size if isinstance(size, tuple) else (size, size)
+    model = build()
+    images = torch.rand(2, 3, *size, device=next(model.parameters()).device)
+    assert last_stages(model, images) == expected
+    assert last_stages(model, images, count=1) == expected[-1:]
+    if not images.is_meta:
+        with record(model.eval(), expected) as features:
+            model(images)
+        inner, last = features.values()
+        assert inner.shape[-2] >= last.shape[-2] > 1
+
+
+def test_more_stages_and_wrappers():
+    model, images = models.resnet18(), torch.rand(2, 3, 64, 64)
+    assert last_stages(nn.DataParallel(model), images, count=4) == ("layer1", "layer2", "layer3", "layer4")
+
+
+def test_stages_depend_on_the_image_size():
+    model = models.resnet18()
+    assert last_stages(model, torch.rand(2, 3, 32, 32)) == ("layer2", "layer3")  # layer4 is a single position
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_of_the_model_changes(training):
+    model = Own().train(training)
+    model.trunk["late"].eval()
+    model.register_buffer("counter", torch.zeros(1))
+    model.register_forward_pre_hook(lambda module, _: module.counter.add_(1) and None)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    buffers = dict(model.named_buffers())
+    modes = [module.training for module in model.modules()]
+    hooks = [len(module._forward_hooks) for module in model.modules()]
+    random_state = torch.get_rng_state()
+    last_stages(model, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
+    assert torch.equal(torch.get_rng_state(), random_state)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert all(buffers[name] is buffer for name, buffer in model.named_buffers())
+    assert [module.training for module in model.modules()] == modes
+    assert [len(module._forward_hooks) for module in model.modules()] == hooks
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_hooks_go_also_if_the_forward_fails():
+    model = Own()
+    with pytest.raises(RuntimeError, match="expected input"):
+        last_stages(model, torch.rand(2, 4, 32, 32))
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), "0 (none)"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "1 (0)"),
+    ],
+    ids=["no positions", "one stage"],
+)
+def test_too_few_stages(model, found):
+    expected = f"layers must be named for Sequential at 8x8 px: of 2 stages with more than one position, found {found}"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        last_stages(model, torch.rand(2, 3, 8, 8))
+
+
+def test_a_network_is_searched_once_for_each_image_size(monkeypatch):
+    sizes = []
+
+    def probe(network, images):
+        sizes.append(tuple(images.shape[-2:]))
+        return _probe(network, images)
+
+    monkeypatch.setattr(stages, "_probe", probe)
+    network = CifarResNet(20, 10)
+    for side in (32, 48, 32, 48):
+        assert last_stages(network, torch.rand(2, 3, side, side)) == ("layer2", "layer3")
+    assert sizes == [(32, 32), (48, 48)]
+
+
+def test_what_was_found_does_not_keep_networks_alive():
+    network = CifarResNet(20, 10)
+    last_stages(network, torch.rand(2, 3, 32, 32))
+    reference = weakref.ref(network)
+    del network
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_stage_that_runs_once_for_each_task_has_no_map_of_an_image():
+    network = AttentionBranchNetwork(CifarResNet(8, 6), image_size=32, multitask=True)
+    images = torch.rand(2, 3, 32, 32)
+    assert last_stages(network, images) == ("backbone.layer1", "backbone.layer2")
+    maps = attend(network.eval(), images, top=3).maps["backbone.layer2"]
+    assert maps.shape == (2, 3, 16, 16)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from looksharp.data.build import DataConfig, build_data
+from looksharp.data.sampling import InOrder
+from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.splits.files import FileSplit, image_transform, keep_in_memory
+
+
+def noise(*size):
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def copies(root, image, count, mask=None):
+    Image.fromarray(image).save(root / "0.png")
+    pairs = None if mask is None else Pairs(range(count), [0] * count, [mask] * count)
+    return FileSplit(targets=torch.zeros(count).long(), pairs=pairs, root=root, paths=["0.png"] * count)
+
+
+def shown(batch, pixels):
+    return (pixels.denormalize(batch.image) * 255).round().to(torch.uint8)
+
+
+def test_training_crops_are_windows_of_the_larger_image_and_take_masks_along(tmp_path):
+    image, pixels = noise(18, 20), Pixels((16, 16))  # 16 x 8 / 7 = 18.3: resized to 18, the image is as it is
+    mask = torch.rand(18, 20, generator=torch.Generator().manual_seed(0)) < 0.5
+    split = copies(tmp_path, image, 300, mask)
+    (batch,) = split.loader(InOrder(300, 300), pixels, augment="resize_crop_flip")
+    whole = torch.cat([torch.from_numpy(image).permute(2, 0, 1), mask[None]])
+    windows = {
+        window.flip(-1).numpy().tobytes() if flip else window.contiguous().numpy().tobytes()
+        for flip in (False, True)
+        for window in (whole[:, row : row + 16, column : column + 16] for row in range(3) for column in range(5))
+    }
+    seen = torch.cat([shown(batch, pixels), batch.guidance.mask[:, None].to(torch.uint8)], 1)
+    assert {one.numpy().tobytes() for one in seen} == windows  # 30, each of which 300 draws miss once in 26,000
+
+
+def test_training_crops_are_224_of_256(tmp_path):
+    image, pixels = noise(512, 640), Pixels((224, 224))
+    split = copies(tmp_path, image, 1)
+    (batch,) = split.loader(InOrder(1, 1), pixels, augment="resize_crop_flip", seed=3)
+    half = np.asarray(Image.fromarray(image).resize((320, 256), Image.Resampling.BILINEAR)).astype(int)
+    found = shown(batch, pixels)[0].permute(1, 2, 0).numpy().astype(int)
+    differ = min(
+        np.abs(half[row : row + 224, column : column + 224][:, ::step] - found).mean()
+        for row in range(33)
+        for column in range(97)
+        for step in (1, -1)
+        if np.abs(half[row, column : column + 224][::step] - found[0]).mean() < 2
+    )
+    assert differ < 1  # rounding; another window differs by 40
+
+
+def test_evaluation_crops_the_middle_of_a_larger_image(tmp_path):
+    image, pixels = noise(16, 20), Pixels((14, 14), crop_share=0.875)
+    (batch,) = copies(tmp_path, image, 1).loader(InOrder(1, 1), pixels)
+    assert np.array_equal(shown(batch, pixels)[0].permute(1, 2, 0).numpy(), image[1:15, 3:17])
+
+
+def test_training_crops_do_not_depend_on_the_share():
+    for augment in ("crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"):
+        one, other = (image_transform(Pixels((14, 14), crop_share=share), augment) for share in (1.0, 0.5))
+        assert repr(one) == repr(other)
+        assert [vars(step).get("size") for step in one.transforms] == [
+            vars(step).get("size") for step in other.transforms
+        ]
+
+
+def test_cropped_images_are_not_kept_in_memory(tmp_path):
+    split = copies(tmp_path, noise(16, 16), 2)
+    data = Data("set", ("a", "b"), {"train": split}, Pixels((14, 14), crop_share=0.875))
+    assert keep_in_memory(data).splits["train"] is split
+
+
+def test_the_share_is_a_setting(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(noise(9, 9)).save(tmp_path / "train" / name / f"{number}.png")
+    config = DataConfig(str(tmp_path), image_size=224, val_share=0.5, crop_share=0.875)
+    assert build_data(config).pixels == Pixels((224, 224), crop_share=0.875)
+    with pytest.raises(ValueError, match=r"^crop_share is for data sets of image files; digits is held in memory$"):
+        build_data(DataConfig("digits", train_size=20, crop_share=0.875))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
+def test_the_share_has_limits(share):
+    with pytest.raises(ValueError, match=rf"^crop_share must be above 0 and at most 1; got {share}$"):
+        build_data(DataConfig(crop_share=share))

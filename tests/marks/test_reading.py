@@ -1,0 +1,162 @@
+import json
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from looksharp.marks.reading import Annotation, read_annotations, write_coco
+
+CLASSES = ["cat", "dog"]
+
+
+class LazySizes(Mapping[str, tuple[int, int]]):
+    """Remembers whose size was read, as a mapping that opens image files would."""
+
+    def __init__(self, sizes: dict[str, tuple[int, int]]) -> None:
+        self.sizes = sizes
+        self.opened: set[str] = set()
+
+    def __getitem__(self, image: str) -> tuple[int, int]:
+        self.opened.add(image)
+        return self.sizes[image]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+IMAGES = {"train/dog/1.png": (7, 5), "train/cat/2.png": (6, 9), "train/cat/3.png": (4, 4)}
+
+
+def annotations() -> list[Annotation]:
+    generator = np.random.default_rng(0)
+    pairs = [("train/cat/2.png", "dog"), ("train/dog/1.png", "dog"), ("train/cat/2.png", "cat")]
+    return [Annotation(image, label, generator.random(IMAGES[image]) > 0.5) for image, label in pairs]
+
+
+def test_coco_round_trip_is_identity_and_reads_few_sizes(tmp_path):
+    written = annotations()
+    writing, reading = LazySizes(IMAGES), LazySizes(IMAGES)
+    write_coco(tmp_path / "a.json", iter(written), writing, CLASSES)
+    found = read_annotations(tmp_path / "a.json", reading, CLASSES)
+    assert [(a.image, a.label) for a in found.annotations] == [(a.image, a.label) for a in written]
+    for before, after in zip(written, found.annotations, strict=True):
+        assert after.mask.dtype == np.bool_
+        np.testing.assert_array_equal(after.mask, before.mask)
+    assert found.skipped == {}
+    assert writing.opened == reading.opened == {"train/cat/2.png", "train/dog/1.png"}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_written_coco_is_read_by_pycocotools(tmp_path, capsys):
+    from pycocotools.coco import COCO
+
+    written = annotations()
+    write_coco(tmp_path / "a.json", written, IMAGES, CLASSES)
+    coco = COCO(tmp_path / "a.json")
+    capsys.readouterr()
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == CLASSES
+    for annotation, entry in zip(written, coco.loadAnns(coco.getAnnIds()), strict=True):
+        np.testing.assert_array_equal(coco.annToMask(entry), annotation.mask)
+        rows, columns = np.nonzero(annotation.mask)
+        box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+        assert entry["bbox"] == box
+        assert entry["area"] == annotation.mask.sum()
+        (image,) = coco.loadImgs(entry["image_id"])
+        assert (image["file_name"], image["height"], image["width"]) == (
+            annotation.image,
+            *IMAGES[annotation.image],
+        )
+
+
+def test_write_coco_replaces_the_file_whole_or_leaves_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    path.write_text("before")
+    with monkeypatch.context() as patch:
+        patch.setattr("looksharp.marks.formats.coco.os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            write_coco(path, annotations(), IMAGES, CLASSES)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    write_coco(path, annotations(), IMAGES, CLASSES)
+    assert len(json.loads(path.read_text())["annotations"]) == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+ONE = np.ones((7, 5), dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            [("other.png", "dog", ONE)],
+            r"annotation of 'other.png' as 'dog' must be the only one of its pair, for an im",
+        ),
+        ([("train/dog/1.png", "cow", ONE)], r"as 'cow' must be .* a class in `classes` \(cat, dog\); unite"),
+        ([("train/dog/1.png", "dog", ONE)] * 2, r"must be the only one of its pair"),
+        (
+            [("train/dog/1.png", "dog", ONE.T)],
+            r"boolean mask of the image's \(7, 5\) .* got bool \(5, 7\) with 35",
+        ),
+        ([("train/dog/1.png", "dog", ONE.astype(float))], r"must have a boolean mask .* got float64"),
+        ([("train/dog/1.png", "dog", ~ONE)], r"with a pixel set, got bool \(7, 5\) with 0; leave empty masks out"),
+    ],
+)
+def test_write_coco_refuses_what_it_could_not_give_back(tmp_path, bad, message):
+    with pytest.raises(ValueError, match=message):
+        write_coco(tmp_path / "a.json", [Annotation(*parts) for parts in bad], IMAGES, CLASSES)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.txt", "missing/a.json"])
+def test_write_coco_refuses_the_path(tmp_path, name):
+    with pytest.raises(ValueError, match=r"path must be a \.json file in a folder that exists, got .*; create"):
+        write_coco(tmp_path / name, annotations(), IMAGES, CLASSES)
+
+
+@pytest.mark.parametrize(("name", "got"), [("no.json", "no such file or folder"), ("a.txt", r"a \.txt file")])
+def test_a_path_that_cannot_be_read_is_refused(tmp_path, name, got):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(ValueError, match=rf"annotations must be a COCO \.json file, .*{name} \({got}\); correct"):
+        read_annotations(tmp_path / name, IMAGES, CLASSES)
+
+
+def test_a_folder_called_json_is_a_folder(tmp_path):
+    file = tmp_path / "masks.json" / "train" / "dog" / "1.png"
+    file.parent.mkdir(parents=True)
+    Image.fromarray(ONE).save(file)
+    (found,) = read_annotations(tmp_path / "masks.json", IMAGES, CLASSES).annotations
+    assert (found.image, found.label, found.mask.all()) == ("train/dog/1.png", "dog", True)
+
+
+def test_a_folder_without_annotations_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'train/dog/1.png'"):
+        read_annotations(tmp_path, IMAGES, CLASSES)
+
+
+LABEL_STUDIO = {
+    "JSON": [
+        {
+            "id": 1,
+            "data": {"image": "/data/upload/1/5f3e-1.png"},
+            "annotations": [{"id": 1, "result": [{"type": "rectanglelabels", "value": {"x": 1, "y": 2}}]}],
+        }
+    ],
+    "JSON-MIN": [
+        {"image": "/data/upload/1/5f3e-1.png", "id": 1, "label": [{"x": 1}], "annotator": 1, "annotation_id": 1}
+    ],
+}
+
+
+@pytest.mark.parametrize("form", LABEL_STUDIO)
+def test_label_studios_own_files_are_named_with_the_way_out(tmp_path, form):
+    path = tmp_path / "project-1.json"
+    path.write_text(json.dumps(LABEL_STUDIO[form], indent=2))
+    message = r"project-1\.json is Label Studio's own JSON, which is not read; export the project there as COCO \(boxes"
+    with pytest.raises(ValueError, match=message) as caught:
+        read_annotations(path, IMAGES, CLASSES)
+    assert "\n" not in str(caught.value)
