@@ -71,7 +71,7 @@ def settings(cls: type[T]) -> type[T]:
     __init__.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
     __init__.__doc__ = build.__doc__
     made.__init__ = __init__
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def settings_of(function: Callable[..., Any], without: Collection[str] = ()) -> dict[str, inspect.Parameter]:
