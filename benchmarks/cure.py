@@ -20,7 +20,7 @@ from looksharp.data.split import Data
 from looksharp.data.splits.files import keep_in_memory
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
-from looksharp.interventions import intervene
+from looksharp.interventions.measuring import intervene
 from looksharp.training import load_run, train
 from looksharp.training.settings import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from looksharp.data import DataConfig, build_data
     from looksharp.evaluation import evaluate
     from looksharp.explaining.explain import explain
-    from looksharp.interventions import INTERVENTIONS, Interventions, example_pictures, intervene
+    from looksharp.interventions.examples import example_pictures
+    from looksharp.interventions.measuring import INTERVENTIONS, Interventions, intervene
     from looksharp.networks import (
         AttendAndRectify,
         AttentionBranchNetwork,
@@ -89,7 +90,8 @@ _HOMES = {
     "data": ("DataConfig", "build_data"),
     "evaluation": ("evaluate",),
     "explaining.explain": ("explain",),
-    "interventions": ("INTERVENTIONS", "Interventions", "example_pictures", "intervene"),
+    "interventions.examples": ("example_pictures",),
+    "interventions.measuring": ("INTERVENTIONS", "Interventions", "intervene"),
     "attention.maps": ("normalize_maps", "resize_maps"),
     "attention.mechanisms": ("MECHANISMS",),
     "networks": (

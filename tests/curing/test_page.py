@@ -18,9 +18,9 @@ from looksharp.curing.page import write_cure
 from looksharp.curing.pictures import draw_examples, show_example
 from looksharp.curing.results import Example, Findings, Measured, Shown
 from looksharp.curing.verdict import RULE, Verdict
-from looksharp.drawing import overlay
+from looksharp.drawing.overlay import overlay
 from looksharp.drawing.panel import Panel
-from looksharp.interventions import INTERVENTIONS
+from looksharp.interventions.measuring import INTERVENTIONS
 from looksharp.training.settings import RunConfig, TrainingConfig
 
 NAMES = ("before", "<b>GAIN", "cure")

@@ -10,7 +10,7 @@ from looksharp.data.splits.files import FileSplit
 from looksharp.evaluation import SUITES, evaluate
 from looksharp.evaluation.catalogue import Separate, check_suites, forwards
 from looksharp.evaluation.measure import class_sizes, listed, means_by
-from looksharp.interventions import intervene
+from looksharp.interventions.measuring import intervene
 from looksharp.metrics.faithfulness.average_drop import average_drop
 from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion
 from looksharp.metrics.faithfulness.road import road

@@ -14,9 +14,11 @@ from looksharp.data.sets.synthetic import PALETTE, biased_digits
 from looksharp.data.split import Pairs, Pixels
 from looksharp.data.splits.files import FileSplit, keep_in_memory
 from looksharp.data.splits.tensors import TensorSplit
-from looksharp.interventions import INTERVENTIONS, example_pictures, exchanged_split, intervene
+from looksharp.interventions.examples import example_pictures
 from looksharp.interventions.exchange import exchange_surroundings, object_only, surroundings_only
+from looksharp.interventions.exchanged import exchanged_split
 from looksharp.interventions.intervals import paired_interval, wilson_interval
+from looksharp.interventions.measuring import INTERVENTIONS, intervene
 from looksharp.interventions.objects import Objects, draw_partners
 
 CLASSES, SIDE = 4, 24

@@ -13,7 +13,7 @@ from looksharp.data.sampling import InOrder
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Pairs
 from looksharp.data.splits.files import FileSplit
-from looksharp.interventions import exchanged_split
+from looksharp.interventions.exchanged import exchanged_split
 from looksharp.objectives import Classification
 from looksharp.training import load_run, train
 from looksharp.training.module import Training, score_name

@@ -12,7 +12,7 @@ from looksharp.attention.recording import logits_of
 from looksharp.curing.results import Example, Measured, Shown
 from looksharp.data.split import Split
 from looksharp.drawing.panel import Panel
-from looksharp.interventions import example_pictures
+from looksharp.interventions.examples import example_pictures
 from looksharp.training.folder import Run
 
 __all__ = ["choose_examples"]

@@ -10,7 +10,7 @@ from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import keep_in_memory
 from looksharp.drawing.tables import MAIN
 from looksharp.evaluation import evaluate
-from looksharp.interventions import intervene
+from looksharp.interventions.measuring import intervene
 from looksharp.training.folder import Run
 
 __all__ = ["curve_values", "measure", "measured_splits"]

@@ -21,7 +21,7 @@ from looksharp.drawing.parts import Chart, draw_chart, environment, gradient, pl
 from looksharp.drawing.tables import ATTENTION, metric_table, metrics_of
 from looksharp.drawing.wording import find_metric, in_words
 from looksharp.files import replacing, write_text
-from looksharp.interventions import INTERVENTIONS
+from looksharp.interventions.measuring import INTERVENTIONS
 
 __all__ = ["write_cure"]
 

@@ -11,7 +11,7 @@ from looksharp.curing.results import Findings, Measured
 from looksharp.drawing.results import Results, RunResult
 from looksharp.drawing.tables import MAIN, Cell
 from looksharp.drawing.wording import duration, find_metric, in_points, in_words
-from looksharp.interventions import INTERVENTIONS
+from looksharp.interventions.measuring import INTERVENTIONS
 
 __all__ = ["ProofRow", "ProofTable", "as_results", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from looksharp.interventions import INTERVENTIONS
+from looksharp.interventions.measuring import INTERVENTIONS
 
 __all__ = [
     "METRICS",

@@ -8,7 +8,7 @@ import torch
 
 from looksharp.evaluation.measure import Subject
 from looksharp.evaluation.result import Evaluation
-from looksharp.interventions import intervene
+from looksharp.interventions.measuring import intervene
 
 __all__ = ["FORWARDS", "interventions"]
 
