@@ -16,9 +16,10 @@ from torch import nn
 from benchmarks.network import random_network
 from benchmarks.timing import add_options, chosen_device, hardware, measure, table
 from looksharp.data.sampling import InOrder
-from looksharp.data.split import Pairs, Pixels
+from looksharp.data.split import Pixels
 from looksharp.data.splits.tensors import TensorSplit
 from looksharp.evaluation import evaluate
+from looksharp.marks.marks import Marks
 
 _CLASSES = 100
 _TARGETS = {"attention": 2.5, "attention, no masks": 2.5}
@@ -38,7 +39,7 @@ def main() -> None:
         tasks: dict[str, Callable[[], object]] = {
             "forward": partial(_forwards, model, split, pixels, options.batch),
             "classification": partial(run, split, suites=["classification"]),
-            "attention, no masks": partial(run, replace(split, pairs=None), suites=["attention"]),
+            "attention, no masks": partial(run, replace(split, marks=None), suites=["attention"]),
             "attention": partial(run, split, suites=["attention"]),
             "classification and attention": partial(run, split),
             "boxes": partial(run, split, suites=["boxes"]),
@@ -54,9 +55,9 @@ def _split(images: int, size: int) -> TensorSplit:
     targets = torch.randint(0, _CLASSES, (images,))
     masks = torch.zeros(images, size, size, dtype=torch.bool)
     masks[:, size // 4 : size // 4 + size // 2, size // 3 : size // 3 + 2 * size // 5] = True
-    pairs = Pairs(range(images), targets.tolist(), masks)
+    marks = Marks(range(images), targets.tolist(), masks)
     pixels = torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8)
-    return TensorSplit(targets=targets, pairs=pairs, images=pixels)
+    return TensorSplit(targets=targets, marks=marks, images=pixels)
 
 
 @torch.no_grad()

@@ -79,8 +79,8 @@ def _choose(choice: str, n: int, reader: Run, data: Data, seed: int, layer: str 
 def _guided(config: RunConfig, data: Data, indices: list[int]) -> tuple[RunConfig, Data]:
     """Settings and data under which exactly these images are guided, by boxes."""
     split = data.splits["train"]
-    assert split.pairs is not None
-    boxes = replace(split, pairs=split.pairs.restricted(indices).as_boxes())
+    assert split.marks is not None
+    boxes = replace(split, marks=split.marks.restricted(indices).as_boxes())
     return (
         replace(config, guidance=replace(config.guidance, guidance="data")),
         replace(data, splits=data.splits | {"train": boxes}),

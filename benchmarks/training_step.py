@@ -16,7 +16,7 @@ from benchmarks.network import random_network
 from benchmarks.straightforward import straightforward_icasc
 from benchmarks.timing import add_options, chosen_device, hardware, measure, table
 from looksharp import GAIN, ICASC, Batch, Classification, Guidance, Objective, last_stages
-from looksharp.batch import Guidance as Pairs
+from looksharp.batch import BatchMarks
 
 _CLASSES = 100
 _TARGETS = {"resnet50": {"ICASC": 1.6, "GAIN": 2.3, "GAIN + guidance squared_error": 2.4}}
@@ -49,7 +49,7 @@ def _batch(count: int, size: int, device: torch.device) -> Batch:
     mask = torch.zeros(len(guided), size, size)
     mask[:, size // 4 : size // 2, size // 4 : size // 2] = 1
     target = torch.randint(0, _CLASSES, (count,))
-    return Batch(torch.randn(count, 3, size, size), target, Pairs(guided, target[guided], mask)).to(device)
+    return Batch(torch.randn(count, 3, size, size), target, BatchMarks(guided, target[guided], mask)).to(device)
 
 
 def _losses(model: nn.Module, batch: Batch) -> dict[str, Callable[[], Tensor]]:

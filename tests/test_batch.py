@@ -1,18 +1,18 @@
 import pytest
 import torch
 
-from looksharp.batch import Batch, Guidance, as_batch
+from looksharp.batch import Batch, BatchMarks, as_batch
 
 IMAGES = torch.rand(3, 3, 4, 5)
 TARGETS = torch.tensor([2, 0, 1])
 MULTI_HOT = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1]])
 
 
-def guidance(pairs=2, height=4, width=5, labels=None):
-    return Guidance(
-        torch.zeros(pairs, dtype=torch.long),
-        torch.ones(pairs if labels is None else labels, dtype=torch.long),
-        torch.rand(pairs, height, width),
+def marks(count=2, height=4, width=5, labels=None):
+    return BatchMarks(
+        torch.zeros(count, dtype=torch.long),
+        torch.ones(count if labels is None else labels, dtype=torch.long),
+        torch.rand(count, height, width),
     )
 
 
@@ -21,35 +21,35 @@ def test_pairs(form):
     batch = as_batch(form((IMAGES, TARGETS)))
     assert batch.image is IMAGES
     assert batch.target is TARGETS
-    assert batch.guidance is None
+    assert batch.marks is None
     assert batch.group is None
     assert len(batch) == 3
 
 
 def test_mappings():
-    guided = guidance()
+    given = marks()
     group = torch.tensor([0, 1, 0])
     batch = as_batch({"image": IMAGES, "target": TARGETS})
-    assert (batch.image, batch.target, batch.guidance, batch.group) == (IMAGES, TARGETS, None, None)
+    assert (batch.image, batch.target, batch.marks, batch.group) == (IMAGES, TARGETS, None, None)
     batch = as_batch(
         {
             "image": IMAGES,
             "target": TARGETS,
             "group": group,
-            "sample": guided.sample,
-            "label": guided.label,
-            "mask": guided.mask,
+            "sample": given.sample,
+            "label": given.label,
+            "mask": given.mask,
         }
     )
     assert batch.group is group
-    assert batch.guidance.sample is guided.sample
-    assert batch.guidance.label is guided.label
-    assert batch.guidance.mask is guided.mask
-    assert len(batch.guidance) == 2
+    assert batch.marks.sample is given.sample
+    assert batch.marks.label is given.label
+    assert batch.marks.mask is given.mask
+    assert len(batch.marks) == 2
 
 
 def test_a_batch_is_itself():
-    batch = Batch(IMAGES, TARGETS, guidance())
+    batch = Batch(IMAGES, TARGETS, marks())
     assert as_batch(batch) is batch
 
 
@@ -83,22 +83,22 @@ def test_targets_that_are_no_indices(targets):
 
 
 @pytest.mark.parametrize(
-    ("guided", "got"),
+    ("given", "got"),
     [
-        (guidance(2, 5, 4), r"\(2,\), \(2,\) and \(2, 5, 4\)"),
-        (guidance(2, labels=1), r"\(2,\), \(1,\) and \(2, 4, 5\)"),
-        (Guidance(torch.zeros(1), torch.zeros(1), torch.rand(2, 4, 5)), r"\(1,\), \(1,\) and \(2, 4, 5\)"),
+        (marks(2, 5, 4), r"\(2,\), \(2,\) and \(2, 5, 4\)"),
+        (marks(2, labels=1), r"\(2,\), \(1,\) and \(2, 4, 5\)"),
+        (BatchMarks(torch.zeros(1), torch.zeros(1), torch.rand(2, 4, 5)), r"\(1,\), \(1,\) and \(2, 4, 5\)"),
     ],
 )
-def test_guidance_that_does_not_fit(guided, got):
-    expected = rf"guidance must hold sample \(G,\), label \(G,\) and mask \(G, 4, 5\); got {got}"
+def test_marks_that_does_not_fit(given, got):
+    expected = rf"marks must hold sample \(G,\), label \(G,\) and mask \(G, 4, 5\); got {got}"
     with pytest.raises(ValueError, match=expected):
-        as_batch(Batch(IMAGES, TARGETS, guided))
+        as_batch(Batch(IMAGES, TARGETS, given))
 
 
-def test_guidance_may_be_empty():
-    batch = as_batch(Batch(IMAGES, TARGETS, guidance(0)))
-    assert len(batch.guidance) == 0
+def test_marks_may_be_empty():
+    batch = as_batch(Batch(IMAGES, TARGETS, marks(0)))
+    assert len(batch.marks) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.long, torch.bool, torch.float32])
@@ -116,24 +116,24 @@ def test_multi_hot_from_indices():
     assert batch.multi_hot(4).int().tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 
-@pytest.mark.parametrize("pairs", [2, 0])
-def test_to_another_device(pairs):
-    batch = Batch(IMAGES, TARGETS, guidance(pairs), TARGETS).to("meta")
+@pytest.mark.parametrize("count", [2, 0])
+def test_to_another_device(count):
+    batch = Batch(IMAGES, TARGETS, marks(count), TARGETS).to("meta")
     tensors = (
         batch.image,
         batch.target,
         batch.group,
-        batch.guidance.sample,
-        batch.guidance.label,
-        batch.guidance.mask,
+        batch.marks.sample,
+        batch.marks.label,
+        batch.marks.mask,
     )
     assert all(tensor.is_meta for tensor in tensors)
-    assert batch.guidance.mask.shape == (pairs, 4, 5)
+    assert batch.marks.mask.shape == (count, 4, 5)
     bare = Batch(IMAGES, TARGETS).to("meta")
-    assert (bare.guidance, bare.group) == (None, None)
+    assert (bare.marks, bare.group) == (None, None)
 
 
-def test_guidance_of_an_image_outside_the_batch():
-    guidance = Guidance(torch.tensor([0, 2]), torch.tensor([1, 1]), torch.ones(2, 4, 4))
-    with pytest.raises(ValueError, match="guidance sample must be 0 to 1, places in the batch; got 0 to 2"):
-        as_batch(Batch(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]), guidance))
+def test_marks_of_an_image_outside_the_batch():
+    outside = BatchMarks(torch.tensor([0, 2]), torch.tensor([1, 1]), torch.ones(2, 4, 4))
+    with pytest.raises(ValueError, match="marks sample must be 0 to 1, places in the batch; got 0 to 2"):
+        as_batch(Batch(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]), outside))

@@ -1,4 +1,4 @@
-"""What one training or evaluation step reads: images, targets and, for some images, guidance."""
+"""What one training or evaluation step reads: images, targets and, for some images, marks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Guidance", "as_batch"]
+__all__ = ["Batch", "BatchMarks", "as_batch"]
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """Masks for some (image, class) pairs of a batch, in coordinate form: G pairs.
+class BatchMarks:
+    """Masks for G (image, class) pairs of a batch, in coordinate form.
 
     Attributes:
         sample: (G,) the image's place in the batch.
@@ -32,12 +32,12 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images with their targets.
+    """Images with their targets, and marks of some.
 
     Attributes:
         image: (B, C, H, W), normalised.
         target: (B,) class indices, or (B, classes) multi-hot: 1 present, 0 absent, -1 not known.
-        guidance: masks for some images; None if there are none.
+        marks: masks for some images; None if there are none.
         group: (B,) group indices, where groups are known (worst-group accuracy).
         copies: (M,) if the last M images are altered copies of others, the places of those.
 
@@ -45,7 +45,7 @@ class Batch:
 
     image: Tensor
     target: Tensor
-    guidance: Guidance | None = None
+    marks: BatchMarks | None = None
     group: Tensor | None = None
     copies: Tensor | None = None
 
@@ -65,18 +65,18 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
-        guidance = self.guidance
-        if guidance is not None:  # also where it is empty
-            guidance = Guidance(*(part.to(device) for part in (guidance.sample, guidance.label, guidance.mask)))
+        marks = self.marks
+        if marks is not None:  # also where it is empty
+            marks = BatchMarks(*(part.to(device) for part in (marks.sample, marks.label, marks.mask)))
         group = None if self.group is None else self.group.to(device)
         copies = None if self.copies is None else self.copies.to(device)
-        return Batch(self.image.to(device), self.target.to(device), guidance, group, copies)
+        return Batch(self.image.to(device), self.target.to(device), marks, group, copies)
 
 
 def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
     """A `Batch` from what data loaders yield: a Batch, `(images, targets)`, or a mapping.
 
-    A mapping holds `image` and `target`, and for guided pairs `sample`, `label` and `mask`.
+    A mapping holds `image` and `target`, and for marks `sample`, `label` and `mask`; see `BatchMarks`.
 
     Raises:
         ValueError: if shapes do not fit each other.
@@ -84,9 +84,9 @@ def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
 
     """
     if isinstance(batch, Mapping):
-        guided = "mask" in batch
-        guidance = Guidance(batch["sample"], batch["label"], batch["mask"]) if guided else None
-        batch = Batch(batch["image"], batch["target"], guidance, batch.get("group"))
+        marked = "mask" in batch
+        marks = BatchMarks(batch["sample"], batch["label"], batch["mask"]) if marked else None
+        batch = Batch(batch["image"], batch["target"], marks, batch.get("group"))
     elif isinstance(batch, Sequence) and len(batch) == 2:
         batch = Batch(batch[0], batch[1])
     if not isinstance(batch, Batch):
@@ -94,7 +94,7 @@ def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
             f"batch must be a Batch, (images, targets) or a mapping with 'image' and 'target'; "
             f"got {type(batch).__name__}"
         )
-    image, target, guidance = batch.image, batch.target, batch.guidance
+    image, target, marks = batch.image, batch.target, batch.marks
     if image.ndim != 4 or len(image) != len(target):
         raise ValueError(
             f"batch must hold images (B, C, H, W) and B targets; "
@@ -102,18 +102,15 @@ def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
         )
     if target.ndim == 1 and (target.is_floating_point() or target.dtype == torch.bool):
         raise ValueError(f"targets (B,) must be class indices; got {target.dtype}; multi-hot is (B, classes)")
-    if guidance is not None and (
-        guidance.mask.shape != (len(guidance.sample), *image.shape[-2:])
-        or guidance.label.shape != guidance.sample.shape
+    if marks is not None and (
+        marks.mask.shape != (len(marks.sample), *image.shape[-2:]) or marks.label.shape != marks.sample.shape
     ):
         raise ValueError(
-            f"guidance must hold sample (G,), label (G,) and mask (G, {image.shape[-2]}, {image.shape[-1]}); got "
-            f"{tuple(guidance.sample.shape)}, {tuple(guidance.label.shape)} and {tuple(guidance.mask.shape)}"
+            f"marks must hold sample (G,), label (G,) and mask (G, {image.shape[-2]}, {image.shape[-1]}); got "
+            f"{tuple(marks.sample.shape)}, {tuple(marks.label.shape)} and {tuple(marks.mask.shape)}"
         )
-    if guidance is not None and len(guidance) and guidance.sample.device.type == "cpu":
-        first, last = int(guidance.sample.min()), int(guidance.sample.max())
+    if marks is not None and len(marks) and marks.sample.device.type == "cpu":
+        first, last = int(marks.sample.min()), int(marks.sample.max())
         if first < 0 or last >= len(image):
-            raise ValueError(
-                f"guidance sample must be 0 to {len(image) - 1}, places in the batch; got {first} to {last}"
-            )
+            raise ValueError(f"marks sample must be 0 to {len(image) - 1}, places in the batch; got {first} to {last}")
     return batch

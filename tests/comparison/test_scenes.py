@@ -62,7 +62,7 @@ def test_the_five_highest_classes_and_the_true_one_framed(runs):
         told = " → ".join(f"{odds[name][target]:.0%}" for name in runs)
         assert scene.title == f"{target} (image {image}): {told}"
         torch.testing.assert_close(scene.image, SPLIT.images[image].float() / 255, atol=1e-6, rtol=0)
-        torch.testing.assert_close(scene.outline, SPLIT.pairs.of(image)[0][1])
+        torch.testing.assert_close(scene.outline, SPLIT.marks.of(image)[0][1])
         for name, run in runs.items():
             ranked = odds[name].argsort(descending=True).tolist()
             shown = ranked[:5] if target in ranked[:5] else [*ranked[:5], target]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from looksharp.curing.marks import HELD_OUT, choose_marks
 from looksharp.data.folder import read_folder
-from looksharp.data.guided import choose_guided
+from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.training.settings import GuidanceConfig
 
@@ -57,8 +57,8 @@ def marked(split):
     """Path -> where its mask begins (row, column)."""
     return {
         split.paths[image]: tuple(mask.nonzero()[0].tolist())
-        for image in split.pairs.images
-        for _, mask in split.pairs.of(image)
+        for image in split.marks.images
+        for _, mask in split.marks.of(image)
     }
 
 
@@ -68,10 +68,10 @@ def test_test_splits_with_masks_are_the_proof(tmp_path):
     assert list(marks.proofs) == ["biased", "unbiased", "conflicting", "val"]
     assert (marks.guided, marks.note) == (8, "")
     assert marks.guidance == GuidanceConfig("data", guided=8)
-    expected = choose_guided(data, GuidanceConfig("data", guided=8), 3).splits["train"].pairs.images
-    assert marks.data.splits["train"].pairs.images == expected
+    expected = choose_marked(data, GuidanceConfig("data", guided=8), 3).splits["train"].marks.images
+    assert marks.data.splits["train"].marks.images == expected
     # The run itself reads the same ones again.
-    again = choose_guided(marks.data, marks.guidance, 3).splits["train"].pairs.images
+    again = choose_marked(marks.data, marks.guidance, 3).splits["train"].marks.images
     assert again == expected
     assert not (tmp_path / "out").exists()
 
@@ -108,7 +108,7 @@ def test_what_guides_is_on_record(folder, boxes, tmp_path):
     data, out = read_folder(folder), tmp_path / "out"
     marks = choose_marks(data, boxes(*every("train", 9)), 0, out)
     assert marks.guidance == GuidanceConfig(str(out / "guided.json"), guided_per_batch=2)
-    read = choose_guided(read_folder(folder), marks.guidance, 0)
+    read = choose_marked(read_folder(folder), marks.guidance, 0)
     assert marked(read.splits["train"]) == marked(marks.data.splits["train"])
     choose_marks(data, boxes(*every("train", 9)), 0, out)
     with pytest.raises(ValueError, match=r"out holds a cure with other marks; choose another --out, or remove it$"):
@@ -153,8 +153,8 @@ def test_boxes_instead_of_masks(folder, tmp_path):
             Image.fromarray(pixels).save(file)
     choice = GuidanceConfig(str(tmp_path / "masks"), guidance_boxes=True)
     marks = choose_marks(read_folder(folder), choice, 0, tmp_path / "out")
-    read = choose_guided(read_folder(folder), marks.guidance, 0)
-    for mask in (*marks.data.splits["train"].pairs.masks, *read.splits["train"].pairs.masks):
+    read = choose_marked(read_folder(folder), marks.guidance, 0)
+    for mask in (*marks.data.splits["train"].marks.masks, *read.splits["train"].marks.masks):
         assert torch.equal(mask.nonzero().amin(0), torch.tensor([1, 2]))
         assert mask.sum() == 5 * 6
 

@@ -200,7 +200,7 @@ def test_it_is_an_image_folder_with_masks_and_groups(composed, found):
     assert data.pixels.size == (SIZE, SIZE)
     assert set(data.group_names) == {f"{label} on {kind}" for label in "xy" for kind in ("land", "sea")}
     split = data.splits["test_balanced"]
-    assert len(split.pairs) == len(split) == 200
+    assert len(split.marks) == len(split) == 200
     counts = Counter(group for rows in (found["test_balanced", label] for label in "xy") for *_, group in rows)
     assert Counter(data.group_names[group] for group in split.groups.tolist()) == counts
     torch.manual_seed(0)

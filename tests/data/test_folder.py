@@ -64,7 +64,7 @@ def test_splits_as_they_are_laid_out(lay):
     assert data.splits["test"].image(2).unique().tolist() == [1]
     for split in data.splits.values():
         assert isinstance(split, FileSplit)
-        assert (split.pairs, split.groups) == (None, None)
+        assert (split.marks, split.groups) == (None, None)
     assert (data.group_names, data.notes) == ((), {})
 
 
@@ -116,7 +116,7 @@ def test_an_undivided_folder_is_divided(lay):
     again, other = read_folder(root, seed=1), read_folder(root, seed=2)
     assert {name: contents(split) for name, split in again.splits.items()} == parts
     assert {name: contents(split) for name, split in other.splits.items()} != parts
-    assert sum(len(split.pairs) for split in data.splits.values()) == 1
+    assert sum(len(split.marks) for split in data.splits.values()) == 1
 
 
 @pytest.mark.parametrize("counts", [(3, 4, 5), (10, 25, 100), (7, 1000, 13)])
@@ -143,7 +143,7 @@ def test_masks_become_pairs_of_their_split(lay):
     mask(root, "test/b/77.png", 3)
     mask(root, "test/a/0.png", slice(0, 0))
     data = read_folder(root)
-    train, val, test = (data.splits[name].pairs for name in ("train", "val", "test"))
+    train, val, test = (data.splits[name].marks for name in ("train", "val", "test"))
     found = {
         (image, label): mask.any(1).nonzero().flatten().tolist()
         for image in range(6)

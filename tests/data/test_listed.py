@@ -19,14 +19,14 @@ def test_validation_is_held_out_of_training(tmp_path):
     assert sorted([*train.paths, *val.paths]) == sorted(path for path, _ in FILES["train"])
     for split in (train, val, test):
         marked = [place for place, path in enumerate(split.paths) if path in regions]
-        assert isinstance(split.pairs.masks, MadeMasks)
-        assert split.pairs.samples == marked
-        assert split.pairs.labels == [int(split.paths[place][0]) for place in marked]
-    assert train.pairs.masks[0].sum() == 6
+        assert isinstance(split.marks.masks, MadeMasks)
+        assert split.marks.samples == marked
+        assert split.marks.labels == [int(split.paths[place][0]) for place in marked]
+    assert train.marks.masks[0].sum() == 6
     assert (data.pixels.size, data.augment, data.notes) == ((224, 224), "resized_crop_flip", {"odd": 2})
     other = listed_data(tmp_path, ("a", "b"), FILES, val_share=0.3, seed=2)
     assert other.splits["val"].paths != val.paths
-    assert other.splits["val"].pairs is None
+    assert other.splits["val"].marks is None
 
 
 def test_without_a_share_validation_reads_the_test_split(tmp_path):

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from looksharp.data.split import Data, Pairs, Pixels, boxes_of
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.tensors import TensorSplit
+from looksharp.marks.marks import Marks, boxes_of
 
 
 def masks(*filled, size=(5, 6)):
@@ -14,9 +15,9 @@ def masks(*filled, size=(5, 6)):
     return made
 
 
-def split(images=3, targets=None, pairs=None):
+def split(images=3, targets=None, marks=None):
     targets = torch.zeros(images, dtype=torch.int64) if targets is None else targets
-    return TensorSplit(targets=targets, pairs=pairs, images=torch.zeros(images, 3, 4, 4, dtype=torch.uint8))
+    return TensorSplit(targets=targets, marks=marks, images=torch.zeros(images, 3, 4, 4, dtype=torch.uint8))
 
 
 def test_normalising_is_per_channel_and_has_an_inverse():
@@ -42,22 +43,22 @@ def test_denormalised_colours_stay_colours():
 
 def test_pairs_are_found_by_image():
     drawn = masks([(0, 0)], [(1, 1)], [(2, 2)], [(3, 3)])
-    pairs = Pairs([7, 2, 7, 4], [0, 1, 2, 3], drawn)
-    assert len(pairs) == 4
-    assert pairs.images == [2, 4, 7]
-    assert [(label, mask.nonzero().tolist()) for label, mask in pairs.of(7)] == [(0, [[0, 0]]), (2, [[2, 2]])]
-    assert pairs.of(3) == []
-    few = pairs.restricted([4, 7, 5])
+    marks = Marks([7, 2, 7, 4], [0, 1, 2, 3], drawn)
+    assert len(marks) == 4
+    assert marks.images == [2, 4, 7]
+    assert [(label, mask.nonzero().tolist()) for label, mask in marks.of(7)] == [(0, [[0, 0]]), (2, [[2, 2]])]
+    assert marks.of(3) == []
+    few = marks.restricted([4, 7, 5])
     assert (few.images, sorted(few.labels)) == ([4, 7], [0, 2, 3])
     for image in (4, 7):
-        for (label, mask), (want_label, want) in zip(few.of(image), pairs.of(image), strict=True):
+        for (label, mask), (want_label, want) in zip(few.of(image), marks.of(image), strict=True):
             assert label == want_label
             assert torch.equal(mask, want)
 
 
 def test_pairs_must_be_of_one_length():
     with pytest.raises(ValueError, match=r"^samples, labels and masks must be of one length; got 2, 1, 1$"):
-        Pairs([0, 1], [0], masks([(0, 0)]))
+        Marks([0, 1], [0], masks([(0, 0)]))
 
 
 def test_a_box_is_the_smallest_filled_rectangle():
@@ -74,11 +75,11 @@ def test_a_box_is_the_smallest_filled_rectangle():
 
 def test_boxes_leave_the_pairs_and_the_masks_as_they_were():
     drawn = masks([(1, 2), (3, 1)], [(0, 0)])
-    pairs = Pairs([3, 1], [0, 1], drawn.clone())
-    boxed = pairs.as_boxes()
-    assert (boxed.samples, boxed.labels) == (pairs.samples, pairs.labels)
+    marks = Marks([3, 1], [0, 1], drawn.clone())
+    boxed = marks.as_boxes()
+    assert (boxed.samples, boxed.labels) == (marks.samples, marks.labels)
     assert boxed.of(3)[0][1].sum() == 6
-    assert torch.equal(torch.stack(list(pairs.masks)), drawn)
+    assert torch.equal(torch.stack(list(marks.masks)), drawn)
 
 
 def test_what_is_reported_on():

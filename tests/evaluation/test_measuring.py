@@ -5,12 +5,12 @@ import torch
 from PIL import Image
 
 from looksharp import attend
-from looksharp.data.split import Pairs
 from looksharp.data.splits.files import FileSplit
 from looksharp.evaluation import SUITES, evaluate
 from looksharp.evaluation.catalogue import Separate, check_suites, forwards
 from looksharp.evaluation.measure import class_sizes, listed, means_by
 from looksharp.interventions.measuring import intervene
+from looksharp.marks.marks import Marks
 from looksharp.metrics.faithfulness.average_drop import average_drop
 from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion
 from looksharp.metrics.faithfulness.road import road
@@ -49,7 +49,7 @@ def test_suites_together_find_what_each_finds(model, split, data):
 
 
 def test_every_column_has_a_value_for_every_image(model, split, data):
-    few = replace(split, images=split.images[:12], targets=split.targets[:12], pairs=split.pairs.restricted(range(12)))
+    few = replace(split, images=split.images[:12], targets=split.targets[:12], marks=split.marks.restricted(range(12)))
     found = evaluate(model, few, data.pixels, suites="all")
     assert all(column.shape == (12,) and column.dtype == torch.float32 for column in found.per_image.values())
     assert all(isinstance(value, float) and value == value for value in found.values.values())
@@ -69,8 +69,8 @@ def test_the_batch_size_changes_nothing(labels, model, split, several, data):
 def test_the_order_changes_nothing(model, split, data):
     order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
     place = order.argsort().tolist()
-    pairs = Pairs([place[i] for i in split.pairs.samples], split.pairs.labels, split.pairs.masks)
-    mixed = replace(split, images=split.images[order], targets=split.targets[order], pairs=pairs)
+    pairs = Marks([place[i] for i in split.marks.samples], split.marks.labels, split.marks.masks)
+    mixed = replace(split, images=split.images[order], targets=split.targets[order], marks=pairs)
     suites = ("classification", "attention", "boxes", "ten_crop")  # interventions draw by place
     whole, found = (evaluate(model, each, data.pixels, suites=suites, batch_size=5) for each in (split, mixed))
     assert_close(found, whole)
@@ -92,7 +92,7 @@ def test_what_it_leaves_as_it_was(model, split, data):
 
 def test_forwards_are_as_many_as_suites_say(model, split, data):
     """Suites that share a forward are counted by it; the maps' share of one is no forward."""
-    calls, few = [], replace(split, images=split.images[:4], targets=split.targets[:4], pairs=None)
+    calls, few = [], replace(split, images=split.images[:4], targets=split.targets[:4], marks=None)
     evaluate(model, few, data.pixels, suites=["attention"])  # finds the network's layers by a forward, once
     hook = model.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
     for suite, extra in {"classification": 0, "attention": 0, "boxes": 0, "faithfulness": 122, "ten_crop": 9}.items():
@@ -128,9 +128,9 @@ def test_a_network_on_images_of_files_and_in_memory(name, model, split, data, tm
     """The same pixels, read from files, give the same."""
     for index in range(6):
         Image.fromarray(split.images[index].permute(1, 2, 0).numpy()).save(tmp_path / f"{index}.png")
-    pairs = split.pairs.restricted(range(6))
-    files = FileSplit(targets=split.targets[:6], pairs=pairs, root=tmp_path, paths=[f"{i}.png" for i in range(6)])
-    memory = replace(split, images=split.images[:6], targets=split.targets[:6], pairs=pairs)
+    pairs = split.marks.restricted(range(6))
+    files = FileSplit(targets=split.targets[:6], marks=pairs, root=tmp_path, paths=[f"{i}.png" for i in range(6)])
+    memory = replace(split, images=split.images[:6], targets=split.targets[:6], marks=pairs)
     found, expected = (evaluate(model, each, data.pixels, suites=[name], batch_size=4) for each in (files, memory))
     if name == "ten_crop":  # whose views are cut from larger images
         assert found.values.keys() == expected.values.keys()
@@ -148,7 +148,7 @@ def test_interventions_are_those_of_the_library(model, split, data):
         assert column.isnan().sum() == 24 - len(expected.images)
     assert found.tables["interventions"]["images"] == len(expected.images)
     assert found.tables["interventions"]["intervals"]["background_gap"] == list(expected.intervals["background_gap"])
-    without = evaluate(model, replace(split, pairs=None), data.pixels, suites=["interventions"])
+    without = evaluate(model, replace(split, marks=None), data.pixels, suites=["interventions"])
     assert without.values == without.per_image == without.tables == {}
 
 
@@ -157,7 +157,7 @@ def test_faithfulness_is_of_the_predicted_class(model, several, split, data):
     found = attend(model, images)  # of the highest-scoring class
     (maps,) = found.maps.values()
     for whole, several_labels in ((split, False), (several, True)):
-        each = replace(whole, images=whole.images[:9], targets=whole.targets[:9], pairs=None)
+        each = replace(whole, images=whole.images[:9], targets=whole.targets[:9], marks=None)
         given = model, images, maps[:, 0], found.classes[:, 0]
         measured = evaluate(model, each, data.pixels, suites=["faithfulness"]).per_image
         change = average_drop(*given, multilabel=several_labels)
@@ -174,7 +174,7 @@ def test_faithfulness_is_of_the_predicted_class(model, several, split, data):
 
 
 def test_an_empty_split(model, split, data):
-    empty = replace(split, images=split.images[:0], targets=split.targets[:0], pairs=None)
+    empty = replace(split, images=split.images[:0], targets=split.targets[:0], marks=None)
     found = evaluate(model, empty, data.pixels, suites="all")
     assert found.values == found.per_image == {}
 

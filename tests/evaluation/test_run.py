@@ -9,10 +9,11 @@ from tqdm import tqdm
 from looksharp.attention.mechanisms import grad_cam
 from looksharp.data.build import DataConfig
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.data.split import Pairs, Split
+from looksharp.data.split import Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.evaluation import evaluate, evaluate_run, run
 from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
+from looksharp.marks.marks import Marks
 from looksharp.training import load_run, train
 from looksharp.training.settings import RunConfig, TrainingConfig
 
@@ -134,13 +135,13 @@ def test_what_is_kept_is_of_the_same_data(folder, data, measured):
     only = replace(data, splits={"train": data.splits["train"], "val": data.splits["val"]})  # val is then the test
     evaluate_run(folder, data=only, suites=["classification"], **QUIET)
     split = only.splits["val"]
-    masks = torch.stack(list(split.pairs.masks))
-    moved = Pairs(split.pairs.samples, split.pairs.labels, masks.roll(1, 2))
+    masks = torch.stack(list(split.marks.masks))
+    moved = Marks(split.marks.samples, split.marks.labels, masks.roll(1, 2))
     changes = {
         "images": split.images.roll(1, 3),
         "targets": split.targets.flip(0),
         "groups": 1 - split.groups,
-        "pairs": moved,
+        "marks": moved,
     }
     measured.clear()
     for name, value in changes.items():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from looksharp.data.folder import read_folder
 from looksharp.data.sets.synthetic import PALETTE, biased_digits
-from looksharp.data.split import Pairs, Pixels
+from looksharp.data.split import Pixels
 from looksharp.data.splits.files import FileSplit, keep_in_memory
 from looksharp.data.splits.tensors import TensorSplit
 from looksharp.interventions.examples import example_pictures
@@ -20,6 +20,7 @@ from looksharp.interventions.exchanged import exchanged_split
 from looksharp.interventions.intervals import paired_interval, wilson_interval
 from looksharp.interventions.measuring import INTERVENTIONS, intervene
 from looksharp.interventions.objects import Objects, draw_partners
+from looksharp.marks.marks import Marks
 
 CLASSES, SIDE = 4, 24
 PIXELS = Pixels((SIDE, SIDE), mean=(0.4, 0.4, 0.4), std=(0.25, 0.25, 0.25))
@@ -40,12 +41,12 @@ def scene(label, cue, top=8, left=8, size=(SIDE, SIDE), objects=()):
     return image.byte(), masks
 
 
-def split_of(scenes, targets, pairs, multilabel=False):
-    """A split of images; `pairs` are (image, class, mask)."""
-    samples, labels, masks = zip(*pairs, strict=True)
+def split_of(scenes, targets, marks, multilabel=False):
+    """A split of images; `marks` are (image, class, mask)."""
+    samples, labels, masks = zip(*marks, strict=True)
     hot = [F.one_hot(torch.tensor(t), CLASSES).sum(0) for t in targets] if multilabel else []
     target = torch.stack(hot) if multilabel else torch.tensor(targets)
-    return TensorSplit(targets=target, pairs=Pairs(samples, labels, masks), images=torch.stack(scenes))
+    return TensorSplit(targets=target, marks=Marks(samples, labels, masks), images=torch.stack(scenes))
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_outcomes_are_those_of_a_loop_over_images(draws):
     assert found.partners.shape == (40, 2, draws)
 
     def shown(i):
-        return pixels.normalize(split.images[i : i + 1]), split.pairs.of(i)[0][1][None].float()
+        return pixels.normalize(split.images[i : i + 1]), split.marks.of(i)[0][1][None].float()
 
     for n, i in enumerate(found.images.tolist()):
         image, mask = shown(i)
@@ -286,8 +287,8 @@ def test_images_that_cannot_be_used_are_left_out_and_counted():
     masks = [m[0] for _, m in made]
     masks[2], masks[3] = torch.zeros_like(masks[2]), torch.ones_like(masks[3])
     masks[4] = F.pad(torch.ones(SIDE - 2, SIDE - 2, dtype=torch.bool), (1, 1, 1, 1))  # its edge covers the rest
-    pairs = [(i, labels[i], masks[i]) for i in range(9) if i != 5] + [(5, 1, masks[5])]  # of a class not shown
-    found = intervene(ReadsTheCue(), split_of([s for s, _ in made], labels, pairs), PIXELS)
+    marks = [(i, labels[i], masks[i]) for i in range(9) if i != 5] + [(5, 1, masks[5])]  # of a class not shown
+    found = intervene(ReadsTheCue(), split_of([s for s, _ in made], labels, marks), PIXELS)
     assert found.images.tolist() == [0, 1, 6, 7]
     assert list(found.left_out.items()) == [
         ("no mask of its class", 1),
@@ -310,9 +311,9 @@ def test_the_only_image_of_a_class_still_lends_its_surroundings():
 
 def test_masks_of_the_class_are_united_and_other_objects_go_with_the_surroundings():
     made = [scene(0, 0, 3, 3, objects=[(0, 3, 15), (1, 15, 3)]), scene(0, 1), scene(1, 2), scene(1, 3)]
-    pairs = [(0, label, mask) for label, mask in zip((0, 0, 1), made[0][1], strict=True)]
-    pairs += [(i, label, made[i][1][0]) for i, label in ((1, 0), (2, 1), (3, 1))]
-    split = split_of([s for s, _ in made], [0, 0, 1, 1], pairs)
+    marks = [(0, label, mask) for label, mask in zip((0, 0, 1), made[0][1], strict=True)]
+    marks += [(i, label, made[i][1][0]) for i, label in ((1, 0), (2, 1), (3, 1))]
+    split = split_of([s for s, _ in made], [0, 0, 1, 1], marks)
     found = intervene(ReadsTheObject(), split, PIXELS)
     alone = example_pictures(split, PIXELS, found, 0)
     first, second, other = made[0][1]
@@ -333,9 +334,9 @@ def several():
     """Images of one or two classes; the fourth has no mask for one of its classes."""
     shows = [(0, 1), (0,), (1, 2), (2,), (0, 2), (3,)]
     made = [scene(c[0], i % CLASSES, 3, 3, objects=[(k, 15, 15) for k in c[1:]]) for i, c in enumerate(shows)]
-    pairs = [(i, k, m) for i, (_, masks) in enumerate(made) for k, m in zip(shows[i], masks, strict=True)]
-    del pairs[-2]  # class 2 in image 4
-    return split_of([s for s, _ in made], shows, pairs, multilabel=True)
+    marks = [(i, k, m) for i, (_, masks) in enumerate(made) for k, m in zip(shows[i], masks, strict=True)]
+    del marks[-2]  # class 2 in image 4
+    return split_of([s for s, _ in made], shows, marks, multilabel=True)
 
 
 def test_of_several_labels_each_pair_is_an_object(several):
@@ -393,26 +394,26 @@ def lambda_net(logit):
 
 
 def test_masks_are_needed(split):
-    wrong = replace(split, pairs=Pairs([0], [3], [torch.ones(SIDE, SIDE, dtype=torch.bool)]))
-    for without in (replace(split, pairs=None), wrong, replace(split, pairs=split.pairs.restricted([]))):
+    wrong = replace(split, marks=Marks([0], [3], [torch.ones(SIDE, SIDE, dtype=torch.bool)]))
+    for without in (replace(split, marks=None), wrong, replace(split, marks=split.marks.restricted([]))):
         with pytest.raises(ValueError, match=r"interventions need masks or boxes, but no image of the split has one"):
             intervene(ReadsTheCue(), without, PIXELS)
 
 
 def test_two_classes_are_needed(split):
     with pytest.raises(ValueError, match=r"the split has 9, of classes \[0\], at most 9 of one class: mark more"):
-        intervene(ReadsTheCue(), replace(split, pairs=split.pairs.restricted(range(9))), PIXELS)
+        intervene(ReadsTheCue(), replace(split, marks=split.marks.restricted(range(9))), PIXELS)
 
 
 def test_two_images_of_a_class_are_needed(split):
     with pytest.raises(ValueError, match=r"the split has 2, of classes \[0, 1\], at most 1 of one class: mark more"):
-        intervene(ReadsTheCue(), replace(split, pairs=split.pairs.restricted([0, 9])), PIXELS)
+        intervene(ReadsTheCue(), replace(split, marks=split.marks.restricted([0, 9])), PIXELS)
 
 
 def test_masks_that_leave_nothing_are_no_use(split):
-    full = Pairs(range(12), split.targets[:12].tolist(), torch.ones(12, SIDE, SIDE, dtype=torch.bool))
+    full = Marks(range(12), split.targets[:12].tolist(), torch.ones(12, SIDE, SIDE, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"the split has 0, of classes \[\], at most 0 of one class"):
-        intervene(ReadsTheCue(), replace(split, pairs=full), PIXELS)
+        intervene(ReadsTheCue(), replace(split, marks=full), PIXELS)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "pairs_per_image"])
@@ -487,7 +488,7 @@ def test_example_pictures_are_what_the_network_saw(split):
         example = example_pictures(split, PIXELS, found, image)
         assert (example.image, example.label) == (image, int(split.targets[image]))
         assert example.surroundings == int(split.targets[found.partners[image, 1, 0]]) != example.label
-        assert torch.equal(example.mask, split.pairs.of(image)[0][1].float())
+        assert torch.equal(example.mask, split.marks.of(image)[0][1].float())
         expected = {
             "original": alone[0, image],
             "exchanged_within": exchanged[image, 0, 0],
@@ -501,7 +502,7 @@ def test_example_pictures_are_what_the_network_saw(split):
 
 
 def test_an_image_that_was_not_used_has_no_pictures(split):
-    found = intervene(ReadsTheCue(), replace(split, pairs=split.pairs.restricted(range(12))), PIXELS)
+    found = intervene(ReadsTheCue(), replace(split, marks=split.marks.restricted(range(12))), PIXELS)
     with pytest.raises(ValueError, match=r"image must be one that was intervened on, .*; got 20"):
         example_pictures(split, PIXELS, found, 20)
 
@@ -535,7 +536,7 @@ def test_an_exchanged_split_of_several_labels_has_one_object_an_image(several):
 
 def test_an_exchanged_split_needs_two_classes(split):
     with pytest.raises(ValueError, match=r"the split has 9, of classes \[0\]"):
-        exchanged_split(replace(split, pairs=split.pairs.restricted(range(9))), PIXELS)
+        exchanged_split(replace(split, marks=split.marks.restricted(range(9))), PIXELS)
 
 
 # Images in files ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from looksharp.marks.reading import Annotation, read_annotations, write_coco
+from looksharp.marks.mark import Mark
+from looksharp.marks.reading import read_marks
+from looksharp.marks.writing import write_coco
 
 CLASSES = ["cat", "dog"]
 
@@ -31,19 +33,19 @@ class LazySizes(Mapping[str, tuple[int, int]]):
 IMAGES = {"train/dog/1.png": (7, 5), "train/cat/2.png": (6, 9), "train/cat/3.png": (4, 4)}
 
 
-def annotations() -> list[Annotation]:
+def annotations() -> list[Mark]:
     generator = np.random.default_rng(0)
     pairs = [("train/cat/2.png", "dog"), ("train/dog/1.png", "dog"), ("train/cat/2.png", "cat")]
-    return [Annotation(image, label, generator.random(IMAGES[image]) > 0.5) for image, label in pairs]
+    return [Mark(image, label, generator.random(IMAGES[image]) > 0.5) for image, label in pairs]
 
 
 def test_coco_round_trip_is_identity_and_reads_few_sizes(tmp_path):
     written = annotations()
     writing, reading = LazySizes(IMAGES), LazySizes(IMAGES)
     write_coco(tmp_path / "a.json", iter(written), writing, CLASSES)
-    found = read_annotations(tmp_path / "a.json", reading, CLASSES)
-    assert [(a.image, a.label) for a in found.annotations] == [(a.image, a.label) for a in written]
-    for before, after in zip(written, found.annotations, strict=True):
+    found = read_marks(tmp_path / "a.json", reading, CLASSES)
+    assert [(a.image, a.label) for a in found.marks] == [(a.image, a.label) for a in written]
+    for before, after in zip(written, found.marks, strict=True):
         assert after.mask.dtype == np.bool_
         np.testing.assert_array_equal(after.mask, before.mask)
     assert found.skipped == {}
@@ -76,7 +78,7 @@ def test_write_coco_replaces_the_file_whole_or_leaves_it(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     path.write_text("before")
     with monkeypatch.context() as patch:
-        patch.setattr("looksharp.marks.formats.coco.os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        patch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
         with pytest.raises(OSError, match="full"):
             write_coco(path, annotations(), IMAGES, CLASSES)
     assert path.read_text() == "before"
@@ -94,7 +96,7 @@ ONE = np.ones((7, 5), dtype=bool)
     [
         (
             [("other.png", "dog", ONE)],
-            r"annotation of 'other.png' as 'dog' must be the only one of its pair, for an im",
+            r"mark of 'other.png' as 'dog' must be the only one of its pair, for an im",
         ),
         ([("train/dog/1.png", "cow", ONE)], r"as 'cow' must be .* a class in `classes` \(cat, dog\); unite"),
         ([("train/dog/1.png", "dog", ONE)] * 2, r"must be the only one of its pair"),
@@ -108,7 +110,7 @@ ONE = np.ones((7, 5), dtype=bool)
 )
 def test_write_coco_refuses_what_it_could_not_give_back(tmp_path, bad, message):
     with pytest.raises(ValueError, match=message):
-        write_coco(tmp_path / "a.json", [Annotation(*parts) for parts in bad], IMAGES, CLASSES)
+        write_coco(tmp_path / "a.json", [Mark(*parts) for parts in bad], IMAGES, CLASSES)
     assert not list(tmp_path.iterdir())
 
 
@@ -122,20 +124,20 @@ def test_write_coco_refuses_the_path(tmp_path, name):
 def test_a_path_that_cannot_be_read_is_refused(tmp_path, name, got):
     (tmp_path / "a.txt").touch()
     with pytest.raises(ValueError, match=rf"annotations must be a COCO \.json file, .*{name} \({got}\); correct"):
-        read_annotations(tmp_path / name, IMAGES, CLASSES)
+        read_marks(tmp_path / name, IMAGES, CLASSES)
 
 
 def test_a_folder_called_json_is_a_folder(tmp_path):
     file = tmp_path / "masks.json" / "train" / "dog" / "1.png"
     file.parent.mkdir(parents=True)
     Image.fromarray(ONE).save(file)
-    (found,) = read_annotations(tmp_path / "masks.json", IMAGES, CLASSES).annotations
+    (found,) = read_marks(tmp_path / "masks.json", IMAGES, CLASSES).marks
     assert (found.image, found.label, found.mask.all()) == ("train/dog/1.png", "dog", True)
 
 
 def test_a_folder_without_annotations_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'train/dog/1.png'"):
-        read_annotations(tmp_path, IMAGES, CLASSES)
+        read_marks(tmp_path, IMAGES, CLASSES)
 
 
 LABEL_STUDIO = {
@@ -158,5 +160,5 @@ def test_label_studios_own_files_are_named_with_the_way_out(tmp_path, form):
     path.write_text(json.dumps(LABEL_STUDIO[form], indent=2))
     message = r"project-1\.json is Label Studio's own JSON, which is not read; export the project there as COCO \(boxes"
     with pytest.raises(ValueError, match=message) as caught:
-        read_annotations(path, IMAGES, CLASSES)
+        read_marks(path, IMAGES, CLASSES)
     assert "\n" not in str(caught.value)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from looksharp.data.guided import choose_guided
-from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.marked import choose_marked
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.files import FileSplit
+from looksharp.marks.marks import Marks
 from looksharp.marks.regions import Boxes, ClassMask, Discs, MadeMasks, MaskFile, box_regions, check_fit
 
 SIZE = (5, 7)
@@ -53,11 +54,11 @@ def test_mask_files_and_classes(tmp_path):
 @pytest.fixture
 def pairs():
     boxes = [Boxes(SIZE, ((float(n), 0.0, n + 1.0, 2.0), (0.0, n, 1.0, n + 1.0))) for n in range(4)]
-    return Pairs([0, 2, 2, 5], [1, 0, 1, 1], MadeMasks(boxes))
+    return Marks([0, 2, 2, 5], [1, 0, 1, 1], MadeMasks(boxes))
 
 
 def test_pairs_of_made_masks_are_those_of_masks(pairs):
-    held = Pairs(pairs.samples, pairs.labels, list(pairs.masks))
+    held = Marks(pairs.samples, pairs.labels, list(pairs.masks))
     assert all(mask.dtype == torch.bool and mask.shape == SIZE for mask in held.masks)
     for made, kept in (
         (pairs, held),
@@ -74,18 +75,18 @@ def test_pairs_of_made_masks_are_those_of_masks(pairs):
 
 def test_guidance_is_chosen_without_making_masks(pairs, tmp_path, draw):
     draw(tmp_path / "0.png", SIZE)
-    split = FileSplit(targets=torch.ones(6).long(), pairs=pairs, root=tmp_path, paths=["0.png"] * 6)
+    split = FileSplit(targets=torch.ones(6).long(), marks=pairs, root=tmp_path, paths=["0.png"] * 6)
     data = Data("set", ("a", "b"), {"train": split, "val": split}, Pixels(SIZE))
 
     class Choice:
         guidance, guided, guided_classes, guidance_boxes = "data", 2, ["b"], True
 
-    train = choose_guided(data, Choice(), seed=0).splits["train"]
-    assert isinstance(train.pairs.masks, MadeMasks)
-    assert len(train.pairs) == 2
-    assert set(train.pairs.labels) == {1}
+    train = choose_marked(data, Choice(), seed=0).splits["train"]
+    assert isinstance(train.marks.masks, MadeMasks)
+    assert len(train.marks) == 2
+    assert set(train.marks.labels) == {1}
     (batch,) = train.loader([[*range(6)]], data.pixels)
-    assert torch.equal(batch.guidance.mask.bool(), torch.stack(list(train.pairs.masks)))
+    assert torch.equal(batch.marks.mask.bool(), torch.stack(list(train.marks.masks)))
 
 
 def test_boxes_are_checked_when_they_are_read(tmp_path, draw):

@@ -20,7 +20,7 @@ from looksharp import (
     record,
 )
 from looksharp.attention.stages import last_stages
-from looksharp.batch import Guidance as Pairs
+from looksharp.batch import BatchMarks
 from looksharp.networks import CifarResNet, build_network
 from looksharp.networks.attention_module import AttentionModule
 from looksharp.networks.gating import GlobalGate
@@ -412,7 +412,7 @@ def test_gain_trains_it(images):
     net = warn()
     mask = torch.zeros(1, 9, 12)
     mask[:, :4, :4] = 1
-    guidance = Pairs(torch.tensor([1]), torch.tensor([2]), mask)
+    guidance = BatchMarks(torch.tensor([1]), torch.tensor([2]), mask)
     step = (GAIN() + Guidance() + HeadDiversity())(net, Batch(images, torch.tensor([0, 2, 4, 2]), guidance))
     assert {"mining", "guidance", "head_diversity"} <= set(step.terms)
     step.loss.backward()

@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from looksharp.attention.recording import Recording
-from looksharp.batch import Batch
-from looksharp.batch import Guidance as Pairs
+from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives import GAIN, ICASC, Classification, Guidance, Objective, base
 from looksharp.objectives.base import Forward, LayerChoice, Part, Term, WarmUp, second_pass
 
@@ -224,7 +223,7 @@ def test_warm_up_counts_training_steps_only(model, batch):
 
 @pytest.mark.parametrize("build", [lambda: GAIN(warmup=3), lambda: Classification() + Guidance(warmup=3)])
 def test_warm_up_goes_on_from_a_checkpoint(model, batch, build):
-    pairs = Pairs(torch.tensor([0]), batch.target[:1], torch.zeros(1, 8, 8))  # no evidence may lie anywhere
+    pairs = BatchMarks(torch.tensor([0]), batch.target[:1], torch.zeros(1, 8, 8))  # no evidence may lie anywhere
     batch = Batch(batch.image, batch.target, pairs)
     straight, resumed = build(), build()
     losses = []

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from looksharp.batch import Batch, Guidance
+from looksharp.batch import Batch, BatchMarks
 from looksharp.interventions.exchange import exchange_surroundings
 from looksharp.objectives import GAIN, BackgroundExchange, Classification, GroupDRO
 from looksharp.objectives import Guidance as GuidancePart
@@ -40,7 +40,7 @@ def box(top, left, side=4):
 @pytest.fixture
 def batch():
     """Images 1, 2 and 4 of six are guided, 4 by two masks and 2 also for a class that it does not show."""
-    guidance = Guidance(
+    guidance = BatchMarks(
         torch.tensor([4, 1, 2, 4, 2]),
         torch.tensor([2, 0, 1, 2, 0]),
         torch.stack([box(0, 0), box(2, 2), box(4, 4), box(0, 6), box(8, 8)]),
@@ -130,16 +130,16 @@ def test_of_several_labels_those_with_a_mask_remain(batch):
     target = torch.zeros(6, 3)
     target[4] = torch.tensor([0, 1, 1])
     target[2] = torch.tensor([1, 1, 1])
-    samples, masks, targets = guided_objects(Batch(batch.image, target, batch.guidance))
+    samples, masks, targets = guided_objects(Batch(batch.image, target, batch.marks))
     assert samples.tolist() == [2, 4]
     assert targets.tolist() == [[1, 1, 0], [0, 0, 1]]
     torch.testing.assert_close(masks[0], box(4, 4) + box(8, 8))
 
 
 def test_what_covers_nothing_or_everything_is_left_out(batch):
-    masks = batch.guidance.mask.clone()
+    masks = batch.marks.mask.clone()
     masks[1], masks[2] = 0, 1
-    guidance = Guidance(batch.guidance.sample, batch.guidance.label, masks)
+    guidance = BatchMarks(batch.marks.sample, batch.marks.label, masks)
     assert guided_objects(Batch(batch.image, batch.target, guidance))[0].tolist() == [4]
 
 
@@ -180,7 +180,7 @@ def test_a_network_blind_to_surroundings_agrees(batch):
     """Images that are black but for the object are all in the same surroundings."""
     inside = torch.zeros(6, 1, SIZE, SIZE)
     inside[[1, 2, 4], 0] = torch.stack([box(2, 2), box(4, 4), box(0, 0)])
-    guidance = Guidance(torch.tensor([1, 2, 4]), torch.tensor([0, 1, 2]), inside[[1, 2, 4], 0])
+    guidance = BatchMarks(torch.tensor([1, 2, 4]), torch.tensor([0, 1, 2]), inside[[1, 2, 4], 0])
     dark = Batch(batch.image * inside, batch.target, guidance)
     step = (Classification() + BackgroundExchange(agreement=1.0))(Net(), dark)
     assert float(step.terms["agreement"]) == pytest.approx(0, abs=1e-9)
@@ -195,7 +195,7 @@ def test_without_guidance_nothing_is_added(batch):
 
 
 def test_one_guided_image_has_nothing_to_exchange_with(batch):
-    guidance = Guidance(torch.tensor([1]), torch.tensor([0]), box(2, 2)[None])
+    guidance = BatchMarks(torch.tensor([1]), torch.tensor([0]), box(2, 2)[None])
     lone = Batch(batch.image, batch.target, guidance)
     assert BackgroundExchange().extend(lone) is lone
     extended = BackgroundExchange(backgrounds=torch.zeros(2, 3, SIZE, SIZE)).extend(lone)
@@ -211,13 +211,13 @@ def test_backgrounds_of_ones_own(batch):
 
 
 def test_groups_come_along(batch):
-    grouped = Batch(batch.image, batch.target, batch.guidance, torch.tensor([0, 1, 0, 1, 1, 0]))
+    grouped = Batch(batch.image, batch.target, batch.marks, torch.tensor([0, 1, 0, 1, 1, 0]))
     assert BackgroundExchange().extend(grouped).group[6:].tolist() == [1, 0, 1]
 
 
 def test_combines_with_every_objective(batch):
     for objective in (GAIN(), GroupDRO()):
-        grouped = Batch(batch.image, batch.target, batch.guidance, torch.tensor([0, 1, 0, 1, 1, 0]))
+        grouped = Batch(batch.image, batch.target, batch.marks, torch.tensor([0, 1, 0, 1, 1, 0]))
         step = (objective + BackgroundExchange(agreement=1.0) + GuidancePart("contrast"))(Net(), grouped)
         step.loss.backward()
         assert {"agreement", "guidance"} < set(step.terms)

@@ -11,8 +11,7 @@ from torchvision import models
 from looksharp.attention.attend import attention_maps
 from looksharp.attention.mechanisms import grad_cam
 from looksharp.attention.recording import record
-from looksharp.batch import Batch
-from looksharp.batch import Guidance as Pairs
+from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives import GAIN, ICASC, Classification, Guidance
 from looksharp.objectives.base import Forward
 from looksharp.objectives.guidance import GUIDANCE_LOSSES, pair_maps
@@ -72,7 +71,7 @@ def batch(request):
     sample, label = map(torch.tensor, GUIDED[request.param])
     mask = (torch.rand(4, 8, 6) < 0.5).double()
     images = torch.randn(4, 3, 8, 6, dtype=torch.float64)
-    return Batch(images, SINGLE if request.param == "single" else MULTI, Pairs(sample, label, mask))
+    return Batch(images, SINGLE if request.param == "single" else MULTI, BatchMarks(sample, label, mask))
 
 
 def guided(loss, **options):
@@ -137,7 +136,7 @@ def map_loss(loss, model, image, true, c, mask, layer, several):
 
 
 def by_loop(loss, model, batch, layer="last"):
-    pairs = zip(batch.guidance.sample.tolist(), batch.guidance.label.tolist(), batch.guidance.mask, strict=True)
+    pairs = zip(batch.marks.sample.tolist(), batch.marks.label.tolist(), batch.marks.mask, strict=True)
     values = []
     for b, c, mask in pairs:
         true = batch.target[b].nonzero().flatten().tolist() if batch.multilabel else [batch.target[b].item()]
@@ -180,9 +179,9 @@ def test_closed_form_equals_autograd(batch, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_order_of_pairs_does_not_matter(model, batch, loss):
     expected = guided(loss)(model, batch).loss
-    pairs = batch.guidance
+    pairs = batch.marks
     for order in ([3, 2, 1, 0], [1, 3, 0, 2]):
-        shuffled = Pairs(pairs.sample[order], pairs.label[order], pairs.mask[order])
+        shuffled = BatchMarks(pairs.sample[order], pairs.label[order], pairs.mask[order])
         found = guided(loss)(model, Batch(batch.image, batch.target, shuffled)).loss
         torch.testing.assert_close(found, expected)
 
@@ -191,7 +190,7 @@ def test_the_order_of_pairs_does_not_matter(model, batch, loss):
 def test_mixed_precision(loss):
     model = PooledLinear()
     masks = torch.rand(2, 8, 6).round()
-    batch = Batch(torch.randn(4, 3, 8, 6), MULTI, Pairs(torch.tensor([1, 0]), torch.tensor([2, 0]), masks))
+    batch = Batch(torch.randn(4, 3, 8, 6), MULTI, BatchMarks(torch.tensor([1, 0]), torch.tensor([2, 0]), masks))
     expected = guided(loss)(model, batch).terms
     with torch.autocast("cpu", torch.bfloat16):
         step = guided(loss)(model, batch)
@@ -235,7 +234,7 @@ def test_contrast_is_with_the_highest_scoring_class_that_is_not_true():
         """The term where all positions but one are allowed."""
         mask = torch.ones(1, 1, 4)
         mask[0, 0, position] = 0
-        batch = Batch(images, target, Pairs(torch.tensor([0]), torch.tensor([label]), mask))
+        batch = Batch(images, target, BatchMarks(torch.tensor([0]), torch.tensor([label]), mask))
         return guided("contrast", layer="features")(Identity(), batch).terms["guidance"].item()
 
     cases = [
@@ -261,7 +260,7 @@ def test_contrast_is_with_the_highest_scoring_class_that_is_not_true():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_guidance_adds_nothing(model, batch, loss):
-    none = Pairs(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0, 8, 6))
+    none = BatchMarks(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0, 8, 6))
     other = copy.deepcopy(model)
     expected = Classification()(other, Batch(batch.image, batch.target))
     expected.loss.backward()
@@ -284,7 +283,7 @@ def test_a_map_that_is_zero_everywhere(batch, loss, expected):
     model.head.weight.data = -model.head.weight.data.abs()
     half = torch.zeros(4, 8, 6)
     half[:, ::2, ::2] = half[:, 1::2, 1::2] = 1  # half of every cell
-    pairs = Pairs(batch.guidance.sample, batch.guidance.label, half)
+    pairs = BatchMarks(batch.marks.sample, batch.marks.label, half)
     step = guided(loss)(model, Batch(batch.image, batch.target, pairs))
     assert step.terms["guidance"].item() == pytest.approx(expected)
     step.loss.backward()
@@ -302,7 +301,7 @@ def test_masks_of_nothing_and_of_everything(batch, loss, allowed):
     model = PooledLinear().double()
     nn.init.uniform_(model.head.weight, 0.1, 1)  # so that no map is empty
     mask = torch.full((4, 8, 6), allowed)  # integers
-    whole = Batch(batch.image, batch.target, Pairs(batch.guidance.sample, batch.guidance.label, mask))
+    whole = Batch(batch.image, batch.target, BatchMarks(batch.marks.sample, batch.marks.label, mask))
     value = guided(loss)(model, whole).terms["guidance"].item()
     if loss in ("energy", "evidence", "contrast", "evidence_all"):
         assert value == pytest.approx(1 - allowed)
@@ -324,7 +323,7 @@ def test_gain_ext_weighs_guidance_by_10(model, batch):
 
 def test_warm_up_counts_steps_without_guidance_too(model, batch):
     objective, factors = guided("energy", weight=6.0, warmup=3), []
-    for guidance in (batch.guidance, None, batch.guidance, batch.guidance, batch.guidance):
+    for guidance in (batch.marks, None, batch.marks, batch.marks, batch.marks):
         step = objective(model, Batch(batch.image, batch.target, guidance))
         if guidance:
             factors.append(((step.loss - step.terms["classification"]) / step.terms["guidance"]).item())
@@ -381,7 +380,7 @@ def test_rrr_leaves_batchnorm_and_gradients_alone():
     model = models.resnet18(num_classes=5)
     plain = copy.deepcopy(model)
     images = torch.rand(3, 3, 64, 64)
-    pairs = Pairs(torch.tensor([2, 0]), torch.tensor([1, 3]), torch.zeros(2, 64, 64))
+    pairs = BatchMarks(torch.tensor([2, 0]), torch.tensor([1, 3]), torch.zeros(2, 64, 64))
     step = guided("rrr")(model, Batch(images, torch.tensor([3, 0, 1]), pairs))
     plain(images)
     assert model.bn1.num_batches_tracked == 1
@@ -406,7 +405,7 @@ def test_rrr_leaves_batchnorm_and_gradients_alone():
 def test_rrr_of_networks_whose_layers_have_no_second_derivative(build, size):
     model, masks = build().eval(), torch.zeros(1, size, size)
     images, targets = torch.rand(2, 3, size, size), torch.tensor([1, 3])
-    step = guided("rrr", weight=1.0)(model, Batch(images, targets, Pairs(targets[:1] * 0, targets[:1], masks)))
+    step = guided("rrr", weight=1.0)(model, Batch(images, targets, BatchMarks(targets[:1] * 0, targets[:1], masks)))
     image = images[:1].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(F.log_softmax(model(image), 1).sum(), image)
     torch.testing.assert_close(step.terms["guidance"], gradient.square().sum(), rtol=1e-3, atol=1e-8)

@@ -1,6 +1,6 @@
 import pytest
 
-from looksharp.data.guided import choose_guided
+from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import digits
 from looksharp.reproducing.scaling import scaled_config, scaled_data
 from looksharp.training.settings import RunConfig
@@ -34,7 +34,7 @@ def test_images_that_guide_are_kept():
     guided = config(guidance="data", guided=30)
     small = scaled_data(DATA, guided, 0.01)
     assert len(small.splits["train"]) == 30
-    chosen = choose_guided(DATA, guided.guidance, 0).splits["train"]
-    found = choose_guided(small, guided.guidance, 0).splits["train"]
-    assert len(found.pairs.images) == 30
-    assert sorted(found.targets.tolist()) == sorted(chosen.targets[chosen.pairs.images].tolist())
+    chosen = choose_marked(DATA, guided.guidance, 0).splits["train"]
+    found = choose_marked(small, guided.guidance, 0).splits["train"]
+    assert len(found.marks.images) == 30
+    assert sorted(found.targets.tolist()) == sorted(chosen.targets[chosen.marks.images].tolist())

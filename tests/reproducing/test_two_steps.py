@@ -12,9 +12,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.tensors import TensorSplit
 from looksharp.marks.formats.voc import VOC_CLASSES
+from looksharp.marks.marks import Marks
 from looksharp.reproducing.measuring import measure_run
 from looksharp.reproducing.reading import read_recipe, recipe_names
 from looksharp.training import train
@@ -69,8 +70,8 @@ def data_of(recipe, config):
             label = VOC_CLASSES.index("boat") if name == "voc" else 0
             masks = torch.zeros(images, side, side, dtype=torch.bool)
             masks[:, 4:12, 6:20] = True
-            pairs = Pairs(range(images), [label] * images, masks)
-        splits[split] = TensorSplit(targets=targets, images=pixels, pairs=pairs)
+            pairs = Marks(range(images), [label] * images, masks)
+        splits[split] = TensorSplit(targets=targets, images=pixels, marks=pairs)
     classes = VOC_CLASSES if name == "voc" else tuple(str(label) for label in range(count))
     return Data(name, tuple(classes), splits, Pixels((side, side)))
 

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from looksharp import cli
 from looksharp.attention.attend import attend
 from looksharp.data.folder import read_folder
-from looksharp.data.guided import choose_guided
+from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import PALETTE, biased_digits, digits
 from looksharp.data.split import Pixels
 from looksharp.data.splits.files import image_transform
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 from looksharp.networks import SmallNet
 from looksharp.suspects import suspects, write_suspects
 from looksharp.suspects.choosing import cluster, recurrence
@@ -313,16 +313,16 @@ def test_an_annotation_file_that_is_filled_in_guides(folder, tmp_path):
         with Image.open(split.root / image["file_name"]) as opened:
             assert opened.size == (image["width"], image["height"])
     with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\)"):
-        choose_guided(data, GuidanceConfig(str(path)), 0)
+        choose_marked(data, GuidanceConfig(str(path)), 0)
     for number, (suspect, image) in enumerate(zip(found.chosen, content["images"], strict=True)):
         box = [number + 1, 2, 10, 20]  # left, top, width, height
         entry = {"id": number, "image_id": image["id"], "category_id": suspect.label + 1, "bbox": box, "iscrowd": 0}
         content["annotations"].append(entry)
     path.write_text(json.dumps(content))
-    pairs = choose_guided(data, GuidanceConfig(str(path)), 0).splits["train"].pairs
-    assert pairs.images == sorted(suspect.index for suspect in found.chosen)
+    marks = choose_marked(data, GuidanceConfig(str(path)), 0).splits["train"].marks
+    assert marks.images == sorted(suspect.index for suspect in found.chosen)
     for number, suspect in enumerate(found.chosen):
-        ((label, mask),) = pairs.of(suspect.index)
+        ((label, mask),) = marks.of(suspect.index)
         expected = torch.zeros(split.image(suspect.index).shape[1:], dtype=torch.bool)
         expected[2:22, number + 1 : number + 11] = True
         assert label == suspect.label
@@ -342,8 +342,8 @@ def test_images_in_memory_are_written_too(biased, tmp_path):
             assert np.array_equal(np.asarray(image), biased.splits["train"].images[suspect.index].permute(1, 2, 0))
     content["annotations"] = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 48, 48]}]
     (tmp_path / "annotations.json").write_text(json.dumps(content))
-    read = read_annotations(tmp_path / "annotations.json", dict.fromkeys(names, (48, 48)), biased.classes)
-    assert [(a.image, a.label, a.mask.all()) for a in read.annotations] == [(names[0], "0", True)]
+    read = read_marks(tmp_path / "annotations.json", dict.fromkeys(names, (48, 48)), biased.classes)
+    assert [(a.image, a.label, a.mask.all()) for a in read.marks] == [(names[0], "0", True)]
 
 
 def test_the_table_ranks_the_images(biased, tmp_path):

@@ -44,7 +44,7 @@ def several(data):
         targets[torch.arange(len(split)), split.targets % 2] = 1
         targets[::3, 9] = 1
         targets[5] = 0
-        splits[name] = replace(split, targets=targets, pairs=None)
+        splits[name] = replace(split, targets=targets, marks=None)
     return replace(data, splits=splits)
 
 
@@ -182,7 +182,7 @@ def test_best_is_the_epoch_with_the_best_score(data, tmp_path, monkeypatch):
 @pytest.mark.parametrize("backbone", ["resnet10t", "test_vit", "torchvision/shufflenet_v2_x0_5", "cifar_resnet20"])
 def test_safetensors_load_into_the_plain_network(backbone, data, tmp_path):
     small = {
-        name: replace(split, images=split.images[:16], targets=split.targets[:16], pairs=None)
+        name: replace(split, images=split.images[:16], targets=split.targets[:16], marks=None)
         for name, split in data.splits.items()
     }
     few = replace(data, splits=small)

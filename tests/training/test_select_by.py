@@ -11,9 +11,9 @@ from looksharp.batch import Batch
 from looksharp.data.folder import read_folder
 from looksharp.data.sampling import InOrder
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.data.split import Pairs
 from looksharp.data.splits.files import FileSplit
 from looksharp.interventions.exchanged import exchanged_split
+from looksharp.marks.marks import Marks
 from looksharp.objectives import Classification
 from looksharp.training import load_run, train
 from looksharp.training.module import Training, score_name
@@ -212,21 +212,21 @@ def with_val(data, **changes):
 
 
 def test_masks_on_validation_images_are_needed(data, tmp_path):
-    for pairs in (None, Pairs([], [], [])):
+    for marks in (None, Marks([], [], [])):
         with pytest.raises(
             ValueError,
             match=r"select_by 'exchanged_across' needs masks on validation images, .* guidance marks training images "
             r"alone, so put masks of validation images into the data folder's masks/",
         ):
-            train(settings(select_by="exchanged_across"), tmp_path / "run", data=with_val(data, pairs=pairs))
+            train(settings(select_by="exchanged_across"), tmp_path / "run", data=with_val(data, marks=marks))
     assert not (tmp_path / "run").exists()
 
 
 def test_masks_of_two_classes_are_needed(data):
     val = data.splits["val"]
-    zeros = val.pairs.restricted((val.targets == 0).nonzero().flatten().tolist())
+    zeros = val.marks.restricted((val.targets == 0).nonzero().flatten().tolist())
     with pytest.raises(ValueError, match=r"select_by 'exchanged_across', on validation images: .* of classes \[0\]"):
-        validation_splits(with_val(data, pairs=zeros), "exchanged_across", 0)
+        validation_splits(with_val(data, marks=zeros), "exchanged_across", 0)
 
 
 def test_groups_are_needed(data):

@@ -202,7 +202,7 @@ def _titles(run: Run, batch: Batch, images: Sequence[int]) -> list[str]:
 
 def _outline(batch: Batch, image: int) -> Tensor | None:
     """The union of an image's masks, where it has any."""
-    if batch.guidance is None:
+    if batch.marks is None:
         return None
-    masks = batch.guidance.mask[batch.guidance.sample == image]
+    masks = batch.marks.mask[batch.marks.sample == image]
     return (masks.amax(0) > 0.5).cpu() if len(masks) else None

@@ -10,15 +10,18 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from looksharp.data.folder import ImageSizes, pairs_of
-from looksharp.data.guided import choose_guided
-from looksharp.data.split import Data, Pairs, Split
+from looksharp.data.folder import ImageSizes, marks_of
+from looksharp.data.marked import choose_marked
+from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.files import replacing
-from looksharp.marks.reading import Annotation, read_annotations, write_coco
+from looksharp.marks.mark import Mark
+from looksharp.marks.marks import Marks
+from looksharp.marks.reading import read_marks
+from looksharp.marks.writing import write_coco
 from looksharp.training.settings import GuidanceConfig
 
-__all__ = ["HELD_OUT", "Marks", "choose_marks"]
+__all__ = ["HELD_OUT", "DividedMarks", "choose_marks"]
 
 HELD_OUT = "held-out marks"
 """The name of the split that marked images make where no other split has enough of them."""
@@ -31,11 +34,11 @@ _NO_PROOF = (
 
 
 @dataclass(frozen=True)
-class Marks:
+class DividedMarks:
     """What was marked, divided.
 
     Attributes:
-        data: the data set; its training split's pairs are those that guide.
+        data: the data set; its training split's marks are those that guide.
         guidance: the setting that reads them.
         guided: how many images guide.
         proofs: split -> images of which some or all are masked, none of which guides.
@@ -49,7 +52,7 @@ class Marks:
     note: str = ""
 
 
-def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> Marks:
+def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> DividedMarks:
     """Read the marks, choose those that guide, and find where the proof can be made.
 
     The proof is made on every test or validation split that has masks. Where none has enough of them, a quarter of
@@ -69,28 +72,28 @@ def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> 
     if guidance.guidance != "data" and isinstance(data.splits["train"], FileSplit):
         data = _with_marks(data, data.splits["train"], Path(str(guidance.guidance)))
         guidance = replace(guidance, guidance="data")
-    data = choose_guided(data, guidance, seed)
+    data = choose_marked(data, guidance, seed)
     proofs, note = {name: split for name, split in _others(data).items() if _provable(split)}, ""
     train = data.splits["train"]
-    assert train.pairs is not None
+    assert train.marks is not None
     if not proofs and isinstance(train, FileSplit):
-        marked = len(train.pairs.images)
-        chosen = _quarter(train.pairs, seed)
-        others = [split for split in _others(data).values() if isinstance(split, FileSplit) and split.pairs]
-        held_out = _gathered([(train, chosen), *((split, split.pairs.images) for split in others if split.pairs)])
+        marked = len(train.marks.images)
+        chosen = _quarter(train.marks, seed)
+        others = [split for split in _others(data).values() if isinstance(split, FileSplit) and split.marks]
+        held_out = _gathered([(train, chosen), *((split, split.marks.images) for split in others if split.marks)])
         if _provable(held_out):
             proofs = {HELD_OUT: held_out}
-            guides = train.pairs.restricted(place for place in train.pairs.images if place not in set(chosen))
-            train = replace(train, pairs=guides)
+            guides = train.marks.restricted(place for place in train.marks.images if place not in set(chosen))
+            train = replace(train, marks=guides)
             note = _held_out_note(len(chosen), marked, len(held_out) - len(chosen))
-    assert train.pairs is not None
-    guided = len(train.pairs.images)
+    assert train.marks is not None
+    guided = len(train.marks.images)
     if guided < 2:
         raise ValueError(f"guidance needs at least 2 marked training images; got {guided}: mark more")
     if isinstance(train, FileSplit):
-        guidance = replace(guidance, guidance=str(_write(train, train.pairs, data.classes, out)), guided=None)
+        guidance = replace(guidance, guidance=str(_write(train, train.marks, data.classes, out)), guided=None)
     data = replace(data, splits=data.splits | {"train": train})
-    return Marks(data, guidance, guided, proofs, note if proofs else _NO_PROOF)
+    return DividedMarks(data, guidance, guided, proofs, note if proofs else _NO_PROOF)
 
 
 def _with_marks(data: Data, train: FileSplit, path: Path) -> Data:
@@ -98,16 +101,16 @@ def _with_marks(data: Data, train: FileSplit, path: Path) -> Data:
     files = {n: s for n, s in data.splits.items() if isinstance(s, FileSplit) and s.root == train.root}
     everything = [path for split in files.values() for path in split.paths]
     try:
-        found = read_annotations(path, ImageSizes(train.root, everything), data.classes)
+        found = read_marks(path, ImageSizes(train.root, everything), data.classes)
     except ValueError:  # names that are unique among training images alone
-        found = read_annotations(path, ImageSizes(train.root, list(train.paths)), data.classes)
+        found = read_marks(path, ImageSizes(train.root, list(train.paths)), data.classes)
         files = {"train": train}
     splits: dict[str, Split] = {
-        name: replace(split, pairs=pairs_of(found, list(split.paths), data.classes))
+        name: replace(split, marks=marks_of(found, list(split.paths), data.classes))
         for name, split in files.items()
-        if name == "train" or not split.pairs
+        if name == "train" or not split.marks
     }
-    if not splits["train"].pairs:
+    if not splits["train"].marks:
         raise ValueError(f"{path} marks no training image of {data.name}; mark some")
     notes = {f"guidance: {reason}": count for reason, count in found.skipped.items()}
     return replace(data, splits=data.splits | splits, notes=data.notes | notes)
@@ -125,10 +128,10 @@ def _others(data: Data) -> dict[str, Split]:
 
 def _provable(split: Split) -> bool:
     """Whether surroundings can be exchanged within a class and across: two marked images of each of two classes."""
-    pairs, targets = split.pairs, split.targets
-    if not pairs:
+    marks, targets = split.marks, split.targets
+    if not marks:
         return False
-    objects = set(zip(pairs.labels, pairs.samples, strict=True))
+    objects = set(zip(marks.labels, marks.samples, strict=True))
     images = Counter(
         label
         for label, image in objects
@@ -137,12 +140,12 @@ def _provable(split: Split) -> bool:
     return sum(count >= 2 for count in images.values()) >= 2
 
 
-def _quarter(pairs: Pairs, seed: int) -> list[int]:
+def _quarter(marks: Marks, seed: int) -> list[int]:
     """A quarter of the marked images of each class, two at least, but never more than half."""
     generator = torch.Generator().manual_seed(seed)
     classes: dict[int, list[int]] = {}
-    for image in pairs.images:
-        classes.setdefault(pairs.of(image)[0][0], []).append(image)
+    for image in marks.images:
+        classes.setdefault(marks.of(image)[0][0], []).append(image)
     chosen: list[int] = []
     for images in classes.values():
         count = min(max(round(len(images) / 4), 2), len(images) // 2)
@@ -156,13 +159,13 @@ def _gathered(parts: Iterable[tuple[FileSplit, Sequence[int]]]) -> FileSplit:
     targets = torch.cat([split.targets[list(places)] for split, places in parts])
     groups = [split.groups[list(places)] for split, places in parts if split.groups is not None]
     paths = [split.paths[place] for split, places in parts for place in places]
-    owned = [split.pairs.of(place) for split, places in parts if split.pairs for place in places]
-    rows = [(new, label, mask) for new, pairs in enumerate(owned) for label, mask in pairs]
-    pairs = Pairs([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+    owned = [split.marks.of(place) for split, places in parts if split.marks for place in places]
+    rows = [(new, label, mask) for new, marks in enumerate(owned) for label, mask in marks]
+    marks = Marks([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
     first = parts[0][0]
     return FileSplit(
         targets=targets,
-        pairs=pairs,
+        marks=marks,
         groups=torch.cat(groups) if len(groups) == len(parts) else None,
         root=first.root,
         paths=paths,
@@ -178,13 +181,13 @@ def _held_out_note(chosen: int, marked: int, others: int) -> str:
     )
 
 
-def _write(train: FileSplit, pairs: Pairs, classes: tuple[str, ...], out: Path) -> Path:
+def _write(train: FileSplit, marks: Marks, classes: tuple[str, ...], out: Path) -> Path:
     """OUT/guided.json, or an error if it is there with other content."""
     path = out / "guided.json"
     found = [
-        Annotation(train.paths[image], classes[label], mask.bool().numpy())
-        for image in pairs.images
-        for label, mask in pairs.of(image)
+        Mark(train.paths[image], classes[label], mask.bool().numpy())
+        for image in marks.images
+        for label, mask in marks.of(image)
     ]
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from typing import Literal
 from looksharp.curing.budget import Budget, check_budget, spend
 from looksharp.curing.conclusion import conclude, in_settings
 from looksharp.curing.folders import run_or_read
-from looksharp.curing.marks import Marks, choose_marks
+from looksharp.curing.marks import DividedMarks, choose_marks
 from looksharp.curing.measuring import curve_values, measure, measured_splits
 from looksharp.curing.plan import CURE, Treatment, baseline, check_baselines, cured, guided_places
 from looksharp.curing.results import Cure, Measured
@@ -145,7 +145,7 @@ def _is_trained(treatment: Treatment) -> bool:
     return treatment.config is not None
 
 
-def _treat(treatment: Treatment, before: Run, marks: Marks, out: Path, progress: bool) -> tuple[Run, int]:
+def _treat(treatment: Treatment, before: Run, marks: DividedMarks, out: Path, progress: bool) -> tuple[Run, int]:
     """The treated run, and how many marked images it took."""
     if progress:
         print(f"{treatment.name}: {treatment.description}", file=sys.stderr, flush=True)
@@ -166,7 +166,7 @@ def _spend(
     seeds: int,
     plain: RunConfig,
     columns: Sequence[Measured],
-    marks: Marks,
+    marks: DividedMarks,
     tests: Mapping[str, Split],
     proofs: Mapping[str, Split],
     out: Path,

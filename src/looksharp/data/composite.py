@@ -79,12 +79,12 @@ def cutouts_of(source: str, root: Path | None = None) -> dict[str, Cutouts]:
 
 
 def _cut(split: object, classes: Sequence[str]) -> Cutouts:
-    if not isinstance(split, FileSplit) or split.pairs is None or not len(split.pairs):
+    if not isinstance(split, FileSplit) or split.marks is None or not len(split.marks):
         raise ValueError("foregrounds from a folder need masks: FOLDER/masks with the images' relative paths")
     colours: list[_Array | None] = []
     opacity: list[_Array] = []
     names = []
-    for sample, label, mask in zip(split.pairs.samples, split.pairs.labels, split.pairs.masks, strict=True):
+    for sample, label, mask in zip(split.marks.samples, split.marks.labels, split.marks.masks, strict=True):
         image = split.image(sample).numpy().astype(np.float32).transpose(1, 2, 0) / 255
         rows, columns = np.nonzero(mask.numpy())
         box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))

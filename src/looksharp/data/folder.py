@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from looksharp.data.split import Data, Pairs, Pixels, Split
+from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import SMALL, FileSplit
 from looksharp.images.headers import read_size
-from looksharp.marks.reading import AnnotationSet, read_annotations
+from looksharp.marks.marks import Marks
+from looksharp.marks.reading import ReadMarks, read_marks
 
-__all__ = ["ImageSizes", "divide", "pairs_of", "read_folder"]
+__all__ = ["ImageSizes", "divide", "marks_of", "read_folder"]
 
 _VALIDATION = ("val", "valid", "validation")
 
@@ -87,7 +88,7 @@ def read_folder(root: Path, size: int | None = None, val_share: float = 0.1, see
         paths = [path for path, _ in files[name]]
         splits[name] = FileSplit(
             targets=torch.tensor([label for _, label in files[name]]),
-            pairs=pairs_of(masks, paths, classes) if masks else None,
+            marks=marks_of(masks, paths, classes) if masks else None,
             groups=_groups_of(root, paths, groups) if groups else None,
             root=root,
             paths=paths,
@@ -124,11 +125,11 @@ def divide(labels: list[int], shares: tuple[float, ...], seed: int) -> list[list
     return [sorted(part) for part in parts]
 
 
-def pairs_of(annotations: AnnotationSet, paths: list[str], classes: tuple[str, ...]) -> Pairs:
-    """The annotations of these images, by their places."""
+def marks_of(read: ReadMarks, paths: list[str], classes: tuple[str, ...]) -> Marks:
+    """Return the marks of these images, by their places."""
     places = {path: place for place, path in enumerate(paths)}
-    found = [a for a in annotations.annotations if a.image in places]
-    return Pairs(
+    found = [a for a in read.marks if a.image in places]
+    return Marks(
         [places[a.image] for a in found],
         [classes.index(a.label) for a in found],
         [torch.from_numpy(a.mask) for a in found],
@@ -167,11 +168,11 @@ def _size(first: Path, size: int | None) -> tuple[int, int]:
 
 def _masks(
     root: Path, files: dict[str, list[tuple[str, int]]], classes: tuple[str, ...]
-) -> tuple[AnnotationSet | None, dict[str, int]]:
+) -> tuple[ReadMarks | None, dict[str, int]]:
     if not (root / "masks").is_dir():
         return None, {}
     paths = [path for listed in files.values() for path, _ in listed]
-    found = read_annotations(root / "masks", ImageSizes(root, paths), classes)
+    found = read_marks(root / "masks", ImageSizes(root, paths), classes)
     return found, dict(found.skipped)
 
 

@@ -10,8 +10,9 @@ import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.folder import divide
-from looksharp.data.split import Data, Pairs, Pixels, Split
+from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
+from looksharp.marks.marks import Marks
 from looksharp.marks.regions import MadeMasks, Region
 
 __all__ = ["Listed", "check_files", "find_home", "images_in", "listed_data"]
@@ -65,7 +66,7 @@ def listed_data(
         labels = [label for _, label in parts[name]]
         splits[name] = FileSplit(
             targets=torch.tensor(labels),
-            pairs=None if regions is None else _pairs(paths, labels, regions),
+            marks=None if regions is None else _marks_of(paths, labels, regions),
             root=root,
             paths=paths,
         )
@@ -73,10 +74,10 @@ def listed_data(
     return Data(str(root), tuple(classes), splits, pixels, "resized_crop_flip", notes=dict(notes or {}))
 
 
-def _pairs(paths: Sequence[str], labels: Sequence[int], regions: Mapping[str, Region]) -> Pairs:
+def _marks_of(paths: Sequence[str], labels: Sequence[int], regions: Mapping[str, Region]) -> Marks:
     marked = [place for place, path in enumerate(paths) if path in regions]
     made = MadeMasks(regions[paths[place]] for place in marked)
-    return Pairs(marked, [labels[place] for place in marked], made)
+    return Marks(marked, [labels[place] for place in marked], made)
 
 
 def find_home(name: str, root: Path, below: Iterable[str], sign: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from looksharp.batch import Batch
-from looksharp.marks.regions import MadeMasks
+from looksharp.marks.marks import Marks
 
-__all__ = ["Augment", "BatchLoader", "Data", "Pairs", "Pixels", "Split", "boxes_of"]
+__all__ = ["Augment", "BatchLoader", "Data", "Pixels", "Split"]
 
 Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
 """What training images go through: nothing; pad by an eighth and crop; the same and mirror; resize the shorter side to
@@ -45,64 +45,6 @@ class Pixels:
         return (images * std + mean).clamp(0, 1)
 
 
-class Pairs:
-    """Masks for some (image, class) pairs of a split, found by image.
-
-    Args:
-        samples: the images' places in the split, M of them; an image may come more than once.
-        labels: M class indices.
-        masks: M masks (H, W), boolean, each of its image's own size; `MadeMasks` are not kept.
-    """
-
-    def __init__(self, samples: Sequence[int], labels: Sequence[int], masks: Sequence[Tensor] | Tensor) -> None:
-        if not len(samples) == len(labels) == len(masks):
-            raise ValueError(
-                f"samples, labels and masks must be of one length; got {len(samples)}, {len(labels)}, {len(masks)}"
-            )
-        self.samples, self.labels, self.masks = list(samples), list(labels), masks
-        self._rows: dict[int, list[int]] = {}
-        for row, sample in enumerate(self.samples):
-            self._rows.setdefault(sample, []).append(row)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @property
-    def images(self) -> list[int]:
-        """Places of the images that have a mask, in order, each once."""
-        return sorted(self._rows)
-
-    def of(self, sample: int) -> list[tuple[int, Tensor]]:
-        """(class, mask) for every pair of an image."""
-        return [(self.labels[row], self.masks[row]) for row in self._rows.get(sample, ())]
-
-    def restricted(self, samples: Iterable[int]) -> Pairs:
-        """The pairs of some images alone."""
-        return self.taken([row for sample in samples for row in self._rows.get(sample, ())])
-
-    def taken(self, rows: Sequence[int]) -> Pairs:
-        """Some of the pairs, by their places here."""
-        masks = self.masks.taken(rows) if isinstance(self.masks, MadeMasks) else [self.masks[r] for r in rows]
-        return Pairs([self.samples[r] for r in rows], [self.labels[r] for r in rows], masks)
-
-    def as_boxes(self) -> Pairs:
-        """Every mask replaced by the box around it: what a person who draws boxes would give."""
-        masks = self.masks.boxed() if isinstance(self.masks, MadeMasks) else boxes_of(self.masks)
-        return Pairs(self.samples, self.labels, masks)
-
-
-def boxes_of(masks: Sequence[Tensor] | Tensor) -> list[Tensor]:
-    """For each mask (H, W), the filled box around it; an empty mask stays empty."""
-    boxes = []
-    for mask in masks:
-        box = torch.zeros_like(mask)
-        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
-        if len(rows):
-            box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1
-        boxes.append(box)
-    return boxes
-
-
 class BatchLoader(Protocol):
     """Anything that yields batches and knows how many."""
 
@@ -117,12 +59,12 @@ class Split(ABC):
 
     Attributes:
         targets: (N,) class indices, or (N, classes) multi-hot.
-        pairs: masks of objects, for some images or all.
+        marks: masks of objects, for some images or all.
         groups: (N,) group indices, where groups are known.
     """
 
     targets: Tensor
-    pairs: Pairs | None = None
+    marks: Marks | None = None
     groups: Tensor | None = None
 
     def __len__(self) -> int:
@@ -143,7 +85,7 @@ class Split(ABC):
         device: torch.device | str = "cpu",
         workers: int = 0,
     ) -> BatchLoader:
-        """Batches of the images that `batches` lists, normalised; with their pairs as guidance."""
+        """Batches of the images that `batches` lists, normalised, with their marks."""
 
 
 @dataclass(frozen=True)

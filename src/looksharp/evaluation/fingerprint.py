@@ -40,9 +40,9 @@ def _parts(split: Split) -> Iterator[bytes]:
     yield from _bytes([split.targets])
     if split.groups is not None:
         yield from (b"groups", *_bytes([split.groups]))
-    if split.pairs is not None:
-        yield repr((split.pairs.samples, split.pairs.labels)).encode()
-        yield from _bytes(split.pairs.masks)
+    if split.marks is not None:
+        yield repr((split.marks.samples, split.marks.labels)).encode()
+        yield from _bytes(split.marks.masks)
     if isinstance(split, TensorSplit):
         yield from _bytes([split.images])
     elif isinstance(split, FileSplit):

@@ -124,15 +124,15 @@ class Seen:
     def objects(self) -> Objects | None:
         """Objects of one of their image's true classes, whose maps are then among those made."""
         batch = self.forward.batch.to(self.logits.device)
-        if not batch.guidance:
+        if not batch.marks:
             return None
-        guidance = batch.guidance
-        matches = self.confused[0][guidance.sample, :-1] == guidance.label.unsqueeze(1)  # (G, T)
+        marks = batch.marks
+        matches = self.confused[0][marks.sample, :-1] == marks.label.unsqueeze(1)  # (G, T)
         if batch.multilabel:  # where some of the classes are only padding
-            matches = matches & (batch.target[guidance.sample, guidance.label] > 0.5).unsqueeze(1)
+            matches = matches & (batch.target[marks.sample, marks.label] > 0.5).unsqueeze(1)
         found = matches.any(1)
-        place, image = matches.int().argmax(1)[found], guidance.sample[found]
-        return Objects(self.maps[1][image, place], guidance.mask[found], image, guidance.label[found])
+        place, image = matches.int().argmax(1)[found], marks.sample[found]
+        return Objects(self.maps[1][image, place], marks.mask[found], image, marks.label[found])
 
 
 class Measure(ABC):

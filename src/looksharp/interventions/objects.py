@@ -40,8 +40,8 @@ def masked_objects(split: Split) -> Objects:
     Raises:
         ValueError: if there is none.
     """
-    pairs = split.pairs
-    found = sorted(set(zip(pairs.samples, pairs.labels, strict=True))) if pairs is not None else []
+    marks = split.marks
+    found = sorted(set(zip(marks.samples, marks.labels, strict=True))) if marks is not None else []
     objects = Objects(*torch.tensor(found, dtype=torch.long).view(-1, 2).unbind(1))
     objects = objects[_shown(split.targets, objects.samples, objects.labels)]
     if not len(objects):
@@ -137,9 +137,9 @@ class ObjectReader:
 
 def _masks(batch: Batch, labels: Tensor) -> Tensor:
     """The union (B, H, W) of each image's masks of one class (B,)."""
-    assert batch.guidance is not None
-    guidance, size = batch.guidance, batch.image.shape[-2:]
-    chosen = guidance.label == labels[guidance.sample]
-    place = guidance.sample[chosen, None, None].expand(-1, *size)
-    masks = guidance.mask.new_zeros(len(labels), *size)
-    return masks.scatter_reduce(0, place, guidance.mask[chosen], "amax").to(batch.image.dtype)
+    assert batch.marks is not None
+    marks, size = batch.marks, batch.image.shape[-2:]
+    chosen = marks.label == labels[marks.sample]
+    place = marks.sample[chosen, None, None].expand(-1, *size)
+    masks = marks.mask.new_zeros(len(labels), *size)
+    return masks.scatter_reduce(0, place, marks.mask[chosen], "amax").to(batch.image.dtype)

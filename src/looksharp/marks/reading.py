@@ -1,4 +1,4 @@
-"""Guidance annotations: which (image, class) pairs of a data set have a mask; read from common formats."""
+"""Read marks from a file or folder of any known format."""
 
 from __future__ import annotations
 
@@ -6,51 +6,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from looksharp.marks.formats.coco import read_coco, write_coco
+from looksharp.marks.formats.coco import read_coco
 from looksharp.marks.formats.cvat import read_cvat
 from looksharp.marks.formats.labelme import is_labelme, read_labelme
 from looksharp.marks.formats.mask_files import read_mask_files
 from looksharp.marks.formats.voc import read_voc, voc_folder
 from looksharp.marks.formats.yolo import read_yolo, yolo_names
-from looksharp.marks.union import Mask, MaskUnion
+from looksharp.marks.mark import Mark
+from looksharp.marks.union import MaskUnion
 
-__all__ = ["Annotation", "AnnotationSet", "read_annotations", "write_coco"]
-
-
-@dataclass(frozen=True, eq=False)  # arrays have no equality of one bool
-class Annotation:
-    """One guided (image, class) pair.
-
-    Attributes:
-        image: the image's path relative to the data folder, POSIX, such as "train/dog/0001.png".
-        label: the class's name.
-        mask: (H, W) bool at the image's own size, with at least one pixel set.
-
-    """
-
-    image: str
-    label: str
-    mask: Mask
+__all__ = ["ReadMarks", "read_marks"]
 
 
 @dataclass(frozen=True, eq=False)
-class AnnotationSet:
-    """The annotations of a file or folder, and what a person should know was not taken as it stood.
+class ReadMarks:
+    """The marks of a file or folder, and what was left out or changed in reading.
 
     Attributes:
-        annotations: one per (image, class) pair, in the file's order; folders in the order of names.
-        skipped: how many times each reason (`mask_union.Reason`) came up, counted per COCO annotation, per VOC
+        marks: one per (image, class) pair, in the file's order; folders in the order of names.
+        skipped: how many times each reason (`union.Reason`) came up, counted per COCO annotation, per VOC
             object (or class of a mask), per mask file, per shape or line of the others. All but "clipped to the
             image" and "difficult (used)" were left out.
 
     """
 
-    annotations: tuple[Annotation, ...]
+    marks: tuple[Mark, ...]
     skipped: dict[str, int]
 
 
-def read_annotations(path: Path, images: Mapping[str, tuple[int, int]], classes: Sequence[str]) -> AnnotationSet:
-    """Read guidance from masks or boxes (GAIN, Sec. 3.2 and 5) in the format that `path` has.
+def read_marks(path: Path, images: Mapping[str, tuple[int, int]], classes: Sequence[str]) -> ReadMarks:
+    """Read masks or boxes (GAIN, Sec. 3.2 and 5) in the format that `path` has.
 
     - a .json file: COCO instances, see `coco.read_coco`, or one of LabelMe's;
     - an .xml file, or a folder with annotations.xml: CVAT for images, see `cvat.read_cvat`;
@@ -66,7 +51,7 @@ def read_annotations(path: Path, images: Mapping[str, tuple[int, int]], classes:
     Args:
         path: the file or folder.
         images: the (height, width) of every image by its path relative to the data folder, POSIX. May be lazy:
-            only sizes of annotated images are read.
+            only sizes of marked images are read.
         classes: the data set's class names.
 
     Raises:
@@ -82,10 +67,10 @@ def read_annotations(path: Path, images: Mapping[str, tuple[int, int]], classes:
         ...         "categories": [{"id": 1, "name": "dog"}],
         ...         "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 0, 2, 1]}],
         ...     }))
-        ...     found = read_annotations(path, {"dog/1.png": (2, 4)}, ["cat", "dog"])
-        >>> found.annotations[0].image, found.annotations[0].label, found.skipped
+        ...     found = read_marks(path, {"dog/1.png": (2, 4)}, ["cat", "dog"])
+        >>> found.marks[0].image, found.marks[0].label, found.skipped
         ('dog/1.png', 'dog', {})
-        >>> found.annotations[0].mask.astype(int).tolist()
+        >>> found.marks[0].mask.astype(int).tolist()
         [[0, 1, 1, 0], [0, 0, 0, 0]]
 
     """
@@ -94,8 +79,8 @@ def read_annotations(path: Path, images: Mapping[str, tuple[int, int]], classes:
     read, source = _reader(path)
     read(source, union)
     union.check_any_left()
-    annotations = tuple(Annotation(image, label, mask) for (image, label), mask in union.masks.items())
-    return AnnotationSet(annotations, {str(reason): count for reason, count in union.skipped.items()})
+    marks = tuple(Mark(image, label, mask) for (image, label), mask in union.masks.items())
+    return ReadMarks(marks, {str(reason): count for reason, count in union.skipped.items()})
 
 
 def _reader(path: Path) -> tuple[Callable[[Path, MaskUnion], None], Path]:

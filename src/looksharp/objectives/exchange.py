@@ -60,26 +60,24 @@ def guided_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         samples (P,) places in rising order, masks (P, H, W), and the targets of what the masks cover: (P,) or
         multi-hot (P, C), without the classes that have no mask and stay behind with the surroundings.
     """
-    guidance = batch.guidance
-    assert guidance is not None
-    targets = batch.target[guidance.sample]
+    marks = batch.marks
+    assert marks is not None
+    targets = batch.target[marks.sample]
     present = (
-        targets.gather(1, guidance.label.unsqueeze(1)).squeeze(1) > 0.5
-        if batch.multilabel
-        else targets == guidance.label
+        targets.gather(1, marks.label.unsqueeze(1)).squeeze(1) > 0.5 if batch.multilabel else targets == marks.label
     )
     # An object that fills nothing or everything has no surroundings to exchange.
-    share = guidance.mask.mean((-2, -1))
+    share = marks.mask.mean((-2, -1))
     chosen = present & (share > 0) & (share < 1)
-    samples, place = guidance.sample[chosen].unique(return_inverse=True)
-    size = guidance.mask.shape[-2:]
-    masks = guidance.mask.new_zeros(len(samples), *size).scatter_reduce(
-        0, place[:, None, None].expand(-1, *size), guidance.mask[chosen], "amax"
+    samples, place = marks.sample[chosen].unique(return_inverse=True)
+    size = marks.mask.shape[-2:]
+    masks = marks.mask.new_zeros(len(samples), *size).scatter_reduce(
+        0, place[:, None, None].expand(-1, *size), marks.mask[chosen], "amax"
     )
     if not batch.multilabel:
         return samples, masks, batch.target[samples]
     kept = torch.zeros_like(batch.target[samples])
-    kept[place, guidance.label[chosen]] = 1
+    kept[place, marks.label[chosen]] = 1
     return samples, masks, kept
 
 
@@ -114,7 +112,7 @@ class BackgroundExchange(Extension):
 
     def extend(self, batch: Batch) -> Batch:
         """The batch with a copy of each guided image; the copies are not guided themselves."""
-        if not batch.guidance:
+        if not batch.marks:
             return batch
         samples, masks, targets = guided_objects(batch)
         if len(samples) <= (self.backgrounds is None):  # nothing, or none to exchange with
@@ -123,7 +121,7 @@ class BackgroundExchange(Extension):
         return Batch(
             torch.cat([batch.image, copies]),
             torch.cat([batch.target, targets]),
-            batch.guidance,
+            batch.marks,
             None if batch.group is None else torch.cat([batch.group, batch.group[samples]]),
             samples,
         )

@@ -112,13 +112,13 @@ class Guidance(Part):
     def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """The mean over the batch's guided pairs."""
         weight = self.weight * self.warmup(forward)
-        if not forward.batch.guidance:
+        if not forward.batch.marks:
             return {"guidance": Term(forward.logits.new_zeros(()), weight)}, {}
         values = self._input_gradients(forward) if self.loss == "rrr" else self._maps(forward)
         return {"guidance": Term(values.mean(), weight)}, {}
 
     def _maps(self, forward: Forward) -> Tensor:
-        guidance = forward.batch.guidance
+        guidance = forward.batch.marks
         assert guidance is not None
         (layer,) = self.choose(forward.model, forward.batch)
         order = guidance.sample.argsort(stable=True)
@@ -156,7 +156,7 @@ class Guidance(Part):
         return maps.abs().sum(1)
 
     def _input_gradients(self, forward: Forward) -> Tensor:
-        guidance = forward.batch.guidance
+        guidance = forward.batch.marks
         assert guidance is not None
         trained = forward.differentiable
         # Fused attention has no second derivative. Evaluation needs a first one, whatever mode it runs in.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from looksharp.data.guided import choose_guided
+from looksharp.data.marked import choose_marked
 from looksharp.data.split import Data
 from looksharp.data.splits.subset import subset
 from looksharp.training.settings import RunConfig
@@ -45,8 +45,8 @@ def scaled_data(data: Data, config: RunConfig, scale: float) -> Data:
     seed, least = config.training.seed, _STEPS * config.training.batch_size
     guides: list[int] = []
     if config.guidance.guidance is not None:
-        pairs = choose_guided(data, config.guidance, seed).splits["train"].pairs
-        guides = pairs.images if pairs is not None else []
+        marks = choose_marked(data, config.guidance, seed).splits["train"].marks
+        guides = marks.images if marks is not None else []
     splits = {}
     for name, split in data.splits.items():
         count = min(max(round(len(split) * scale), least), len(split))

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from looksharp.data.backgrounds import read_backgrounds
 from looksharp.data.build import build_data
-from looksharp.data.guided import choose_guided
+from looksharp.data.marked import choose_marked
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import keep_in_memory
@@ -125,15 +125,15 @@ def train(
     _quiet()
     seed_everything(config.training.seed, workers=True, verbose=False)
     data = data or build_data(config.data, config.training.seed)
-    data = keep_in_memory(choose_guided(data, config.guidance, config.training.seed))
+    data = keep_in_memory(choose_marked(data, config.guidance, config.training.seed))
     objective = build_objective(config, data.pixels, data.splits["train"].groups)
     model = build_model(config, len(data.classes), data.pixels, data.multilabel)
     if config.network.weights is not None and not last.is_file():
         load_weights(model, Path(config.network.weights))
     _check_size(model, data.pixels, config.network.backbone)
     training, device = config.training, find_device(config.training.device)
-    pairs = data.splits["train"].pairs
-    guided = pairs.images if pairs is not None else []
+    marks = data.splits["train"].marks
+    guided = marks.images if marks is not None else []
     batches = Shuffled(
         len(data.splits["train"]),
         training.batch_size,
@@ -263,7 +263,7 @@ def _facts(data: Data, config: RunConfig) -> dict[str, Any]:
         "multilabel": data.multilabel,
         "data": data.name,
         "images": {name: len(split) for name, split in data.splits.items()},
-        "guided": len(data.splits["train"].pairs.images) if data.splits["train"].pairs is not None else 0,
+        "guided": len(data.splits["train"].marks.images) if data.splits["train"].marks is not None else 0,
         "notes": data.notes,
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "seed": config.training.seed,

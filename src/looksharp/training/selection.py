@@ -31,7 +31,7 @@ def validation_splits(
         _check_groups(val)
     if select_by != "exchanged_across":
         return [val]
-    if val.pairs is None or not len(val.pairs):
+    if val.marks is None or not len(val.marks):
         raise ValueError(
             f"select_by 'exchanged_across' needs masks on validation images, and those of {data.name} have none: "
             f"guidance marks training images alone, so put masks of validation images into the data folder's masks/, "

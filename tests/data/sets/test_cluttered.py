@@ -46,9 +46,9 @@ def random(tmp_path):
 
 
 def masks(split):
-    assert split.pairs.samples == list(range(len(split)))
-    assert split.pairs.labels == split.targets.tolist()
-    return torch.stack(list(split.pairs.masks))
+    assert split.marks.samples == list(range(len(split)))
+    assert split.marks.labels == split.targets.tolist()
+    return torch.stack(list(split.marks.masks))
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist"])
@@ -77,7 +77,7 @@ def test_batches_are_the_images_with_their_masks():
     split = data.splits["val"]
     batch = next(iter(split.loader(InOrder(len(split), 5), data.pixels)))
     torch.testing.assert_close(data.pixels.denormalize(batch.image), split.images[:5] / 255, atol=1e-6, rtol=0)
-    assert torch.equal(batch.guidance.mask.bool(), masks(split)[:5])
+    assert torch.equal(batch.marks.mask.bool(), masks(split)[:5])
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist"])

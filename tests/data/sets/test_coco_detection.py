@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from looksharp.data.build import DataConfig, build_data
-from looksharp.data.guided import choose_guided
+from looksharp.data.marked import choose_marked
 from looksharp.data.sets.coco_detection import read_coco_detection
 from looksharp.training.settings import GuidanceConfig
 
@@ -81,7 +81,7 @@ def test_targets_masks_and_notes(coco):
     assert train.paths == [f"{n:012d}.jpg" for n in OBJECTS]
     assert train.targets.tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0], [1, 0, 1]]
     assert val.targets.tolist() == [[1, 1, 1]]
-    found = {(sample, label): mask for sample in range(4) for label, mask in train.pairs.of(sample)}
+    found = {(sample, label): mask for sample in range(4) for label, mask in train.marks.of(sample)}
     assert set(found) == {(0, 1), (0, 0), (1, 2), (3, 2)}  # of the crowd none
     assert torch.equal(found[0, 1], pixels(1, 1, 3, 3) | pixels(5, 2, 2, 2))
     assert torch.equal(found[0, 0], pixels(0, 0, 2, 4))
@@ -89,21 +89,21 @@ def test_targets_masks_and_notes(coco):
     assert torch.equal(found[3, 2], pixels(3, 1, 4, 4))
     assert data.notes == {"train: iscrowd": 1, "train: image of no class": 1}
     (batch,) = val.loader([[0]], data.pixels)
-    assert batch.guidance.label.tolist() == [1, 0, 2]
-    assert batch.guidance.mask.shape == (3, 32, 32)
+    assert batch.marks.label.tolist() == [1, 0, 2]
+    assert batch.marks.mask.shape == (3, 32, 32)
 
 
 def test_masks_guide_and_become_boxes(coco):
     data = read_coco_detection(coco.root)
-    guided = choose_guided(data, GuidanceConfig("data", guided_classes=["dog"], guidance_boxes=True), seed=0)
-    pairs = guided.splits["train"].pairs
-    assert (pairs.samples, pairs.labels) == ([0], [1])
-    assert torch.equal(pairs.masks[0], pixels(1, 1, 6, 3))
+    guided = choose_marked(data, GuidanceConfig("data", guided_classes=["dog"], guidance_boxes=True), seed=0)
+    marks = guided.splits["train"].marks
+    assert (marks.samples, marks.labels) == ([0], [1])
+    assert torch.equal(marks.masks[0], pixels(1, 1, 6, 3))
 
 
 def test_outlines_too_small_for_a_pixel_mark_nothing(coco):
     coco.split("train", OBJECTS | {5: [(90, {"segmentation": [[1.1, 1.1, 1.2, 1.1, 1.2, 1.2]]})]})
-    ((label, mask),) = read_coco_detection(coco.root).splits["train"].pairs.of(1)
+    ((label, mask),) = read_coco_detection(coco.root).splits["train"].marks.of(1)
     assert label == 2
     assert not mask.any()
 

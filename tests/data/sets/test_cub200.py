@@ -43,8 +43,8 @@ def found(data):
     return {
         data.splits[name].paths[image]: (data.classes[label], mask)
         for name in ("train", "test")
-        for image in data.splits[name].pairs.images
-        for label, mask in data.splits[name].pairs.of(image)
+        for image in data.splits[name].marks.images
+        for label, mask in data.splits[name].marks.of(image)
     }
 
 
@@ -117,8 +117,8 @@ def test_batches_carry_boxes(home):
     data = read_cub200(home, size=20, val_share=0)
     (batch,) = data.splits["train"].loader([[1, 0]], data.pixels)
     assert batch.target.tolist() == [1, 0]
-    assert batch.guidance.label.tolist() == [1, 0]
-    mask = batch.guidance.mask[1].bool()  # halved, and the middle 20 of 30 columns: from 0 to 10, 2.5 to 7.5
+    assert batch.marks.label.tolist() == [1, 0]
+    mask = batch.marks.mask[1].bool()  # halved, and the middle 20 of 30 columns: from 0 to 10, 2.5 to 7.5
     assert np.allclose([mask.sum(1).max(), mask.sum(0).max()], [10, 5], atol=1)
 
 

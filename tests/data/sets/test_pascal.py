@@ -93,8 +93,8 @@ def named(split):
 def found(split):
     return {
         (split.paths[image], VOC_CLASSES[label]): mask.any(1).nonzero().flatten().tolist()
-        for image in split.pairs.images
-        for label, mask in split.pairs.of(image)
+        for image in split.marks.images
+        for label, mask in split.marks.of(image)
     }
 
 
@@ -110,7 +110,7 @@ def test_the_main_sets(main):
     assert set(train.targets.unique().tolist()) == {0.0, 1.0}
     assert named(train) == [["person"], ["dog", "tvmonitor"]]  # difficult objects count
     assert named(val) == [["aeroplane"], ["cat"]]
-    assert train.pairs is None
+    assert train.marks is None
     assert train.image(1).shape == (3, HEIGHT, WIDTH)
     assert (data.pixels.size, data.augment) == ((224, 224), "resized_crop_flip")
     assert read_pascal(main.home, 64).pixels.size == (64, 64)
@@ -153,7 +153,7 @@ def test_segmentation_sets_with_masks_alone(kit):
         ("JPEGImages/b.jpg", "cow"): [4],
         ("JPEGImages/b.jpg", "sheep"): [2],
     }
-    assert len(data.splits["val"].pairs) == 0
+    assert len(data.splits["val"].marks) == 0
     assert data.notes == {"empty mask": 1}
 
 
@@ -162,10 +162,10 @@ def test_batches_carry_the_masks(main):
     data = read_pascal(main.home, size=32)
     (batch,) = data.splits["train"].loader([[1, 0]], data.pixels)
     assert batch.target.nonzero().tolist() == [[0, 11], [0, 19], [1, 14]]
-    assert batch.guidance.sample.tolist() == [0, 0]
-    assert batch.guidance.label.tolist() == [11, 19]
-    assert batch.guidance.mask.shape == (2, 32, 32)
-    rows = [mask.any(1).nonzero().flatten().float().mean() for mask in batch.guidance.mask]
+    assert batch.marks.sample.tolist() == [0, 0]
+    assert batch.marks.label.tolist() == [11, 19]
+    assert batch.marks.mask.shape == (2, 32, 32)
+    rows = [mask.any(1).nonzero().flatten().float().mean() for mask in batch.marks.mask]
     assert torch.tensor(rows).sub(torch.tensor([1.5, 3.5]) * 32 / HEIGHT).abs().max() < 2
 
 

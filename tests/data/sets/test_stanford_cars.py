@@ -52,11 +52,11 @@ def test_cars(home, where):
         read = data.splits[split]
         assert read.paths == [f"cars_{split}/{row[5]}" for row in rows]
         assert read.targets.tolist() == [row[4] - 1 for row in rows]
-        assert read.pairs.labels == read.targets.tolist()
+        assert read.marks.labels == read.targets.tolist()
         for place, (left, top, right, bottom, *_) in enumerate(rows):
             expected = np.zeros(SIZE, bool)
             expected[top - 1 : bottom, left - 1 : right] = True
-            assert np.array_equal(read.pairs.masks[place].numpy(), expected)
+            assert np.array_equal(read.marks.masks[place].numpy(), expected)
             assert read.image(place).shape == (3, *SIZE)
     assert data.splits["val"].paths == data.splits["test"].paths
 

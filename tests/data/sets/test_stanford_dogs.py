@@ -55,12 +55,12 @@ def test_dogs(root):
     for split, dogs in DOGS.items():
         read = data.splits[split]
         assert read.paths == [f"Images/{BREEDS[breed]}/{name}.jpg" for breed, name, _ in dogs]
-        assert read.targets.tolist() == read.pairs.labels == [0, 1]
+        assert read.targets.tolist() == read.marks.labels == [0, 1]
         for place, (_, _, boxes) in enumerate(dogs):
             expected = np.zeros(SIZE, bool)
             for left, top, right, bottom in boxes:
                 expected[top:bottom, left:right] = True
-            assert np.array_equal(read.pairs.masks[place].numpy(), expected)
+            assert np.array_equal(read.marks.masks[place].numpy(), expected)
     assert data.splits["val"].paths == data.splits["test"].paths
 
 
@@ -70,7 +70,7 @@ def test_lists_in_a_folder_and_no_annotations(root):
     for split in DOGS:
         (root / f"{split}_list.mat").rename(root / "lists" / f"{split}_list.mat")
     data = read_stanford_dogs(root, size=64, val_share=0)
-    assert data.splits["train"].pairs is None
+    assert data.splits["train"].marks is None
     assert data.splits["train"].targets.tolist() == [0, 1]
     assert data.pixels.size == (64, 64)
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
-from looksharp.data.guided import choose_guided
+from looksharp.data.marked import choose_marked
 from looksharp.data.sampling import InOrder, Shuffled
 from looksharp.data.sets import streaming
 from looksharp.data.sets.streaming import read_shards
@@ -236,9 +236,9 @@ def test_what_a_stream_cannot_do_is_refused(folder):
     with pytest.raises(ValueError, match=r"^images of shards such as .*train-0000\.tar are read in their order alone"):
         train.image(0)
     with pytest.raises(ValueError, match=r"needs images that are files; wds:.* is not an image folder$"):
-        choose_guided(data, GuidanceConfig(str(folder)), 0)
+        choose_marked(data, GuidanceConfig(str(folder)), 0)
     with pytest.raises(ValueError, match=r"^guidance is 'data', but wds:.* has no masks"):
-        choose_guided(data, GuidanceConfig("data"), 0)
+        choose_marked(data, GuidanceConfig("data"), 0)
 
 
 def fails(source, message, val_shards=None, **settings):

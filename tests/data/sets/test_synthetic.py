@@ -24,9 +24,9 @@ def biased():
 
 
 def masks(split):
-    assert split.pairs.samples == list(range(len(split)))
-    assert split.pairs.labels == split.targets.tolist()
-    return torch.stack(list(split.pairs.masks))
+    assert split.marks.samples == list(range(len(split)))
+    assert split.marks.labels == split.targets.tolist()
+    return torch.stack(list(split.marks.masks))
 
 
 def test_what_is_made(plain, biased):

@@ -53,7 +53,7 @@ def test_images_are_the_boxes(food):
     data = read_uec_food(food.home, val_share=0)
     assert data.classes == ("rice", "eels on rice", "pilaf")
     for split in data.splits.values():
-        assert split.pairs is None
+        assert split.marks is None
         for place, (path, label) in enumerate(zip(split.paths, split.targets.tolist(), strict=True)):
             assert path.startswith(f"{label + 1}/")
             image = split.image(place)
@@ -99,7 +99,7 @@ def test_whole_photographs_have_their_boxes_as_masks(food):
         path: mask
         for name in ("train", "test")
         for place, path in enumerate(data.splits[name].paths)
-        for label, mask in data.splits[name].pairs.of(place)
+        for label, mask in data.splits[name].marks.of(place)
         if label == data.splits[name].targets[place]
     }
     assert len(masks) == 31

@@ -77,8 +77,8 @@ def augmented(home, request):
 def found(split):
     return {
         (split.paths[image].split("/")[1][0], VOC_CLASSES[label]): mask.any(1).nonzero().flatten().tolist()
-        for image in split.pairs.images
-        for label, mask in split.pairs.of(image)
+        for image in split.marks.images
+        for label, mask in split.marks.of(image)
     }
 
 
@@ -91,7 +91,7 @@ def test_the_augmented_set(augmented):
     train, val = data.splits.values()
     assert train.paths == [f"JPEGImages/{name}.jpg" for name in "abcd"]
     assert val.paths == [f"JPEGImages/{name}.jpg" for name in "vw"]
-    assert isinstance(train.pairs.masks, MadeMasks)
+    assert isinstance(train.marks.masks, MadeMasks)
     # VOC's own masks where there are any; the void belongs to no class
     assert found(train) == {
         ("a", "cow"): [1],
@@ -104,9 +104,9 @@ def test_the_augmented_set(augmented):
     assert named(train) == [["cow", "person"], ["dog"], ["dog"], ["cow"]]  # the annotation's, where there is one
     assert named(val) == [["cow"], ["person"]]
     (batch,) = train.loader([[2, 0]], data.pixels)
-    assert batch.guidance.sample.tolist() == [0, 0, 1]
-    assert batch.guidance.mask.shape == (3, 32, 32)
-    assert torch.equal(batch.guidance.label, torch.tensor([DOG, PERSON, COW]) - 1)
+    assert batch.marks.sample.tolist() == [0, 0, 1]
+    assert batch.marks.mask.shape == (3, 32, 32)
+    assert torch.equal(batch.marks.label, torch.tensor([DOG, PERSON, COW]) - 1)
 
 
 @pytest.mark.parametrize(

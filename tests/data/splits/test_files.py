@@ -5,9 +5,10 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from looksharp.data.sampling import InOrder, Shuffled
-from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.files import FileSplit, image_transform, keep_in_memory, read_image
 from looksharp.data.splits.tensors import TensorSplit
+from looksharp.marks.marks import Marks
 
 PIXELS = Pixels((16, 16))
 GREEN = (0, 255, 0)
@@ -45,25 +46,25 @@ def marked(tmp_path):
         samples, labels, masks = [*samples, number], [*labels, 3], [*masks, torch.from_numpy(mask)]
         if number % 3 == 0:
             samples, labels, masks = [*samples, number], [*labels, 1], [*masks, ~masks[-1]]
-    return file_split(tmp_path, images, pairs=Pairs(samples, labels, masks))
+    return file_split(tmp_path, images, marks=Marks(samples, labels, masks))
 
 
 def markers(batch):
     """For each pair of the batch: where its image shows the marker; for class 1, where it does not."""
-    colours = bytes_of(batch)[batch.guidance.sample]
+    colours = bytes_of(batch)[batch.marks.sample]
     shown = colours[:, 1] > 127
     assert not colours[:, [0, 2]].any()
-    return torch.where(batch.guidance.label[:, None, None] == 1, ~shown, shown)
+    return torch.where(batch.marks.label[:, None, None] == 1, ~shown, shown)
 
 
 def test_a_marker_is_exactly_its_mask_without_augmentation(marked):
     (batch,) = marked.loader(InOrder(16, 16), PIXELS)
     assert batch.image.shape == (16, 3, 16, 16)
-    assert len(batch.guidance) == 22
-    assert batch.guidance.sample.tolist() == marked.pairs.samples
-    assert batch.guidance.label.tolist() == marked.pairs.labels
-    assert torch.equal(batch.guidance.mask.bool(), markers(batch))
-    assert set(batch.guidance.mask.unique().tolist()) == {0, 1}
+    assert len(batch.marks) == 22
+    assert batch.marks.sample.tolist() == marked.marks.samples
+    assert batch.marks.label.tolist() == marked.marks.labels
+    assert torch.equal(batch.marks.mask.bool(), markers(batch))
+    assert set(batch.marks.mask.unique().tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize("augment", ["crop", "crop_flip"])
@@ -71,10 +72,10 @@ def test_a_marker_is_exactly_its_mask_in_crops(marked, augment):
     seen = []
     for seed in range(4):
         for batch in marked.loader(Shuffled(16, 8, seed), PIXELS, augment=augment, seed=seed):
-            shown, first = markers(batch), batch.guidance.label == 3
-            assert torch.equal(batch.guidance.mask.bool()[first], shown[first])
+            shown, first = markers(batch), batch.marks.label == 3
+            assert torch.equal(batch.marks.mask.bool()[first], shown[first])
             # What is padded is no object, though it is no marker either
-            second = batch.guidance.mask.bool()[~first]
+            second = batch.marks.mask.bool()[~first]
             assert not (second & ~shown[~first]).any()
             seen.append(shown[first])
     (plain,) = marked.loader(InOrder(16, 16), PIXELS)
@@ -86,7 +87,7 @@ def test_a_marker_is_its_mask_in_resized_crops_but_for_edges(marked):
     differ, area = 0, 0
     for seed in range(6):
         (batch,) = marked.loader(Shuffled(16, 16, seed), PIXELS, augment="resized_crop_flip", seed=seed)
-        shown, mask = markers(batch), batch.guidance.mask.bool()
+        shown, mask = markers(batch), batch.marks.mask.bool()
         around = torch.nn.functional.max_pool2d(mask[:, None].float(), 3, 1, 1)[:, 0].bool()
         within = ~torch.nn.functional.max_pool2d((~mask)[:, None].float(), 3, 1, 1)[:, 0].bool()
         # Masks are resized to the nearest pixel: their edges lie up to a pixel beside those of the image
@@ -155,7 +156,7 @@ def test_batches_do_not_depend_on_workers(marked):
         assert torch.equal(one.image, other.image)
         assert torch.equal(one.target, other.target)
         for part in ("sample", "label", "mask"):
-            assert torch.equal(getattr(one.guidance, part), getattr(other.guidance, part))
+            assert torch.equal(getattr(one.marks, part), getattr(other.marks, part))
 
 
 def test_seed_and_epoch_determine_batches(marked):
@@ -201,7 +202,7 @@ def test_targets_and_groups_come_with_the_images(tmp_path):
     (batch,) = split.loader([[2, 0, 3]], PIXELS)
     assert torch.equal(batch.target, targets[[2, 0, 3]])
     assert batch.group.tolist() == [0, 3, 2]
-    assert batch.guidance is None
+    assert batch.marks is None
 
 
 def colours():
@@ -324,14 +325,14 @@ def test_images_in_memory_are_those_read_one_by_one(marked):
         assert torch.equal(one.image, other.image)
         assert torch.equal(one.target, other.target)
         if name == "val":
-            assert after.pairs is None
+            assert after.marks is None
             assert one.group.tolist() == other.group.tolist() == [1, 1, 0]
-            assert one.guidance is other.guidance is None
+            assert one.marks is other.marks is None
         else:
             assert after.groups is None
-            assert (after.pairs.samples, after.pairs.labels) == (before.pairs.samples, before.pairs.labels)
+            assert (after.marks.samples, after.marks.labels) == (before.marks.samples, before.marks.labels)
             for part in ("sample", "label", "mask"):
-                assert torch.equal(getattr(one.guidance, part), getattr(other.guidance, part))
+                assert torch.equal(getattr(one.marks, part), getattr(other.marks, part))
 
 
 @pytest.mark.parametrize(("size", "kept"), [((96, 96), True), ((96, 97), False), ((97, 16), False)])

@@ -5,8 +5,9 @@ from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.sampling import InOrder
-from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.files import FileSplit, image_transform, keep_in_memory
+from looksharp.marks.marks import Marks
 
 
 def noise(*size):
@@ -15,8 +16,8 @@ def noise(*size):
 
 def copies(root, image, count, mask=None):
     Image.fromarray(image).save(root / "0.png")
-    pairs = None if mask is None else Pairs(range(count), [0] * count, [mask] * count)
-    return FileSplit(targets=torch.zeros(count).long(), pairs=pairs, root=root, paths=["0.png"] * count)
+    marks = None if mask is None else Marks(range(count), [0] * count, [mask] * count)
+    return FileSplit(targets=torch.zeros(count).long(), marks=marks, root=root, paths=["0.png"] * count)
 
 
 def shown(batch, pixels):
@@ -34,7 +35,7 @@ def test_training_crops_are_windows_of_the_larger_image_and_take_masks_along(tmp
         for flip in (False, True)
         for window in (whole[:, row : row + 16, column : column + 16] for row in range(3) for column in range(5))
     }
-    seen = torch.cat([shown(batch, pixels), batch.guidance.mask[:, None].to(torch.uint8)], 1)
+    seen = torch.cat([shown(batch, pixels), batch.marks.mask[:, None].to(torch.uint8)], 1)
     assert {one.numpy().tobytes() for one in seen} == windows  # 30, each of which 300 draws miss once in 26,000
 
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.data.split import Pairs, Split
+from looksharp.data.split import Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.data.splits.subset import subset
+from looksharp.marks.marks import Marks
 
 
 def test_images_targets_groups_and_masks_stay_together():
@@ -19,18 +20,18 @@ def test_images_targets_groups_and_masks_stay_together():
     if whole.groups is not None:
         assert torch.equal(some.groups, whole.groups[places])
     for now, before in enumerate(places):
-        (label, mask), (label_before, mask_before) = some.pairs.of(now)[0], whole.pairs.of(before)[0]
+        (label, mask), (label_before, mask_before) = some.marks.of(now)[0], whole.marks.of(before)[0]
         assert label == label_before
         assert torch.equal(mask, mask_before)
 
 
 def test_files_and_images_without_masks(tmp_path):
-    pairs = Pairs([0, 2, 2], [1, 0, 1], [torch.full((1, 1), value > 1) for value in range(3)])
-    whole = FileSplit(targets=torch.tensor([5, 6, 7]), pairs=pairs, root=tmp_path, paths=["a", "b", "c"])
+    marks = Marks([0, 2, 2], [1, 0, 1], [torch.full((1, 1), value > 1) for value in range(3)])
+    whole = FileSplit(targets=torch.tensor([5, 6, 7]), marks=marks, root=tmp_path, paths=["a", "b", "c"])
     some = subset(whole, [2, 1])
     assert (list(some.paths), some.targets.tolist(), some.groups) == (["c", "b"], [7, 6], None)
-    assert some.pairs.images == [0]
-    assert [(label, bool(mask)) for label, mask in some.pairs.of(0)] == [(0, False), (1, True)]
+    assert some.marks.images == [0]
+    assert [(label, bool(mask)) for label, mask in some.marks.of(0)] == [(0, False), (1, True)]
 
 
 def test_a_stream_cannot_be_picked_from():

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from looksharp.data.sampling import InOrder, Shuffled
-from looksharp.data.split import Pairs, Pixels
+from looksharp.data.split import Pixels
 from looksharp.data.splits.tensors import TensorSplit, random_crop
+from looksharp.marks.marks import Marks
 
 SIZE = (16, 24)
 PIXELS = Pixels(SIZE)
@@ -14,8 +15,8 @@ def random_split(count=6, size=SIZE):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(1, 256, (count, 3, *size), generator=generator, dtype=torch.uint8)
     masks = torch.rand(count, *size, generator=generator) > 0.5
-    pairs = Pairs([0, 2, 2, 5], [1, 0, 2, 1], [masks[0], masks[1], masks[2], masks[3]])
-    return TensorSplit(targets=torch.arange(count) % 3, pairs=pairs, groups=torch.arange(count) % 2, images=images)
+    marks = Marks([0, 2, 2, 5], [1, 0, 2, 1], [masks[0], masks[1], masks[2], masks[3]])
+    return TensorSplit(targets=torch.arange(count) % 3, marks=marks, groups=torch.arange(count) % 2, images=images)
 
 
 def marked_split(count=24):
@@ -28,7 +29,7 @@ def marked_split(count=24):
         mask[top : top + 5, left : left + 4] = True
         mask[top, left] = False  # a shape that tells mirror images apart
         image[:, mask] = RED[:, None]
-    return TensorSplit(targets=torch.zeros(count).long(), pairs=Pairs(range(count), [0] * count, masks), images=images)
+    return TensorSplit(targets=torch.zeros(count).long(), marks=Marks(range(count), [0] * count, masks), images=images)
 
 
 def bytes_of(batch, pixels=PIXELS):
@@ -54,28 +55,28 @@ def test_without_augmentation_batches_are_the_images():
     assert torch.equal(torch.cat([bytes_of(b) for b in batches]), split.images)
     assert torch.equal(torch.cat([b.target for b in batches]), split.targets)
     assert torch.equal(torch.cat([b.group for b in batches]), split.groups)
-    first, second = (b.guidance for b in batches)
+    first, second = (b.marks for b in batches)
     assert first.sample.tolist() == [0, 2, 2]
     assert first.label.tolist() == [1, 0, 2]
-    assert torch.equal(first.mask, torch.stack(split.pairs.masks[:3]).float())
+    assert torch.equal(first.mask, torch.stack(split.marks.masks[:3]).float())
     assert second.sample.tolist() == [1]
-    assert torch.equal(second.mask[0], split.pairs.masks[3].float())
+    assert torch.equal(second.mask[0], split.marks.masks[3].float())
 
 
 def test_guidance_follows_the_order_of_the_batch():
     split = random_split()
     (batch,) = split.loader([[5, 1, 2, 5]], PIXELS)
-    assert batch.guidance.sample.tolist() == [0, 2, 2, 3]
-    assert batch.guidance.label.tolist() == [1, 0, 2, 1]
-    assert torch.equal(batch.guidance.mask[0], batch.guidance.mask[3])
+    assert batch.marks.sample.tolist() == [0, 2, 2, 3]
+    assert batch.marks.label.tolist() == [1, 0, 2, 1]
+    assert torch.equal(batch.marks.mask[0], batch.marks.mask[3])
     (bare,) = split.loader([[1, 3]], PIXELS)
-    assert bare.guidance is None
+    assert bare.marks is None
 
 
 def test_without_pairs_or_groups_batches_have_none():
     split = TensorSplit(targets=torch.zeros(2).long(), images=torch.zeros(2, 3, *SIZE, dtype=torch.uint8))
     (batch,) = split.loader(InOrder(2, 2), PIXELS, augment="crop_flip")
-    assert batch.guidance is None
+    assert batch.marks is None
     assert batch.group is None
 
 
@@ -98,8 +99,8 @@ def test_crop_and_flip_equal_a_naive_loop(flip):
     assert {mirrored for *_, mirrored in found} == ({False, True} if flip else {False})
     assert len({top for top, *_ in found}) == 3
     assert len({left for _, left, _ in found}) == 5
-    for place, label, mask in zip(*vars(batch.guidance).values(), strict=True):
-        own = next(m for other, m in split.pairs.of(int(place)) if other == label)
+    for place, label, mask in zip(*vars(batch.marks).values(), strict=True):
+        own = next(m for other, m in split.marks.of(int(place)) if other == label)
         assert torch.equal(mask, naive_crop(own.float(), *found[place]))
 
 
@@ -120,9 +121,9 @@ def test_a_marker_stays_on_its_mask(augment):
     split = marked_split()
     for batch in split.loader(Shuffled(24, 8, 0), PIXELS, augment=augment, seed=1):
         red = (bytes_of(batch) == RED[:, None, None]).all(1)
-        assert batch.guidance.sample.tolist() == list(range(8))
-        assert torch.equal(batch.guidance.mask.bool(), red)
-        assert set(batch.guidance.mask.unique().tolist()) == {0, 1}
+        assert batch.marks.sample.tolist() == list(range(8))
+        assert torch.equal(batch.marks.mask.bool(), red)
+        assert set(batch.marks.mask.unique().tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize("pixels", [PIXELS, Pixels((4, 4), (0.1, 0.5, 0.9), (0.3, 1.0, 0.05))])

@@ -9,8 +9,8 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.nn import functional as F
 
-from looksharp.data.split import Pairs
 from looksharp.evaluation import evaluate
+from looksharp.marks.marks import Marks
 
 LAYERS = ("stage2", "stage3")
 OF_CLASSES = ("overlap_last", "overlap_inner", "consistency", "rank_agreement", "region_agreement")
@@ -107,7 +107,7 @@ def naive(model, split, pixels):
             taken = logits[0, confusing] > logits[0, label]
             row = dict(zip(OF_CLASSES, (*values, *agreement(inner, last)), strict=True))
             of_classes.append({"image": index, "pair": (label, confusing) if taken else None} | row)
-        for label, mask in split.pairs.of(index):
+        for label, mask in split.marks.of(index):
             if label in true:
                 attention = maps["stage3", label]
                 row = dict(zip(OF_OBJECTS, on_object(attention, mask), strict=True))
@@ -220,7 +220,7 @@ def rigged(data):
     masks[2, :, :8] = True  # around it
     masks[3, :, :] = True
     pixels = replace(data.pixels, size=(16, 16), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    split = replace(data.splits["val"], images=images, targets=targets, pairs=Pairs(range(4), range(4), masks))
+    split = replace(data.splits["val"], images=images, targets=targets, marks=Marks(range(4), range(4), masks))
     return split, pixels
 
 
@@ -258,25 +258,25 @@ def test_a_network_that_looks_nowhere(rigged):
 
 def test_masks_of_other_classes_are_not_asked_about(rigged):
     split, pixels = rigged
-    pairs = Pairs([0, 0, 1], [0, 1, 2], split.pairs.masks[:3])
-    found = measure(Rigged().eval(), replace(split, pairs=pairs), pixels, layers=("inner", "last"))
-    only = Pairs([0], [0], split.pairs.masks[:1])
-    alone = measure(Rigged().eval(), replace(split, pairs=only), pixels, layers=("inner", "last"))
+    pairs = Marks([0, 0, 1], [0, 1, 2], split.marks.masks[:3])
+    found = measure(Rigged().eval(), replace(split, marks=pairs), pixels, layers=("inner", "last"))
+    only = Marks([0], [0], split.marks.masks[:1])
+    alone = measure(Rigged().eval(), replace(split, marks=only), pixels, layers=("inner", "last"))
     assert found.values["attention_inside"] == alone.values["attention_inside"]
     assert found.tables["per_class"]["objects"] == alone.tables["per_class"]["objects"] == [1, 0, 0, 0]
 
 
 def test_without_masks_nothing_is_made_up(model, split, data):
-    found = measure(model, replace(split, pairs=None), data.pixels)
+    found = measure(model, replace(split, marks=None), data.pixels)
     assert found.values.keys() == set(OF_CLASSES) == found.per_image.keys()
     assert found.tables.keys() == {"classes", "confused_pairs"}
-    empty = measure(model, replace(split, pairs=split.pairs.restricted([])), data.pixels)
+    empty = measure(model, replace(split, marks=split.marks.restricted([])), data.pixels)
     assert empty.values == found.values
     assert empty.tables == found.tables
 
 
 def test_masks_of_some_images(model, split, data):
-    some = replace(split, pairs=split.pairs.restricted([20, 5]))  # no mask in the first batch
+    some = replace(split, marks=split.marks.restricted([20, 5]))  # no mask in the first batch
     whole, found = (measure(model, each, data.pixels, batch_size=4) for each in (split, some))
     column = found.per_image["attention_inside"]
     assert column[[5, 20]].tolist() == whole.per_image["attention_inside"][[5, 20]].tolist()

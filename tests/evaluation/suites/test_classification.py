@@ -120,7 +120,7 @@ def test_a_class_without_positives_is_left_out_of_the_mean(model, several, logit
     expected = average_precision_score(targets[:, present], logits.sigmoid()[:, present], average="macro")
     found = measure(model, replace(several, targets=targets), data.pixels)
     assert found.values["map"] == pytest.approx(expected, abs=1e-5)
-    nothing = measure(model, replace(several, targets=torch.zeros_like(targets), pairs=None), data.pixels)
+    nothing = measure(model, replace(several, targets=torch.zeros_like(targets), marks=None), data.pixels)
     assert nothing.values.keys() == {"map", "loss", "calibration_error", "attribute_accuracy"}
     assert nothing.values["map"] == 0
     assert nothing.per_image.keys() == {"loss", "confidence"}

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from looksharp.data.split import Pairs
 from looksharp.evaluation import evaluate
+from looksharp.marks.marks import Marks
 from looksharp.metrics.boxes import box_overlaps
 
 
@@ -16,7 +16,7 @@ def test_boxes_object_by_object(model, split, data):
     rows = []
     for index in range(24):
         image = data.pixels.normalize(split.images[index : index + 1])
-        label, mask = split.pairs.of(index)[0]
+        label, mask = split.marks.of(index)[0]
         (maps,) = attend(model, image, torch.tensor([label])).maps.values()
         largest, best = (box_overlaps(maps[:, 0], mask[None].float(), largest=only)[0] for only in (True, False))
         rows.append((label, mask.float().mean().item(), largest, best))
@@ -42,7 +42,7 @@ def test_boxes_object_by_object(model, split, data):
 
 
 def test_without_objects_there_is_nothing(model, split, data):
-    found = evaluate(model, replace(split, pairs=None), data.pixels, suites=["boxes"])
+    found = evaluate(model, replace(split, marks=None), data.pixels, suites=["boxes"])
     assert found.values == found.tables == {}
 
 
@@ -51,7 +51,7 @@ def test_sizes_are_shares_of_the_image(model, split, data):
     masks[0, :9, :24] = True  # 9.4%
     masks[1, :12, :24] = True  # 12.5%
     masks[2, :24, :24] = True  # 25%, which is large
-    labelled = replace(split, pairs=Pairs([0, 1, 2], split.targets[:3].tolist(), masks))
+    labelled = replace(split, marks=Marks([0, 1, 2], split.targets[:3].tolist(), masks))
     found = evaluate(model, labelled, data.pixels, suites=["attention"])
     assert found.tables["by_size"]["objects"] == [1, 1, 1]
     column = found.per_image["attention_inside"][:3].tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 
 IMAGES = {"train/dog/1.png": (6, 8), "train/cat/1.png": (6, 8), "val/dog/2.png": (5, 7), "val/3.png": (5, 7)}
 CLASSES = ["cat", "dog"]
@@ -24,7 +24,7 @@ def read(tmp_path):
     def read(*annotations, **options):
         path = tmp_path / "a.json"
         path.write_text(json.dumps(content(*annotations, **options)))
-        return read_annotations(path, IMAGES, CLASSES)
+        return read_marks(path, IMAGES, CLASSES)
 
     return read
 
@@ -48,13 +48,13 @@ def naive_box(x, y, w, h, size=(6, 8)):
 @pytest.mark.parametrize("segmentation", [{}, {"segmentation": None}, {"segmentation": []}])
 def test_box_is_the_pixels_whose_centre_it_holds(read, box, segmentation):
     found = read({"bbox": box, **segmentation})
-    np.testing.assert_array_equal(found.annotations[0].mask, naive_box(*box))
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(*box))
     assert found.skipped == {}
 
 
 @NUMPY_2
 def test_box_of_whole_pixels_is_that_of_pycocotools(read):
-    (found,) = read({"bbox": [1, 2, 3, 2]}).annotations
+    (found,) = read({"bbox": [1, 2, 3, 2]}).marks
     oracle = coco_mask.decode(coco_mask.frPyObjects(np.array([[1.0, 2.0, 3.0, 2.0]]), 6, 8))[..., 0]
     np.testing.assert_array_equal(found.mask, oracle)
 
@@ -71,13 +71,13 @@ def test_polygon_is_the_mask_drawn_by_hand_and_goes_before_the_box(read):
         """
     )
     triangle, square = [1.3, 0, 7, 0, 7, 5.7], [0, 4, 2, 4, 2, 6, 0, 6]
-    (found,) = read({"bbox": [0, 0, 1, 1], "segmentation": [triangle, square]}).annotations
+    (found,) = read({"bbox": [0, 0, 1, 1], "segmentation": [triangle, square]}).marks
     np.testing.assert_array_equal(found.mask, expected)
 
 
 def test_polygons_overlap_as_a_union_and_one_without_area_adds_nothing(read):
     block = [1, 1, 5, 1, 5, 5, 1, 5]
-    (found,) = read({"segmentation": [block, [2, 2, 4, 2, 4, 4, 2, 4], [0, 0, 7, 0], [0, 0, 3, 0, 6, 0]]}).annotations
+    (found,) = read({"segmentation": [block, [2, 2, 4, 2, 4, 4, 2, 4], [0, 0, 7, 0], [0, 0, 3, 0, 6, 0]]}).marks
     np.testing.assert_array_equal(found.mask, naive_box(1, 1, 4, 4))
 
 
@@ -109,7 +109,7 @@ def naive_runs(mask):
 def test_rle_keeps_holes(read, compressed):
     counts = coco_mask.encode(np.asfortranarray(HOLES.astype(np.uint8)))["counts"].decode()
     found = read({"segmentation": {"size": [6, 8], "counts": counts if compressed else naive_runs(HOLES)}})
-    np.testing.assert_array_equal(found.annotations[0].mask, HOLES)
+    np.testing.assert_array_equal(found.marks[0].mask, HOLES)
     assert found.skipped == {}
 
 
@@ -126,20 +126,20 @@ def test_compressed_rle_is_decoded_as_by_pycocotools(tmp_path, seed):
         coco["annotations"].append({"id": k, "image_id": 10 + k, "category_id": DOG, "segmentation": rle})
     (tmp_path / "a.json").write_text(json.dumps(coco))
     sizes = {f"{k}.png": mask.shape for k, mask in enumerate(masks)}
-    found = read_annotations(tmp_path / "a.json", sizes, CLASSES)
-    assert len(found.annotations) == 8
-    for annotation, mask in zip(found.annotations, masks, strict=True):
+    found = read_marks(tmp_path / "a.json", sizes, CLASSES)
+    assert len(found.marks) == 8
+    for annotation, mask in zip(found.marks, masks, strict=True):
         np.testing.assert_array_equal(annotation.mask, mask)
 
 
 def test_instances_of_a_class_make_one_mask(read):
     found = read({"bbox": [0, 0, 2, 2]}, {"bbox": [1, 1, 1, 1], "category_id": 2}, {"bbox": [1, 1, 3, 3]})
-    assert [(a.image, a.label) for a in found.annotations] == [
+    assert [(a.image, a.label) for a in found.marks] == [
         ("train/dog/1.png", "dog"),
         ("train/dog/1.png", "cat"),
     ]
-    np.testing.assert_array_equal(found.annotations[0].mask, naive_box(0, 0, 2, 2) | naive_box(1, 1, 3, 3))
-    np.testing.assert_array_equal(found.annotations[1].mask, naive_box(1, 1, 1, 1))
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(0, 0, 2, 2) | naive_box(1, 1, 3, 3))
+    np.testing.assert_array_equal(found.marks[1].mask, naive_box(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_instances_of_a_class_make_one_mask(read):
 )
 def test_file_name_is_a_path_or_the_end_of_one(read, name, image):
     found = read({"bbox": [0, 0, 1, 1]}, names=(name,))
-    assert found.annotations[0].image == image
+    assert found.marks[0].image == image
 
 
 def test_a_whole_path_goes_before_the_end_of_one(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(content({"bbox": [0, 0, 1, 1]}, names=("1.png",))))
-    found = read_annotations(tmp_path / "a.json", {"a/1.png": (6, 8), "1.png": (6, 8)}, CLASSES)
-    assert found.annotations[0].image == "1.png"
+    found = read_marks(tmp_path / "a.json", {"a/1.png": (6, 8), "1.png": (6, 8)}, CLASSES)
+    assert found.marks[0].image == "1.png"
 
 
 def test_what_is_left_out_or_changed_is_counted(read):
@@ -190,7 +190,7 @@ def test_what_is_left_out_or_changed_is_counted(read):
         "empty mask": 3,
         "clipped to the image": 2,
     }
-    (annotation,) = found.annotations
+    (annotation,) = found.marks
     expected = naive_box(0, 0, 2, 1) | naive_box(4, 4, 4, 2) | naive_box(6, 0, 1, 1)
     np.testing.assert_array_equal(annotation.mask, expected)
 
@@ -201,7 +201,7 @@ def test_a_region_over_any_edge_is_clipped_and_counted(read, box, polygon):
     x, y, w, h = box
     corners = [x, y, x + w, y, x + w, y + h, x, y + h]
     found = read({"segmentation": [corners]} if polygon else {"bbox": box})
-    np.testing.assert_array_equal(found.annotations[0].mask, naive_box(*box))
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(*box))
     assert found.skipped == {"clipped to the image": 1}
 
 
@@ -300,10 +300,10 @@ def test_nothing_left_is_an_error_that_counts(read):
 def test_what_is_not_coco_is_refused(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_annotations(tmp_path / "a.json", IMAGES, CLASSES)
+        read_marks(tmp_path / "a.json", IMAGES, CLASSES)
 
 
 def test_bytes_that_are_not_text_are_refused(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xff\xd8\xff\xe0 a photo")
     with pytest.raises(ValueError, match=r"a.json is not JSON: "):
-        read_annotations(tmp_path / "a.json", IMAGES, CLASSES)
+        read_marks(tmp_path / "a.json", IMAGES, CLASSES)

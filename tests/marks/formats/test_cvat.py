@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 
 IMAGES = {"train/dog/1.png": (6, 8), "train/cat/2.png": (6, 8)}
 CLASSES = ["cat", "dog"]
@@ -37,9 +37,9 @@ def box(left, top, right, bottom, label="dog", **more):
 def read(tmp_path):
     def read(*images, text=FILE):
         (tmp_path / "annotations.xml").write_text(text.format("".join(images)))
-        found = read_annotations(tmp_path / "annotations.xml", IMAGES, CLASSES)
-        of_the_folder = read_annotations(tmp_path, IMAGES, CLASSES)
-        assert [a.mask.tolist() for a in of_the_folder.annotations] == [a.mask.tolist() for a in found.annotations]
+        found = read_marks(tmp_path / "annotations.xml", IMAGES, CLASSES)
+        of_the_folder = read_marks(tmp_path, IMAGES, CLASSES)
+        assert [a.mask.tolist() for a in of_the_folder.marks] == [a.mask.tolist() for a in found.marks]
         return found
 
     return read
@@ -52,8 +52,8 @@ def drawn(picture):
 def test_boxes_of_several_images(read):
     first = image(box("1.40", "0.60", "3.70", "4.30"), box(0, 0, 8, 1, "cat"), box(6, 5, 8, 6))
     found = read(first, image(box(0, 0, 1, 1, "cat"), name="train/cat/2.png"))
-    assert [(a.image, a.label) for a in found.annotations] == [(DOG_1, "dog"), (DOG_1, "cat"), (CAT_2, "cat")]
-    dog, cat, other = (a.mask for a in found.annotations)
+    assert [(a.image, a.label) for a in found.marks] == [(DOG_1, "dog"), (DOG_1, "cat"), (CAT_2, "cat")]
+    dog, cat, other = (a.mask for a in found.marks)
     np.testing.assert_array_equal(dog, drawn("........ .###.... .###.... .###.... ........ ......##"))
     np.testing.assert_array_equal(cat, drawn("######## ........ ........ ........ ........ ........"))
     assert np.argwhere(other).tolist() == [[0, 0]]
@@ -61,19 +61,19 @@ def test_boxes_of_several_images(read):
 
 
 def test_polygons(read):
-    (found,) = read(image(shape("polygon", points="1.3,0.0;7.0,0.0;7.0,5.7"))).annotations
+    (found,) = read(image(shape("polygon", points="1.3,0.0;7.0,0.0;7.0,5.7"))).marks
     np.testing.assert_array_equal(found.mask, drawn("..#####. ...####. ....###. .....##. ......#. ........"))
 
 
 def test_a_box_turned_by_a_right_angle_stands_upright(read):
-    (found,) = read(image(box(2, 2, 6, 4, rotation="90.00"))).annotations  # 4 x 2 about (4, 3)
+    (found,) = read(image(box(2, 2, 6, 4, rotation="90.00"))).marks  # 4 x 2 about (4, 3)
     np.testing.assert_array_equal(found.mask, drawn("........ ...##... ...##... ...##... ...##... ........"))
 
 
 def large(shape_text, tmp_path):
     """The mask of a shape on an image of 60 x 80 pixels, where single pixels of the border count little."""
     (tmp_path / "a.xml").write_text(FILE.format(image(shape_text, name="big.png", size=(60, 80))))
-    (found,) = read_annotations(tmp_path / "a.xml", {"dog/big.png": (60, 80)}, CLASSES).annotations
+    (found,) = read_marks(tmp_path / "a.xml", {"dog/big.png": (60, 80)}, CLASSES).marks
     return found.mask
 
 
@@ -104,7 +104,7 @@ def test_ellipses(degrees, tmp_path):
 
 def test_masks_run_along_the_rows_of_their_box(read):
     mask = shape("mask", rle="1, 2, 1, 1, 1", left=3, top=2, width=3, height=2)  # .## .#.
-    (found,) = read(image(mask)).annotations
+    (found,) = read(image(mask)).marks
     np.testing.assert_array_equal(found.mask, drawn("........ ........ ....##.. ....#... ........ ........"))
 
 
@@ -131,9 +131,7 @@ def test_what_is_left_out_or_changed_is_counted(read):
         "empty mask": 5,
         "image not in the data": 2,
     }
-    np.testing.assert_array_equal(
-        found.annotations[0].mask, drawn("#....... ........ ........ ........ ........ .....###")
-    )
+    np.testing.assert_array_equal(found.marks[0].mask, drawn("#....... ........ ........ ........ ........ .....###"))
 
 
 @pytest.mark.parametrize(

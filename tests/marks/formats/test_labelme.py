@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 
 IMAGES = {"train/dog/1.png": (6, 8), "train/cat/1.png": (6, 8), "train/cat/2.png": (5, 10)}
 CLASSES = ["cat", "dog"]
@@ -43,7 +43,7 @@ def read(tmp_path):
     def read(*shapes, file="1.json", path="dog/1.png", size=(6, 8), images=IMAGES):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(json.dumps(content(*shapes, path=path, size=size)))
-        return read_annotations(tmp_path / file, images, CLASSES)
+        return read_marks(tmp_path / file, images, CLASSES)
 
     return read
 
@@ -57,25 +57,25 @@ def test_polygons(read):
     triangle = [[1.3, 0], [7, 0], [7, 5.7]]
     for kind in ("polygon", None):  # old files have no type
         found = read(shape(kind, triangle))
-        assert [(a.image, a.label) for a in found.annotations] == [(DOG_1, "dog")]
-        np.testing.assert_array_equal(found.annotations[0].mask, expected)
+        assert [(a.image, a.label) for a in found.marks] == [(DOG_1, "dog")]
+        np.testing.assert_array_equal(found.marks[0].mask, expected)
         assert found.skipped == {}
 
 
 @pytest.mark.parametrize("corners", [[[1.4, 0.6], [3.7, 4.3]], [[3.7, 0.6], [1.4, 4.3]], [[3.7, 4.3], [1.4, 0.6]]])
 def test_rectangles_have_any_two_corners(read, corners):
-    (found,) = read(shape("rectangle", corners)).annotations
+    (found,) = read(shape("rectangle", corners)).marks
     np.testing.assert_array_equal(found.mask, drawn("........ .###.... .###.... .###.... ........ ........"))
 
 
 @pytest.mark.parametrize("kind", ["rectangle", "oriented_rectangle", "rotation"])
 def test_rectangles_of_four_corners(read, kind):
-    (found,) = read(shape(kind, [[2, 1], [6, 1], [6, 4], [2, 4]])).annotations
+    (found,) = read(shape(kind, [[2, 1], [6, 1], [6, 4], [2, 4]])).marks
     np.testing.assert_array_equal(found.mask, drawn("........ ..####.. ..####.. ..####.. ........ ........"))
 
 
 def test_circles(read):
-    (found,) = read(shape("circle", [[4, 3], [4, 5.2]])).annotations
+    (found,) = read(shape("circle", [[4, 3], [4, 5.2]])).marks
     for row in range(6):
         for column in range(8):
             inside = (column + 0.5 - 4) ** 2 + (row + 0.5 - 3) ** 2 <= 2.2**2
@@ -93,7 +93,7 @@ PAINTED = drawn("##. ..# #.#")
 
 @pytest.mark.parametrize("pixels", [PAINTED, PAINTED.astype(np.uint8), PAINTED.astype(np.uint8) * 255])
 def test_masks_lie_in_their_box(read, pixels):
-    (found,) = read(shape("mask", [[2.0, 1.0], [4.0, 3.0]], mask=painted(pixels))).annotations
+    (found,) = read(shape("mask", [[2.0, 1.0], [4.0, 3.0]], mask=painted(pixels))).marks
     np.testing.assert_array_equal(found.mask, drawn("........ ..##.... ....#... ..#.#... ........ ........"))
 
 
@@ -107,7 +107,7 @@ def test_masks_lie_in_their_box(read, pixels):
 def test_masks_over_the_border_are_clipped_and_counted(read, corner, expected):
     opposite = [corner[0] + 2, corner[1] + 2]
     found = read(shape("mask", [corner, opposite], mask=painted(PAINTED)))
-    np.testing.assert_array_equal(found.annotations[0].mask, drawn(expected))
+    np.testing.assert_array_equal(found.marks[0].mask, drawn(expected))
     assert found.skipped == {"clipped to the image": 1}
 
 
@@ -118,19 +118,19 @@ def test_a_folder_laid_out_like_the_images(tmp_path):
         text = json.dumps(content(shape("rectangle", [[0, 0], [1, 1]], label), path=path))
         (tmp_path / folder / "1.json").write_text(text)
     with pytest.raises(ValueError, match=r"'1' must mean one image, but fits 2"):  # photos/1.png names no folder
-        read_annotations(tmp_path, IMAGES, CLASSES)
+        read_marks(tmp_path, IMAGES, CLASSES)
     (tmp_path / "train/cat/1.json").write_text(text.replace("..\\\\photos\\\\", ".\\\\"))
     Image.new("RGB", (8, 6)).save(tmp_path / "train/dog/1.png")  # as LabelMe keeps them
-    found = read_annotations(tmp_path, IMAGES, CLASSES)
-    assert [(a.image, a.label) for a in found.annotations] == [(CAT_1, "cat"), (DOG_1, "dog")]
+    found = read_marks(tmp_path, IMAGES, CLASSES)
+    assert [(a.image, a.label) for a in found.marks] == [(CAT_1, "cat"), (DOG_1, "dog")]
 
 
 def test_one_folder_for_all_images(tmp_path):
     for number, path in enumerate(("../images/2.jpg", "nothing.jpg")):
         text = json.dumps(content(shape("rectangle", [[0, 0], [10, 5]], "cat"), path=path, size=(5, 10)))
         (tmp_path / f"{number}.json").write_text(text)
-    found = read_annotations(tmp_path, IMAGES, CLASSES)
-    assert [(a.image, a.label, a.mask.all()) for a in found.annotations] == [(CAT_2, "cat", True)]
+    found = read_marks(tmp_path, IMAGES, CLASSES)
+    assert [(a.image, a.label, a.mask.all()) for a in found.marks] == [(CAT_2, "cat", True)]
     assert found.skipped == {"image not in the data": 1}
 
 
@@ -153,9 +153,7 @@ def test_what_is_left_out_or_changed_is_counted(read):
         "clipped to the image": 1,
         "empty mask": 6,
     }
-    np.testing.assert_array_equal(
-        found.annotations[0].mask, drawn("#....... ........ ........ ........ ........ .....###")
-    )
+    np.testing.assert_array_equal(found.marks[0].mask, drawn("#....... ........ ........ ........ ........ .....###"))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +203,7 @@ def test_two_files_of_one_image_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"b\.json and .*a\.json both mean the image train/dog/1\.png; expected one fi"
     ):
-        read_annotations(tmp_path, IMAGES, CLASSES)
+        read_marks(tmp_path, IMAGES, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -221,4 +219,4 @@ def test_other_files_in_the_folder_are_refused(tmp_path, text, message):
     (tmp_path / "a.json").write_text(json.dumps(content(path="dog/1.png")))
     (tmp_path / "b.json").write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_annotations(tmp_path, IMAGES, CLASSES)
+        read_marks(tmp_path, IMAGES, CLASSES)

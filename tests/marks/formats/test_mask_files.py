@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 
 IMAGES = {
     "train/dog/1.jpg": (4, 6),
@@ -57,8 +57,8 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_object_in_every_kind_of_mask(save, way):
-    found = read_annotations(save(WAYS[way]), IMAGES, CLASSES)
-    (annotation,) = found.annotations
+    found = read_marks(save(WAYS[way]), IMAGES, CLASSES)
+    (annotation,) = found.marks
     assert (annotation.image, annotation.label, found.skipped) == ("train/dog/1.jpg", "dog", {})
     assert annotation.mask.dtype == np.bool_
     np.testing.assert_array_equal(annotation.mask, OBJECT)
@@ -67,8 +67,8 @@ def test_the_object_in_every_kind_of_mask(save, way):
 @pytest.mark.parametrize("suffix", ["jpg", "bmp", "webp", "tif", "gif", "PNG"])
 def test_formats_other_than_png(save, suffix):
     block = np.kron(np.array([[0, 1], [0, 0]], dtype=np.uint8), np.full((16, 16), 255, dtype=np.uint8))
-    found = read_annotations(save(block, f"train/dog/1.{suffix}"), {"train/dog/1.jpg": (32, 32)}, CLASSES)
-    np.testing.assert_array_equal(found.annotations[0].mask, block > 0)  # JPEG's noise does not show
+    found = read_marks(save(block, f"train/dog/1.{suffix}"), {"train/dog/1.jpg": (32, 32)}, CLASSES)
+    np.testing.assert_array_equal(found.marks[0].mask, block > 0)  # JPEG's noise does not show
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,15 @@ def test_formats_other_than_png(save, suffix):
     ],
 )
 def test_a_mask_has_its_images_path_or_the_end_of_it(save, name, image, label):
-    (found,) = read_annotations(save(OBJECT, name), IMAGES, CLASSES).annotations
+    (found,) = read_marks(save(OBJECT, name), IMAGES, CLASSES).marks
     assert (found.image, found.label) == (image, label)
 
 
 def test_the_class_is_the_nearest_folder_with_a_classs_name(save):
     images = {"train/dog/small/1.jpg": (4, 6), "train/cat/dog/2.jpg": (4, 6)}
     save(OBJECT, "train/dog/small/1.png")
-    found = read_annotations(save(OBJECT, "train/cat/dog/2.png"), images, ["train", "cat", "dog"])
-    assert [(a.image, a.label) for a in found.annotations] == [
+    found = read_marks(save(OBJECT, "train/cat/dog/2.png"), images, ["train", "cat", "dog"])
+    assert [(a.image, a.label) for a in found.marks] == [
         ("train/cat/dog/2.jpg", "dog"),
         ("train/dog/small/1.jpg", "dog"),
     ]
@@ -101,8 +101,8 @@ def test_what_is_left_out_is_counted(save, tmp_path):
     save(np.full((4, 6), 100, dtype=np.uint8), "train/dog/2.png")
     (tmp_path / "README.txt").touch()
     (tmp_path / ".DS_Store").touch()
-    found = read_annotations(tmp_path, IMAGES, CLASSES)
-    assert [a.image for a in found.annotations] == ["train/dog/1.jpg"]
+    found = read_marks(tmp_path, IMAGES, CLASSES)
+    assert [a.image for a in found.marks] == ["train/dog/1.jpg"]
     assert found.skipped == {
         "image not in the data": 1,
         "class not in the data": 1,
@@ -114,14 +114,14 @@ def test_what_is_left_out_is_counted(save, tmp_path):
 def test_a_mask_of_another_size_is_refused_with_both_sizes_and_files(save):
     message = r"train/dog/1.png is for an image of 6x4 pixels \(height x width\), but the image train/dog/1.jpg has 4x6"
     with pytest.raises(ValueError, match=message):
-        read_annotations(save(OBJECT.T), IMAGES, CLASSES)
+        read_marks(save(OBJECT.T), IMAGES, CLASSES)
 
 
 def test_a_palette_that_starts_with_another_colour_is_refused(save):
     with pytest.raises(
         ValueError, match=r"train/dog/1.png has a palette whose first colour is not black, .* greyscale"
     ):
-        read_annotations(save(palette(OBJECT * 1, (255, 255, 255, 0, 0, 0))), IMAGES, CLASSES)
+        read_marks(save(palette(OBJECT * 1, (255, 255, 255, 0, 0, 0))), IMAGES, CLASSES)
 
 
 def test_a_file_that_is_no_image_is_refused(save, tmp_path):
@@ -130,7 +130,7 @@ def test_a_file_that_is_no_image_is_refused(save, tmp_path):
     for broken in (b"not a picture", whole[: len(whole) // 2]):
         (tmp_path / "train/dog/1.png").write_bytes(broken)
         with pytest.raises(ValueError, match=r"1.png must be an image, but cannot be read: .*; save it again as PNG"):
-            read_annotations(tmp_path, IMAGES, CLASSES)
+            read_marks(tmp_path, IMAGES, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_a_file_that_is_no_image_is_refused(save, tmp_path):
 )
 def test_a_mask_of_several_images_is_refused(save, name, message):
     with pytest.raises(ValueError, match=message):
-        read_annotations(save(OBJECT, name), IMAGES | {"train/dog/2.bmp": (4, 6)}, CLASSES)
+        read_marks(save(OBJECT, name), IMAGES | {"train/dog/2.bmp": (4, 6)}, CLASSES)
 
 
 def test_no_image_of_the_data_is_an_error_that_names_the_first(save):
     message = r"image not in the data: 1 \(first 'horse/1.png'\)\); expected images such as 'train/dog/1.jpg' and cl"
     with pytest.raises(ValueError, match=message):
-        read_annotations(save(OBJECT, "horse/1.png"), IMAGES, CLASSES)
+        read_marks(save(OBJECT, "horse/1.png"), IMAGES, CLASSES)

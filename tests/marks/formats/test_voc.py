@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from looksharp.marks.formats.voc import VOC_CLASSES
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 
 IMAGES = {"JPEGImages/2007_000001.jpg": (6, 8), "JPEGImages/2007_000002.jpg": (6, 8), "JPEGImages/b.jpg": (3, 3)}
 CLASSES = ["dog", "cat"]
@@ -61,9 +61,9 @@ def test_the_classes_are_the_devkits():
 def test_masks_give_classes_without_void_from_any_folder_of_the_devkit(folder, depth):
     picture = indices(a=(1, DOG), b=(2, CAT), c=(3, PERSON), d=(4, 255))
     save_mask(folder, "2007_000001", picture)
-    found = read_annotations((folder, *folder.parents)[depth], IMAGES, CLASSES)
-    assert [(a.image, a.label) for a in found.annotations] == [(FIRST, "cat"), (FIRST, "dog")]
-    for annotation, index in zip(found.annotations, (CAT, DOG), strict=True):
+    found = read_marks((folder, *folder.parents)[depth], IMAGES, CLASSES)
+    assert [(a.image, a.label) for a in found.marks] == [(FIRST, "cat"), (FIRST, "dog")]
+    for annotation, index in zip(found.marks, (CAT, DOG), strict=True):
         np.testing.assert_array_equal(annotation.mask, picture == index)
         assert annotation.mask.sum() == 4
     assert found.skipped == {"class not in the data": 1}
@@ -71,7 +71,7 @@ def test_masks_give_classes_without_void_from_any_folder_of_the_devkit(folder, d
 
 def test_greyscale_masks_hold_indices_too(folder):
     Image.fromarray(indices(a=(1, DOG))).save(folder / "SegmentationClass" / "2007_000001.png")
-    (found,) = read_annotations(folder, IMAGES, CLASSES).annotations
+    (found,) = read_marks(folder, IMAGES, CLASSES).marks
     assert (found.label, found.mask.sum()) == ("dog", 4)
 
 
@@ -84,13 +84,13 @@ def test_boxes_count_from_one_and_hold_their_last_pixel(folder):
         ("cat", (8, 6, 8, 6)),
         ("dog", ("6.7", "1", "8.0", "1")),
     )
-    found = read_annotations(folder, IMAGES, CLASSES)
+    found = read_marks(folder, IMAGES, CLASSES)
     expected = np.zeros((6, 8), dtype=bool)
     expected[2, 1:4] = True
     expected[0, 6:8] = True  # 5.7 to 8 holds the centres 6.5 and 7.5
-    assert [(a.image, a.label) for a in found.annotations] == [(FIRST, "dog"), (FIRST, "cat")]
-    np.testing.assert_array_equal(found.annotations[0].mask, expected)
-    assert np.argwhere(found.annotations[1].mask).tolist() == [[5, 7]]
+    assert [(a.image, a.label) for a in found.marks] == [(FIRST, "dog"), (FIRST, "cat")]
+    np.testing.assert_array_equal(found.marks[0].mask, expected)
+    assert np.argwhere(found.marks[1].mask).tolist() == [[5, 7]]
     assert found.skipped == {}
 
 
@@ -98,8 +98,8 @@ def test_a_mask_goes_before_boxes_and_images_come_in_order(folder):
     save_boxes(folder, "2007_000001", ("dog", (1, 1, 2, 2)))
     save_boxes(folder, "2007_000002", ("dog", (1, 1, 8, 6)))
     save_mask(folder, "2007_000002", indices(a=(5, CAT)))
-    found = read_annotations(folder, IMAGES, CLASSES)
-    assert [(a.image, a.label, a.mask.sum()) for a in found.annotations] == [(FIRST, "dog", 4), (SECOND, "cat", 4)]
+    found = read_marks(folder, IMAGES, CLASSES)
+    assert [(a.image, a.label, a.mask.sum()) for a in found.marks] == [(FIRST, "dog", 4), (SECOND, "cat", 4)]
 
 
 def test_what_is_left_out_or_changed_is_counted(folder):
@@ -116,7 +116,7 @@ def test_what_is_left_out_or_changed_is_counted(folder):
         ("dog", (5, 5, 4, 5), "<difficult>1</difficult>"),
         ("dog", (7, 5, 12, 9)),
     )
-    found = read_annotations(folder, IMAGES, CLASSES)
+    found = read_marks(folder, IMAGES, CLASSES)
     assert found.skipped == {
         "empty mask": 1,
         "image not in the data": 2,
@@ -125,7 +125,7 @@ def test_what_is_left_out_or_changed_is_counted(folder):
         "empty box": 2,
         "clipped to the image": 1,
     }
-    (annotation,) = found.annotations
+    (annotation,) = found.marks
     assert np.argwhere(annotation.mask).tolist() == [
         [0, 0],
         [0, 1],
@@ -140,7 +140,7 @@ def test_what_is_left_out_or_changed_is_counted(folder):
 
 def test_boxes_may_have_classes_of_any_name(folder):
     save_boxes(folder, "b", ("screw", (1, 1, 1, 2)), size="<size><width>0</width><height>0</height></size>")
-    (found,) = read_annotations(folder, IMAGES, ["screw"]).annotations
+    (found,) = read_marks(folder, IMAGES, ["screw"]).marks
     assert (found.image, found.label, found.mask.sum()) == (THIRD, "screw", 2)
 
 
@@ -166,19 +166,19 @@ def test_boxes_may_have_classes_of_any_name(folder):
 def test_boxes_that_fit_not_are_refused(folder, objects, message):
     save_boxes(folder, "2007_000001", *objects)
     with pytest.raises(ValueError, match=message):
-        read_annotations(folder, IMAGES, CLASSES)
+        read_marks(folder, IMAGES, CLASSES)
 
 
 def test_boxes_of_an_image_of_another_size_are_refused(folder):
     save_boxes(folder, "b", ("dog", (1, 1, 2, 2)))
     with pytest.raises(ValueError, match=r"b.xml is for an image of 6x8 pixels .* the image JPEGImages/b.jpg has 3x3"):
-        read_annotations(folder, IMAGES, CLASSES)
+        read_marks(folder, IMAGES, CLASSES)
 
 
 def test_a_mask_of_another_size_is_refused(folder):
     save_mask(folder, "b", indices(a=(1, DOG)))
     with pytest.raises(ValueError, match=r"b.png is for an image of 6x8 pixels .* the image JPEGImages/b.jpg has 3x3"):
-        read_annotations(folder, IMAGES, CLASSES)
+        read_marks(folder, IMAGES, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -198,24 +198,24 @@ def test_a_mask_of_another_size_is_refused(folder):
 def test_masks_without_vocs_indices_are_refused(folder, pixels, message):
     Image.fromarray(pixels).save(folder / "SegmentationClass" / "2007_000001.png")
     with pytest.raises(ValueError, match=message):
-        read_annotations(folder, IMAGES, CLASSES)
+        read_marks(folder, IMAGES, CLASSES)
 
 
 def test_damaged_files_are_refused(folder):
     broken = folder / "Annotations" / "b.xml"
     broken.write_text("<annotation>")
     with pytest.raises(ValueError, match=r"b.xml is not XML: .*; expected a VOC annotation; export it again"):
-        read_annotations(folder, IMAGES, CLASSES)
+        read_marks(folder, IMAGES, CLASSES)
     (folder / "SegmentationClass" / "b.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(ValueError, match=r"b.png must be an image, but cannot be read: .*; save it again as PNG"):
-        read_annotations(folder, IMAGES, CLASSES)
+        read_marks(folder, IMAGES, CLASSES)
 
 
 @pytest.mark.parametrize("twin", ["b.png", "more/b.jpg", "JPEGImages/b.png"])
 def test_an_id_of_several_images_is_refused(folder, twin):
     save_boxes(folder, "b", ("dog", (1, 1, 2, 2)), size="")
     with pytest.raises(ValueError, match=r"b.xml: 'b' must mean one image, but fits 2, such as 'JPEGImages/b.jpg' and"):
-        read_annotations(folder, IMAGES | {twin: (3, 3)}, CLASSES)
+        read_marks(folder, IMAGES | {twin: (3, 3)}, CLASSES)
 
 
 def test_no_image_of_the_data_is_an_error_that_names_the_first(folder):
@@ -223,11 +223,11 @@ def test_no_image_of_the_data_is_an_error_that_names_the_first(folder):
     with pytest.raises(
         ValueError, match=r"image not in the data: 1 \(first '2009_000010' of .*\); expected images such"
     ):
-        read_annotations(folder, IMAGES, CLASSES)
+        read_marks(folder, IMAGES, CLASSES)
 
 
 def test_several_years_are_refused(folder):
     (folder.parent / "VOC2007" / "Annotations").mkdir(parents=True)
     for path in (folder.parent, folder.parent.parent):
         with pytest.raises(ValueError, match=r"must hold one VOC year, got .*VOC2007 and .*VOC2012; give the folder"):
-            read_annotations(path, IMAGES, CLASSES)
+            read_marks(path, IMAGES, CLASSES)

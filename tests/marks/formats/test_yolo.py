@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 
 IMAGES = {"train/dog/1.png": (6, 8), "train/cat/2.png": (6, 8), "val/dog/3.png": (5, 10)}
 CLASSES = ["cat", "dog"]
@@ -21,7 +21,7 @@ def write(tmp_path):
 
 
 def read(path, images=IMAGES):
-    return read_annotations(path, images, CLASSES)
+    return read_marks(path, images, CLASSES)
 
 
 def naive_box(x, y, w, h, size=(6, 8)):
@@ -38,8 +38,8 @@ def naive_box(x, y, w, h, size=(6, 8)):
 @pytest.mark.parametrize("more", ["", " 0.87"])
 def test_boxes_are_centre_and_size(write, box, more):
     found = read(write({"labels/train/1.txt": f"2 {' '.join(map(str, box))}{more}\n"}))
-    assert [(a.image, a.label) for a in found.annotations] == [(DOG_1, "dog")]
-    np.testing.assert_array_equal(found.annotations[0].mask, naive_box(*box))
+    assert [(a.image, a.label) for a in found.marks] == [(DOG_1, "dog")]
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(*box))
     assert found.skipped == {}
 
 
@@ -49,7 +49,7 @@ def test_polygons_beside_boxes_and_several_of_a_class(write):
         "2 0.5 0.1666666666667 0.75 0.5 0.5 0.8333333333333 0.25 0.5"  # a lozenge: corners (4, 1) (6, 3) (4, 5) (2, 3)
     )
     found = read(write({"labels/train/1.txt": f"{block}\n\n1 0.0625 0.0833333 0.125 0.1666667\n{turned}\n"}))
-    cat, dog = found.annotations
+    cat, dog = found.marks
     expected = np.zeros((6, 8), dtype=bool)
     expected[3:6, 1:4] = True
     expected[0, 0] = True
@@ -72,16 +72,16 @@ def test_polygons_beside_boxes_and_several_of_a_class(write):
 )
 def test_layouts(write, layout, names, file):
     folder = write({layout: "2 0.5 0.5 0.25 0.5\n"}, names, file)
-    (found,) = read(folder).annotations
+    (found,) = read(folder).marks
     assert (found.image, found.label, found.mask.sum()) == (DOG_1, "dog", naive_box(0.5, 0.5, 0.25, 0.5).sum())
     if file.endswith("yaml"):
-        (again,) = read(folder / file).annotations
+        (again,) = read(folder / file).marks
         np.testing.assert_array_equal(again.mask, found.mask)
 
 
 def test_the_folder_that_a_yaml_names_is_followed(write, tmp_path):
     write({"pets/labels/val/3.txt": "1 0.5 0.5 0.2 0.2\n"}, "path: pets\nnames: [person, cat, dog]\n", "pets.yaml")
-    (found,) = read(tmp_path / "pets.yaml").annotations
+    (found,) = read(tmp_path / "pets.yaml").marks
     assert (found.image, found.label) == (DOG_3, "cat")
     np.testing.assert_array_equal(found.mask, naive_box(0.5, 0.5, 0.2, 0.2, (5, 10)))
 
@@ -89,7 +89,7 @@ def test_the_folder_that_a_yaml_names_is_followed(write, tmp_path):
 def test_of_a_pose_the_box_counts(write):
     pose = "2 0.5 0.5 0.25 0.5 0.4 0.4 2 0.6 0.6 1"
     folder = write({"labels/1.txt": pose}, "names: [person, cat, dog]\nkpt_shape: [2, 3]\n")
-    np.testing.assert_array_equal(read(folder).annotations[0].mask, naive_box(0.5, 0.5, 0.25, 0.5))
+    np.testing.assert_array_equal(read(folder).marks[0].mask, naive_box(0.5, 0.5, 0.25, 0.5))
 
 
 def test_what_is_left_out_or_changed_is_counted(write):
@@ -106,7 +106,7 @@ def test_what_is_left_out_or_changed_is_counted(write):
         "empty mask": 1,
         "image not in the data": 1,
     }
-    assert [(a.image, a.label) for a in found.annotations] == [(DOG_1, "dog")]
+    assert [(a.image, a.label) for a in found.marks] == [(DOG_1, "dog")]
 
 
 @pytest.mark.parametrize(

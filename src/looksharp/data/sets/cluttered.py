@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from looksharp.data.sets.synthetic import handwriting
 from looksharp.data.sets.torchvision_sets import read_torchvision
-from looksharp.data.split import Data, Pairs, Pixels, Split
+from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.tensors import TensorSplit
+from looksharp.marks.marks import Marks
 
 __all__ = ["cluttered_digits", "cluttered_mnist"]
 
@@ -148,10 +149,10 @@ def _cluttered(
         rng = np.random.default_rng([seed, number])
         chosen, masks, canvases = _draw(strokes, sizes[part], shown.values(), rng, f"drawing {part} images")
         targets = labels[chosen]
-        pairs = Pairs(range(len(targets)), targets.tolist(), torch.from_numpy(masks))
+        marks = Marks(range(len(targets)), targets.tolist(), torch.from_numpy(masks))
         for split, count in shown.items():
             images = torch.from_numpy(canvases[count])[:, None].expand(-1, 3, -1, -1)  # one channel, shown as three
-            splits[split] = TensorSplit(targets=torch.from_numpy(targets), pairs=pairs, images=images)
+            splits[split] = TensorSplit(targets=torch.from_numpy(targets), marks=marks, images=images)
     pixels = Pixels((_SIDE, _SIDE), mean=(0.12, 0.12, 0.12), std=(0.3, 0.3, 0.3))  # of MNIST with 8 distractors
     title = f"{name}, {distractors} distractors"
     return Data(title, tuple("0123456789"), splits, pixels, augment="none")

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from looksharp.data.listed import check_files
-from looksharp.data.split import Data, Pairs, Pixels, Split
+from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.marks.coco_regions import add_region
 from looksharp.marks.formats.coco import coco_entries
+from looksharp.marks.marks import Marks
 from looksharp.marks.regions import MadeMasks
 from looksharp.marks.union import Mask, MaskUnion
 
@@ -122,8 +123,8 @@ def _split(root: Path, name: str, year: str, notes: Counter[str]) -> tuple[Split
         )
         for (place, _), entries in objects.items()
     )
-    pairs = Pairs([place for place, _ in objects], [label for _, label in objects], masks)
-    return FileSplit(targets=targets, pairs=pairs, root=folder, paths=paths), classes
+    marks = Marks([place for place, _ in objects], [label for _, label in objects], masks)
+    return FileSplit(targets=targets, marks=marks, root=folder, paths=paths), classes
 
 
 def _check_region(entry: Mapping[str, Any], where: str) -> None:

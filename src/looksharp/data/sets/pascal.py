@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from looksharp.data.folder import ImageSizes, pairs_of
-from looksharp.data.sets.voc_augmented import augmented_names, class_mask_pairs
+from looksharp.data.folder import ImageSizes, marks_of
+from looksharp.data.sets.voc_augmented import augmented_names, class_mask_marks
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.marks.formats.voc import VOC_CLASSES, voc_folder
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.reading import read_marks
 
 __all__ = ["VocSet", "read_pascal"]
 
@@ -55,12 +55,12 @@ def read_pascal(root: Path, size: int = 224, voc_set: VocSet | None = None) -> D
     if voc_set == "augmented":
         return _augmented(home, paths, size)
     masked = [path for path in everything if _mask_file(home, path).is_file()]
-    masks = read_annotations(home, ImageSizes(home, masked), VOC_CLASSES) if masked else None
+    masks = read_marks(home, ImageSizes(home, masked), VOC_CLASSES) if masked else None
     splits: dict[str, Split] = {}
     for name, listed in paths.items():
         splits[name] = FileSplit(
             targets=torch.stack([_labels(home, path) for path in listed]),
-            pairs=None if masks is None else pairs_of(masks, listed, VOC_CLASSES),
+            marks=None if masks is None else marks_of(masks, listed, VOC_CLASSES),
             root=home,
             paths=listed,
         )
@@ -72,14 +72,14 @@ def read_pascal(root: Path, size: int = 224, voc_set: VocSet | None = None) -> D
 def _augmented(home: Path, paths: dict[str, list[str]], size: int) -> Data:
     splits: dict[str, Split] = {}
     for name, listed in paths.items():
-        pairs = class_mask_pairs(home, [Path(path).stem for path in listed])
+        marks = class_mask_marks(home, [Path(path).stem for path in listed])
         targets = torch.zeros(len(listed), len(VOC_CLASSES))
-        for sample, label in zip(pairs.samples, pairs.labels, strict=True):
+        for sample, label in zip(marks.samples, marks.labels, strict=True):
             targets[sample, label] = 1
         for sample, path in enumerate(listed):
             if (home / "Annotations" / f"{Path(path).stem}.xml").is_file():
                 targets[sample] = _labels(home, path)
-        splits[name] = FileSplit(targets=targets, pairs=pairs, root=home, paths=listed)
+        splits[name] = FileSplit(targets=targets, marks=marks, root=home, paths=listed)
     return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((size, size)), "resized_crop_flip")
 
 

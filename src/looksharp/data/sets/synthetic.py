@@ -15,8 +15,9 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.tensors import TensorSplit
+from looksharp.marks.marks import Marks
 
 __all__ = ["PALETTE", "biased_digits", "digits", "handwriting"]
 
@@ -104,7 +105,7 @@ def _split(
     pixels = torch.from_numpy((images * 255).round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
     return TensorSplit(
         targets=labels,
-        pairs=Pairs(range(len(labels)), targets.tolist(), torch.from_numpy(masks > 0.25)),
+        marks=Marks(range(len(labels)), targets.tolist(), torch.from_numpy(masks > 0.25)),
         groups=None if groups is None else torch.from_numpy(groups),
         images=pixels,
     )

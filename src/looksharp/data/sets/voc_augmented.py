@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from looksharp.data.matlab import read_mat
-from looksharp.data.split import Pairs
 from looksharp.marks.formats.mask_files import load_pixels
 from looksharp.marks.formats.voc import VOC_CLASSES
+from looksharp.marks.marks import Marks
 from looksharp.marks.regions import ClassMask, MadeMasks, Region, check_fit
 from looksharp.marks.union import Mask
 
-__all__ = ["augmented_names", "class_mask_pairs"]
+__all__ = ["augmented_names", "class_mask_marks"]
 
 _LISTS = ("Segmentation/trainaug.txt", "Segmentation/train_aug.txt", "SegmentationAug/train_aug.txt")
 _SBD = ("benchmark_RELEASE/dataset", "SBD/benchmark_RELEASE/dataset", "SBD", "sbd")
@@ -80,7 +80,7 @@ def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> lis
     return sorted((marked | set(train)) - set(val))
 
 
-def class_mask_pairs(home: Path, names: Sequence[str]) -> Pairs:
+def class_mask_marks(home: Path, names: Sequence[str]) -> Marks:
     """The classes in each image's mask: of SegmentationClass, else of SegmentationClassAug, else of SBD.
 
     Raises:
@@ -102,7 +102,7 @@ def class_mask_pairs(home: Path, names: Sequence[str]) -> Pairs:
             samples.append(sample)
             labels.append(index - 1)
             regions.append(kind(file, index))
-    return Pairs(samples, labels, MadeMasks(regions))
+    return Marks(samples, labels, MadeMasks(regions))
 
 
 def _sbd(home: Path) -> Path | None:

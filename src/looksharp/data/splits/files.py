@@ -16,10 +16,11 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from looksharp.batch import Batch, Guidance
-from looksharp.data.split import Augment, BatchLoader, Data, Pairs, Pixels, Split
+from looksharp.batch import Batch, BatchMarks
+from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.tensors import TensorSplit
 from looksharp.images.headers import UNREADABLE
+from looksharp.marks.marks import Marks
 
 __all__ = [
     "LARGER",
@@ -167,20 +168,20 @@ class _Images(Dataset[_Item]):
     def __getitem__(self, key: tuple[int, int]) -> _Item:
         index, seed = key
         image = self.split.image(index)
-        pairs = self.split.pairs.of(index) if self.split.pairs is not None else []
+        marks = self.split.marks.of(index) if self.split.marks is not None else []
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # not `torch.manual_seed`, which seeds the devices too
-            if pairs:
-                masks = tv_tensors.Mask(torch.stack([mask for _, mask in pairs]).to(torch.uint8))
+            if marks:
+                masks = tv_tensors.Mask(torch.stack([mask for _, mask in marks]).to(torch.uint8))
                 image, masks = self.transform(image, masks)
-                pairs = [(label, mask) for (label, _), mask in zip(pairs, masks, strict=True)]
+                marks = [(label, mask) for (label, _), mask in zip(marks, masks, strict=True)]
             else:
                 image = self.transform(image)
         groups = self.split.groups
         return (
             image.as_subclass(Tensor),
             self.split.targets[index],
-            pairs,
+            marks,
             None if groups is None else groups[index],
         )
 
@@ -192,7 +193,7 @@ def image_batches(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> BatchLoader:
-    """Batches of what `images` makes of each key of `batches`: an image of `pixels.size`, target, pairs and group."""
+    """Batches of what `images` makes of each key of `batches`: an image of `pixels.size`, target, marks and group."""
     return _ImageLoader(images, batches, pixels, torch.device(device), workers)
 
 
@@ -221,18 +222,18 @@ class _ImageLoader:
     def __iter__(self) -> Iterator[Batch]:
         for read in cast(Iterable[Batch], self.loader):
             batch = read.to(self.device)
-            yield Batch(self.pixels.normalize(batch.image), batch.target, batch.guidance, batch.group)
+            yield Batch(self.pixels.normalize(batch.image), batch.target, batch.marks, batch.group)
 
 
 def _collate(items: list[_Item]) -> Batch:
-    images, targets, pairs, groups = zip(*items, strict=True)
-    found = [(place, label, mask) for place, owned in enumerate(pairs) for label, mask in owned]
-    guidance = None
+    images, targets, owned, groups = zip(*items, strict=True)
+    found = [(place, label, mask) for place, marked in enumerate(owned) for label, mask in marked]
+    marks = None
     if found:
         places, labels, masks = zip(*found, strict=True)
-        guidance = Guidance(torch.tensor(places), torch.tensor(labels), torch.stack(masks).float())
+        marks = BatchMarks(torch.tensor(places), torch.tensor(labels), torch.stack(masks).float())
     group = None if groups[0] is None else torch.stack(groups)
-    return Batch(torch.stack(images), torch.stack(targets), guidance, group)
+    return Batch(torch.stack(images), torch.stack(targets), marks, group)
 
 
 def keep_in_memory(data: Data) -> Data:
@@ -257,7 +258,7 @@ def _in_memory(split: FileSplit, pixels: Pixels, name: str) -> TensorSplit:
     images = torch.empty(len(split), 3, *pixels.size, dtype=torch.uint8)
     samples, labels, masks = [], [], []
     for index in tqdm(range(len(split)), f"reading {name} images", disable=len(split) < 2000, leave=False):
-        owned = split.pairs.of(index) if split.pairs is not None else []
+        owned = split.marks.of(index) if split.marks is not None else []
         stack = torch.stack([mask for _, mask in owned]) if owned else torch.zeros(0, *pixels.size)
         image = split.image(index)
         if owned:
@@ -268,5 +269,5 @@ def _in_memory(split: FileSplit, pixels: Pixels, name: str) -> TensorSplit:
         samples += [index] * len(owned)
         labels += [label for label, _ in owned]
         masks += list(stack.bool().as_subclass(Tensor))
-    pairs = Pairs(samples, labels, masks) if split.pairs is not None else None
-    return TensorSplit(targets=split.targets, pairs=pairs, groups=split.groups, images=images)
+    marks = Marks(samples, labels, masks) if split.marks is not None else None
+    return TensorSplit(targets=split.targets, marks=marks, groups=split.groups, images=images)

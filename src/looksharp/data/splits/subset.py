@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from looksharp.data.split import Pairs, Split
+from looksharp.data.split import Split
+from looksharp.marks.marks import Marks
 
 __all__ = ["subset"]
 
-_NOT_BY_IMAGE = ("pairs", "root")
+_NOT_BY_IMAGE = ("marks", "root")
 
 
 def subset(split: Split, places: Sequence[int]) -> Split:
@@ -43,8 +44,8 @@ def subset(split: Split, places: Sequence[int]) -> Split:
             changed[each.name] = value[chosen] if isinstance(value, Tensor) else [value[place] for place in chosen]
     if changed.keys() <= {"targets", "groups"}:
         raise ValueError(f"images of a {type(split).__name__} cannot be picked; give images in memory or in files")
-    if split.pairs is not None:
-        kept = split.pairs.restricted(chosen)
+    if split.marks is not None:
+        kept = split.marks.restricted(chosen)
         now = {place: number for number, place in enumerate(chosen)}
-        changed["pairs"] = Pairs([now[sample] for sample in kept.samples], kept.labels, kept.masks)
+        changed["marks"] = Marks([now[sample] for sample in kept.samples], kept.labels, kept.masks)
     return replace(split, **changed)

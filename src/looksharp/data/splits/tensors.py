@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from looksharp.batch import Batch, Guidance
+from looksharp.batch import Batch, BatchMarks
 from looksharp.data.split import Augment, BatchLoader, Pixels, Split
 
 __all__ = ["TensorSplit", "random_crop"]
@@ -71,28 +71,28 @@ class _TensorLoader:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch + 500_009)
         for chosen in self.batches:
             where = torch.tensor(chosen, device=self.device)
-            images, guidance = self.images[where], self._guidance(chosen)
+            images, marks = self.images[where], self._marks(chosen)
             if self.augment != "none":
                 flip = self.augment == "crop_flip"
                 rows, columns = random_crop(len(images), images.shape[-2:], flip, generator)
                 images = _take(images, rows.to(self.device), columns.to(self.device))
-                if guidance is not None:
-                    at = guidance.sample.cpu()
-                    mask = _take(guidance.mask.unsqueeze(1), rows[at].to(self.device), columns[at].to(self.device))
-                    guidance = Guidance(guidance.sample, guidance.label, mask.squeeze(1))
+                if marks is not None:
+                    at = marks.sample.cpu()
+                    mask = _take(marks.mask.unsqueeze(1), rows[at].to(self.device), columns[at].to(self.device))
+                    marks = BatchMarks(marks.sample, marks.label, mask.squeeze(1))
             groups = None if self.split.groups is None else self.split.groups[chosen].to(self.device)
-            yield Batch(self.pixels.normalize(images), self.targets[where], guidance, groups)
+            yield Batch(self.pixels.normalize(images), self.targets[where], marks, groups)
 
-    def _guidance(self, chosen: list[int]) -> Guidance | None:
-        if self.split.pairs is None:
+    def _marks(self, chosen: list[int]) -> BatchMarks | None:
+        if self.split.marks is None:
             return None
         found = [
-            (place, label, mask) for place, image in enumerate(chosen) for label, mask in self.split.pairs.of(image)
+            (place, label, mask) for place, image in enumerate(chosen) for label, mask in self.split.marks.of(image)
         ]
         if not found:
             return None
         places, labels, masks = zip(*found, strict=True)
-        return Guidance(
+        return BatchMarks(
             torch.tensor(places, device=self.device),
             torch.tensor(labels, device=self.device),
             torch.stack(masks).to(self.device, torch.float32),

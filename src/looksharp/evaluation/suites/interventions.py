@@ -26,7 +26,7 @@ def interventions(subject: Subject, advance: Callable[[float], object]) -> Evalu
         advance: told the forwards done.
     """
     split = subject.split
-    if split.pairs is None or not len(split.pairs):
+    if split.marks is None or not len(split.marks):
         advance(FORWARDS * len(split))
         return Evaluation()
     found = intervene(subject.model, split, subject.pixels, batch_size=subject.batch_size, workers=subject.workers)

@@ -9,15 +9,16 @@ from typing import Protocol
 
 import torch
 
-from looksharp.data.folder import ImageSizes, pairs_of
-from looksharp.data.split import Data, Pairs, Split
+from looksharp.data.folder import ImageSizes, marks_of
+from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import FileSplit
-from looksharp.marks.reading import read_annotations
+from looksharp.marks.marks import Marks
+from looksharp.marks.reading import read_marks
 
-__all__ = ["GuidanceChoice", "choose_guided", "few"]
+__all__ = ["MarksChoice", "choose_marked", "few"]
 
 
-class GuidanceChoice(Protocol):
+class MarksChoice(Protocol):
     """The settings that are read here; see `GuidanceConfig`."""
 
     @property
@@ -37,7 +38,7 @@ class GuidanceChoice(Protocol):
         """Whether masks become boxes."""
 
 
-def choose_guided(data: Data, choice: GuidanceChoice, seed: int) -> Data:
+def choose_marked(data: Data, choice: MarksChoice, seed: int) -> Data:
     """The data set with the pairs of its training split replaced by those that guide.
 
     Without guidance the training split has none, so that no objective sees masks by accident; the other splits
@@ -48,17 +49,17 @@ def choose_guided(data: Data, choice: GuidanceChoice, seed: int) -> Data:
     """
     train = data.splits["train"]
     if choice.guidance is None:
-        return _with_pairs(data, train, None)
+        return _with_marks(data, train, None)
     if choice.guidance == "data":
-        if train.pairs is None or not len(train.pairs):
+        if train.marks is None or not len(train.marks):
             raise ValueError(f"guidance is 'data', but {data.name} has no masks; name a file or folder of annotations")
-        pairs = train.pairs
+        marks = train.marks
     else:
-        pairs = _read(Path(choice.guidance), train, data)
+        marks = _read(Path(choice.guidance), train, data)
     if choice.guided_classes is not None:
-        pairs = _of_classes(pairs, choice.guided_classes, data.classes)
-    pairs = pairs.restricted(few(pairs.images, choice.guided, len(train), seed))
-    return _with_pairs(data, train, pairs.as_boxes() if choice.guidance_boxes else pairs)
+        marks = _of_classes(marks, choice.guided_classes, data.classes)
+    marks = marks.restricted(few(marks.images, choice.guided, len(train), seed))
+    return _with_marks(data, train, marks.as_boxes() if choice.guidance_boxes else marks)
 
 
 def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> list[int]:
@@ -76,24 +77,24 @@ def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> l
     return sorted(images[place] for place in order[:count])
 
 
-def _read(path: Path, train: Split, data: Data) -> Pairs:
+def _read(path: Path, train: Split, data: Data) -> Marks:
     files = getattr(train, "paths", None)
     if not isinstance(train, FileSplit) or files is None:
         raise ValueError(f"guidance from {path} needs images that are files; {data.name} is not an image folder")
-    found = read_annotations(path, ImageSizes(train.root, list(files)), data.classes)
+    found = read_marks(path, ImageSizes(train.root, list(files)), data.classes)
     data.notes.update({f"guidance: {reason}": count for reason, count in found.skipped.items()})
-    return pairs_of(found, list(files), data.classes)
+    return marks_of(found, list(files), data.classes)
 
 
-def _of_classes(pairs: Pairs, wanted: Sequence[str], classes: Sequence[str]) -> Pairs:
+def _of_classes(marks: Marks, wanted: Sequence[str], classes: Sequence[str]) -> Marks:
     unknown = next((name for name in wanted if name not in classes), None)
     if unknown is not None:
         raise ValueError(f"guided_classes names {unknown!r}, which is not one of the classes {', '.join(classes)}")
-    rows = [row for row, label in enumerate(pairs.labels) if classes[label] in wanted]
+    rows = [row for row, label in enumerate(marks.labels) if classes[label] in wanted]
     if not rows:
         raise ValueError(f"guided_classes is {', '.join(wanted) or 'empty'}, but no annotation is of such a class")
-    return pairs.taken(rows)
+    return marks.taken(rows)
 
 
-def _with_pairs(data: Data, train: Split, pairs: Pairs | None) -> Data:
-    return replace(data, splits=data.splits | {"train": replace(train, pairs=pairs)})
+def _with_marks(data: Data, train: Split, marks: Marks | None) -> Data:
+    return replace(data, splits=data.splits | {"train": replace(train, marks=marks)})

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from looksharp.data.folder import read_folder
-from looksharp.data.guided import choose_guided, few
-from looksharp.data.split import Data, Pairs, Pixels
+from looksharp.data.marked import choose_marked, few
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.tensors import TensorSplit
+from looksharp.marks.marks import Marks
 from looksharp.training.settings import GuidanceConfig
 
 COUNT = 20
@@ -27,9 +28,9 @@ def an_l(place):
 
 def in_memory(annotated=ANNOTATED):
     def split():
-        pairs = Pairs(annotated, [place % 3 for place in annotated], [an_l(place) for place in annotated])
+        marks = Marks(annotated, [place % 3 for place in annotated], [an_l(place) for place in annotated])
         return TensorSplit(
-            targets=torch.arange(COUNT) % 3, pairs=pairs, images=torch.zeros(COUNT, 3, 8, 8, dtype=torch.uint8)
+            targets=torch.arange(COUNT) % 3, marks=marks, images=torch.zeros(COUNT, 3, 8, 8, dtype=torch.uint8)
         )
 
     return Data("blobs", ("a", "b", "c"), {"train": split(), "val": split(), "test": split()}, Pixels((8, 8)))
@@ -40,7 +41,7 @@ def choice(guidance="data", **options):
 
 
 def guided(seed=0, data=None, **options):
-    return choose_guided(data or in_memory(), choice(**options), seed).splits["train"].pairs
+    return choose_marked(data or in_memory(), choice(**options), seed).splits["train"].marks
 
 
 @pytest.fixture
@@ -56,21 +57,21 @@ def folder(tmp_path):
 
 
 def test_all_that_are_annotated():
-    pairs = guided()
-    assert pairs.images == ANNOTATED
+    marks = guided()
+    assert marks.images == ANNOTATED
     for place in ANNOTATED:
-        ((label, mask),) = pairs.of(place)
+        ((label, mask),) = marks.of(place)
         assert label == place % 3
         assert torch.equal(mask, an_l(place))
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(1, 1), (3, 3), (8, 8), (0.1, 2), (0.4, 8), (0.35, 7)])
 def test_a_number_or_a_share_of_all_training_images(wanted, count):
-    pairs = guided(guided=wanted)
-    assert len(pairs) == count
-    assert set(pairs.images) <= set(ANNOTATED)
-    for place in pairs.images:
-        assert torch.equal(pairs.of(place)[0][1], an_l(place))
+    marks = guided(guided=wanted)
+    assert len(marks) == count
+    assert set(marks.images) <= set(ANNOTATED)
+    for place in marks.images:
+        assert torch.equal(marks.of(place)[0][1], an_l(place))
 
 
 def test_the_seed_chooses():
@@ -88,41 +89,41 @@ def test_fewer_are_among_more():
 
 
 def test_boxes_stand_for_masks():
-    pairs = guided(guidance_boxes=True, guided=4, seed=2)
-    assert pairs.images == guided(guided=4, seed=2).images
-    for place in pairs.images:
+    marks = guided(guidance_boxes=True, guided=4, seed=2)
+    assert marks.images == guided(guided=4, seed=2).images
+    for place in marks.images:
         want = torch.zeros(8, 8, dtype=torch.bool)
         want[1 : max(3 + place % 4, 3), 2:6] = True
-        assert torch.equal(pairs.of(place)[0][1], want)
+        assert torch.equal(marks.of(place)[0][1], want)
 
 
 def test_without_guidance_training_sees_no_mask_and_tests_do():
     data = in_memory()
-    chosen = choose_guided(data, GuidanceConfig(), 0)
-    assert chosen.splits["train"].pairs is None
-    assert chosen.splits["val"].pairs.images == chosen.splits["test"].pairs.images == ANNOTATED
-    assert data.splits["train"].pairs.images == ANNOTATED  # as it was
+    chosen = choose_marked(data, GuidanceConfig(), 0)
+    assert chosen.splits["train"].marks is None
+    assert chosen.splits["val"].marks.images == chosen.splits["test"].marks.images == ANNOTATED
+    assert data.splits["train"].marks.images == ANNOTATED  # as it was
     assert torch.equal(chosen.splits["train"].targets, data.splits["train"].targets)
 
 
 def test_guidance_leaves_the_other_splits_alone():
     data = in_memory()
-    chosen = choose_guided(data, choice(guided=1, guidance_boxes=True), 0)
+    chosen = choose_marked(data, choice(guided=1, guidance_boxes=True), 0)
     for name in ("val", "test"):
         assert chosen.splits[name] is data.splits[name]
     assert list(chosen.splits) == list(data.splits)
 
 
 def test_chosen_classes_alone():
-    pairs = guided(guided_classes=["a", "c"])
-    assert pairs.images == [place for place in ANNOTATED if place % 3 != 1]
+    marks = guided(guided_classes=["a", "c"])
+    assert marks.images == [place for place in ANNOTATED if place % 3 != 1]
     assert set(guided(guided_classes=["a"], guided=1).labels) == {0}
 
 
 def test_an_image_keeps_all_its_chosen_pairs():
     train = TensorSplit(
         targets=torch.zeros(4, 3),
-        pairs=Pairs([1, 1, 2, 1], [0, 1, 2, 2], [an_l(n) for n in range(4)]),
+        marks=Marks([1, 1, 2, 1], [0, 1, 2, 2], [an_l(n) for n in range(4)]),
         images=torch.zeros(4, 3, 8, 8, dtype=torch.uint8),
     )
     data = replace(in_memory(), splits={"train": train, "val": train})
@@ -143,19 +144,19 @@ def test_guidance_from_a_coco_file(folder, tmp_path):
         ],
     }
     (tmp_path / "boxes.json").write_text(json.dumps(content))
-    data = choose_guided(read_folder(folder), choice(str(tmp_path / "boxes.json")), 0)
+    data = choose_marked(read_folder(folder), choice(str(tmp_path / "boxes.json")), 0)
     train = data.splits["train"]
     found = {
         (train.paths[image], label): mask.nonzero().tolist()
-        for image in train.pairs.images
-        for label, mask in train.pairs.of(image)
+        for image in train.marks.images
+        for label, mask in train.marks.of(image)
     }
     assert found == {
         ("train/dog/dog3.png", 1): [[row, column] for row in range(2, 6) for column in range(1, 4)],
         ("train/cat/cat1.png", 0): [[0, column] for column in range(9)],
     }
     assert data.notes == {"guidance: class not in the data": 1, "guidance: image not in the data": 1}
-    assert data.splits["val"].pairs is None
+    assert data.splits["val"].marks is None
 
 
 def test_guidance_from_a_folder_of_masks(folder, tmp_path):
@@ -166,10 +167,10 @@ def test_guidance_from_a_folder_of_masks(folder, tmp_path):
         file.parent.mkdir(parents=True)
         Image.fromarray(pixels).save(file)
     (tmp_path / "masks" / "dog" / "dog0.png").rename(tmp_path / "masks" / "dog" / "dog1.png")  # val has a dog0 too
-    train = choose_guided(read_folder(folder), choice(str(tmp_path / "masks")), 0).splits["train"]
-    assert [train.paths[image] for image in train.pairs.images] == ["train/cat/cat2.png", "train/dog/dog1.png"]
-    for image in train.pairs.images:
-        ((label, mask),) = train.pairs.of(image)
+    train = choose_marked(read_folder(folder), choice(str(tmp_path / "masks")), 0).splits["train"]
+    assert [train.paths[image] for image in train.marks.images] == ["train/cat/cat2.png", "train/dog/dog1.png"]
+    for image in train.marks.images:
+        ((label, mask),) = train.marks.of(image)
         assert label == train.targets[image]
         assert mask.nonzero().tolist() == [[4, 5], [4, 6], [4, 7]]
 
@@ -192,7 +193,7 @@ def test_more_than_are_annotated(wanted, message):
 def test_data_without_masks_cannot_guide():
     message = r"^guidance is 'data', but blobs has no masks; name a file or folder of annotations$"
     data = in_memory()
-    bare = replace(data, splits=data.splits | {"train": replace(data.splits["train"], pairs=None)})
+    bare = replace(data, splits=data.splits | {"train": replace(data.splits["train"], marks=None)})
     for empty in (bare, in_memory(annotated=[])):
         with pytest.raises(ValueError, match=message):
             guided(data=empty)
@@ -207,14 +208,14 @@ def test_files_guide_images_that_are_files():
 
 def test_annotations_must_be_there(folder, tmp_path):
     with pytest.raises(ValueError, match=r"^annotations must be a COCO \.json file.*got .*no\.json"):
-        choose_guided(read_folder(folder), choice(str(tmp_path / "no.json")), 0)
+        choose_marked(read_folder(folder), choice(str(tmp_path / "no.json")), 0)
 
 
 def test_annotations_must_fit_a_training_image(folder, tmp_path):
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.full((6, 9), 255, np.uint8)).save(tmp_path / "masks" / "cow.png")
     with pytest.raises(ValueError, match=r"masks holds no annotation that can be used \(image not in the data: 1"):
-        choose_guided(read_folder(folder), choice(str(tmp_path / "masks")), 0)
+        choose_marked(read_folder(folder), choice(str(tmp_path / "masks")), 0)
 
 
 def test_guided_classes_must_be_classes():

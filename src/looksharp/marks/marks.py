@@ -1,0 +1,70 @@
+"""Marks of a split, found by image: masks for some of its (image, class) pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from looksharp.marks.regions import MadeMasks
+
+__all__ = ["Marks", "boxes_of"]
+
+
+class Marks:
+    """Masks for some (image, class) pairs of a split, found by image.
+
+    Args:
+        samples: the images' places in the split, M of them; an image may come more than once.
+        labels: M class indices.
+        masks: M masks (H, W), boolean, each of its image's own size; `MadeMasks` are not kept.
+    """
+
+    def __init__(self, samples: Sequence[int], labels: Sequence[int], masks: Sequence[Tensor] | Tensor) -> None:
+        if not len(samples) == len(labels) == len(masks):
+            raise ValueError(
+                f"samples, labels and masks must be of one length; got {len(samples)}, {len(labels)}, {len(masks)}"
+            )
+        self.samples, self.labels, self.masks = list(samples), list(labels), masks
+        self._rows: dict[int, list[int]] = {}
+        for row, sample in enumerate(self.samples):
+            self._rows.setdefault(sample, []).append(row)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def images(self) -> list[int]:
+        """Places of the images that have a mask, in order, each once."""
+        return sorted(self._rows)
+
+    def of(self, sample: int) -> list[tuple[int, Tensor]]:
+        """(class, mask) for every pair of an image."""
+        return [(self.labels[row], self.masks[row]) for row in self._rows.get(sample, ())]
+
+    def restricted(self, samples: Iterable[int]) -> Marks:
+        """The pairs of some images alone."""
+        return self.taken([row for sample in samples for row in self._rows.get(sample, ())])
+
+    def taken(self, rows: Sequence[int]) -> Marks:
+        """Some of the pairs, by their places here."""
+        masks = self.masks.taken(rows) if isinstance(self.masks, MadeMasks) else [self.masks[r] for r in rows]
+        return Marks([self.samples[r] for r in rows], [self.labels[r] for r in rows], masks)
+
+    def as_boxes(self) -> Marks:
+        """Every mask replaced by the box around it: what a person who draws boxes would give."""
+        masks = self.masks.boxed() if isinstance(self.masks, MadeMasks) else boxes_of(self.masks)
+        return Marks(self.samples, self.labels, masks)
+
+
+def boxes_of(masks: Sequence[Tensor] | Tensor) -> list[Tensor]:
+    """For each mask (H, W), the filled box around it; an empty mask stays empty."""
+    boxes = []
+    for mask in masks:
+        box = torch.zeros_like(mask)
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        if len(rows):
+            box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1
+        boxes.append(box)
+    return boxes
