@@ -519,9 +519,9 @@ def test_settings_that_do_not_fit(fails, folder, tmp_path):
     assert train("--objective", "gain_ext") == (
         "objective gain_ext needs --guidance: a file or folder of masks or boxes, or 'data'"
     )
-    assert train("--guidance", tmp_path / "boxes.json").startswith(
-        f"annotations must be a COCO .json file, a VOC folder or a folder of mask images, got {tmp_path / 'boxes.json'}"
-    )
+    message = train("--guidance", tmp_path / "boxes.json")
+    assert message.startswith("marks must be a COCO .json file, ")
+    assert message.endswith(f"got {tmp_path / 'boxes.json'} (no such file or folder); correct the path")
     assert train("--guidance", "data") == (
         f"guidance is 'data', but {folder} has no masks; name a file or folder of annotations"
     )

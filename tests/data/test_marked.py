@@ -207,14 +207,14 @@ def test_files_guide_images_that_are_files():
 
 
 def test_annotations_must_be_there(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"^annotations must be a COCO \.json file.*got .*no\.json"):
+    with pytest.raises(ValueError, match=r"^marks must be a COCO \.json file.*got .*no\.json"):
         choose_marked(read_folder(folder), choice(str(tmp_path / "no.json")), 0)
 
 
 def test_annotations_must_fit_a_training_image(folder, tmp_path):
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.full((6, 9), 255, np.uint8)).save(tmp_path / "masks" / "cow.png")
-    with pytest.raises(ValueError, match=r"masks holds no annotation that can be used \(image not in the data: 1"):
+    with pytest.raises(ValueError, match=r"masks holds no mark that can be used \(image not in the data: 1"):
         choose_marked(read_folder(folder), choice(str(tmp_path / "masks")), 0)
 
 

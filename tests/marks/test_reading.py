@@ -123,7 +123,7 @@ def test_write_coco_refuses_the_path(tmp_path, name):
 @pytest.mark.parametrize(("name", "got"), [("no.json", "no such file or folder"), ("a.txt", r"a \.txt file")])
 def test_a_path_that_cannot_be_read_is_refused(tmp_path, name, got):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(ValueError, match=rf"annotations must be a COCO \.json file, .*{name} \({got}\); correct"):
+    with pytest.raises(ValueError, match=rf"marks must be a COCO \.json file, .*{name} \({got}\); correct"):
         read_marks(tmp_path / name, IMAGES, CLASSES)
 
 
@@ -136,29 +136,19 @@ def test_a_folder_called_json_is_a_folder(tmp_path):
 
 
 def test_a_folder_without_annotations_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'train/dog/1.png'"):
+    with pytest.raises(ValueError, match=r"holds no mark that can be used \(it is empty\); .*'train/dog/1.png'"):
         read_marks(tmp_path, IMAGES, CLASSES)
 
 
-LABEL_STUDIO = {
-    "JSON": [
-        {
-            "id": 1,
-            "data": {"image": "/data/upload/1/5f3e-1.png"},
-            "annotations": [{"id": 1, "result": [{"type": "rectanglelabels", "value": {"x": 1, "y": 2}}]}],
-        }
-    ],
-    "JSON-MIN": [
-        {"image": "/data/upload/1/5f3e-1.png", "id": 1, "label": [{"x": 1}], "annotator": 1, "annotation_id": 1}
-    ],
-}
+LABEL_STUDIO_MIN = [
+    {"image": "/data/upload/1/5f3e-1.png", "id": 1, "label": [{"x": 1}], "annotator": 1, "annotation_id": 1}
+]
 
 
-@pytest.mark.parametrize("form", LABEL_STUDIO)
-def test_label_studios_own_files_are_named_with_the_way_out(tmp_path, form):
+def test_label_studios_short_form_is_named_with_the_way_out(tmp_path):
     path = tmp_path / "project-1.json"
-    path.write_text(json.dumps(LABEL_STUDIO[form], indent=2))
-    message = r"project-1\.json is Label Studio's own JSON, which is not read; export the project there as COCO \(boxes"
+    path.write_text(json.dumps(LABEL_STUDIO_MIN, indent=2))
+    message = r"project-1\.json is Label Studio's JSON-MIN, which is not read; export the project there as JSON or COCO"
     with pytest.raises(ValueError, match=message) as caught:
         read_marks(path, IMAGES, CLASSES)
     assert "\n" not in str(caught.value)

@@ -312,7 +312,7 @@ def test_an_annotation_file_that_is_filled_in_guides(folder, tmp_path):
         assert image["file_name"] == split.paths[suspect.index]
         with Image.open(split.root / image["file_name"]) as opened:
             assert opened.size == (image["width"], image["height"])
-    with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\)"):
+    with pytest.raises(ValueError, match=r"holds no mark that can be used \(it is empty\)"):
         choose_marked(data, GuidanceConfig(str(path)), 0)
     for number, (suspect, image) in enumerate(zip(found.chosen, content["images"], strict=True)):
         box = [number + 1, 2, 10, 20]  # left, top, width, height

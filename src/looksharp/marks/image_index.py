@@ -1,48 +1,134 @@
-"""The image that an annotation means, found by its path or by the end of it."""
+"""The image that a mark file means, found by its path or by the end of it."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["ImageIndex"]
+__all__ = ["ImageIndex", "original_names", "path_in"]
+
+_SPLITS = re.compile(r"(train|val|valid|validation|test|dev)\d*", re.IGNORECASE)
+_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the name of an uploaded file
+_ROBOFLOW = re.compile(r"(.+)_(png|jpe?g|bmp|webp|tiff?)\.rf\.\w+(\.\w+)?", re.IGNORECASE)  # 1_png.rf.HASH.jpg
 
 
 class ImageIndex:
-    """Finds images of a data set by what an annotation file calls them.
+    """Finds images of a data set by how a mark file names them.
 
     Args:
         images: paths relative to the data folder, POSIX.
-        key: what annotations write for an image, from its path: by default the path itself.
+        key: turns an image's path into what mark files write for it; by default the path itself.
 
     Example:
         >>> index = ImageIndex(["train/dog/1.png", "train/cat/1.png"])
         >>> index.find("dog/1.png", "a.json")
         'train/dog/1.png'
+        >>> index.find_any("https://example.org/data/train/cat/1.png?size=full", "a.json")
+        'train/cat/1.png'
 
     """
 
     def __init__(self, images: Iterable[str], key: Callable[[str], str] = str) -> None:
         self._by_name: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._folders: set[str] = set()
         for image in images:
             written = key(image)
             self._by_name[written.rpartition("/")[2]].append((written, image))
+            self._folders.update(PurePosixPath(written).parts[:-1])
+        self._guessed: dict[str, str] = {}  # image -> the reference that was shortened to find it
 
     def find(self, reference: str, where: str) -> str | None:
-        """The image whose key is `reference`, else the only one whose key ends in "/" + `reference`, else None.
+        """Return the image whose key is `reference`, else the only one whose key ends in "/" + `reference`, else None.
 
         Raises:
             ValueError: if several images fit; the message starts with `where`.
 
         """
-        reference = PurePosixPath(reference.replace("\\", "/")).as_posix()  # as Windows' tools write paths
-        named = self._by_name.get(reference.rpartition("/")[2], [])
-        found = [image for written, image in named if written == reference]
-        found = found or [image for written, image in named if written.endswith(f"/{reference}")]
+        found = self._fitting(PurePosixPath(reference.replace("\\", "/")).as_posix())  # as Windows' tools write paths
         if len(found) > 1:
             raise ValueError(
                 f"{where}: {reference!r} must mean one image, but fits {len(found)}, such as {found[0]!r} and "
                 f"{found[1]!r}; give the image's whole path in the data folder, or each image its own name"
             )
         return found[0] if found else None
+
+    def find_any(self, reference: str, where: str) -> str | None:
+        """Return the image of a path or URL whose first folders, query or upload prefix the data may lack.
+
+        Where `find` has no answer, leading folders are left out, but none that the data has too and none that
+        names a split; then the prefix of an upload ("5f3e1a2b-1.png") or what Roboflow adds.
+
+        Raises:
+            ValueError: if several images fit, or two such references mean one image.
+
+        """
+        plain = path_in(reference)
+        image = self.find(plain, where)
+        if image is not None:
+            return image
+        for shorter in self._shortened(plain):
+            found = self._fitting(shorter)
+            if len(found) == 1:
+                known = self._guessed.setdefault(found[0], reference)
+                if known != reference:
+                    raise ValueError(
+                        f"{where}: {reference!r} and {known!r} both seem to mean the image {found[0]}; give the "
+                        f"images' paths in the data folder"
+                    )
+                return found[0]
+        return None
+
+    def _fitting(self, reference: str) -> list[str]:
+        named = self._by_name.get(reference.rpartition("/")[2], [])
+        found = [image for written, image in named if written == reference]
+        return found or [image for written, image in named if written.endswith(f"/{reference}")]
+
+    def _shortened(self, reference: str) -> Iterator[str]:
+        """Yield what a reference may mean, the likeliest first."""
+        *folders, name = PurePosixPath(reference).parts or ("",)
+        for each in original_names(name):
+            ends = ["/".join([*folders[start:], each]) for start in range(len(folders) + 1)]
+            keys = {written for written, _ in self._by_name.get(each, [])}
+            yield from (end for end in ends if end in keys)  # a whole path of the data, whatever comes before it
+            for start, end in enumerate(ends):
+                yield end
+                if start < len(folders) and (folders[start] in self._folders or _SPLITS.fullmatch(folders[start])):
+                    break
+
+
+def original_names(name: str) -> list[str]:
+    """Return a file's name, and what it was before tools added to it: a prefix by Label Studio, a hash by Roboflow.
+
+    Example:
+        >>> original_names("5f3e1a2b-1.png"), original_names("1_png.rf.0a1b2c.jpg")
+        (['5f3e1a2b-1.png', '1.png'], ['1_png.rf.0a1b2c.jpg', '1.png'])
+
+    """
+    match = _ROBOFLOW.fullmatch(name)
+    roboflow = [f"{match[1]}.{match[2]}" if match[3] else match[1]] if match else []
+    return list(dict.fromkeys([name, _PREFIX.sub("", name, count=1), *roboflow]))
+
+
+def path_in(reference: str) -> str:
+    r"""Return the POSIX path in a reference to an image: a path of any system or a URL.
+
+    Example:
+        >>> path_in("s3://bucket/photos/a%20b.png"), path_in("/data/local-files/?d=photos/1.png")
+        ('photos/a b.png', 'photos/1.png')
+        >>> path_in("C:\\photos\\1.png")
+        'photos/1.png'
+
+    """
+    text = reference.replace("\\", "/")
+    if re.match(r"[a-zA-Z][\w+.-]+://", text) or "?d=" in text:
+        try:
+            parts = urlsplit(text)
+            named = parse_qs(parts.query).get("d")
+        except ValueError:  # such as http://[
+            return text
+        text = unquote(named[0] if named else parts.path)
+    text = re.sub(r"^[a-zA-Z]:", "", text)
+    return PurePosixPath(text.lstrip("/")).as_posix()

@@ -1,20 +1,20 @@
-"""Formats with one annotation file for each image: which image a file means."""
+"""Formats with one file of marks for each image: the image that a file means."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from looksharp.marks.image_index import ImageIndex
+from looksharp.marks.image_index import ImageIndex, original_names, path_in
 from looksharp.marks.union import MaskUnion
 
 __all__ = ["LabelFiles"]
 
 
 class LabelFiles:
-    """Finds the image of each annotation file, whatever the image's suffix.
+    """Finds the image of each mark file, whatever the image's suffix.
 
     Args:
-        union: what the annotations are added to; files of images that it lacks are counted.
+        union: what the marks are added to; files of images that it lacks are counted.
 
     """
 
@@ -24,15 +24,22 @@ class LabelFiles:
         self._taken: dict[str, Path] = {}
 
     def find(self, reference: str, file: Path) -> str | None:
-        """The image that `reference` means: the one whose path ends in it, or in as much of its end as any does.
+        """Return the image whose path ends in `reference`, or in as much of its end as any does.
+
+        Args:
+            reference: a path of any system or a URL.
+            file: the mark file.
 
         Raises:
             ValueError: if several images fit, or the image is another file's already.
 
         """
-        parts = [p for p in PurePosixPath(reference.replace("\\", "/")).with_suffix("").parts if p not in ("..", "/")]
-        found = (self._index.find("/".join(parts[start:]), str(file)) for start in range(len(parts)))
-        image = next((image for image in found if image is not None), None)
+        parts = [part for part in PurePosixPath(path_in(reference)).parts if part not in ("..", "/")]
+        name = parts[-1] if parts else ""
+        image = None
+        for each in original_names(name.rpartition(".")[0] or name):
+            found = (self._index.find("/".join([*parts[start:-1], each]), str(file)) for start in range(len(parts)))
+            image = image or next((image for image in found if image is not None), None)
         if image is None:
             self.union.skip("image not in the data", f"{reference!r} of {file}")
         elif self._taken.setdefault(image, file) != file:

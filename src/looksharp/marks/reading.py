@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from looksharp.marks.formats.coco import read_coco
-from looksharp.marks.formats.cvat import read_cvat
-from looksharp.marks.formats.labelme import is_labelme, read_labelme
-from looksharp.marks.formats.mask_files import read_mask_files
-from looksharp.marks.formats.voc import read_voc, voc_folder
-from looksharp.marks.formats.yolo import read_yolo, yolo_names
 from looksharp.marks.mark import Mark
+from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.union import MaskUnion
 
-__all__ = ["ReadMarks", "read_marks"]
+__all__ = ["ReadMarks", "format_of", "read_marks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,28 +29,30 @@ class ReadMarks:
     skipped: dict[str, int]
 
 
-def read_marks(path: Path, images: Mapping[str, tuple[int, int]], classes: Sequence[str]) -> ReadMarks:
-    """Read masks or boxes (GAIN, Sec. 3.2 and 5) in the format that `path` has.
-
-    - a .json file: COCO instances, see `coco.read_coco`, or one of LabelMe's;
-    - an .xml file, or a folder with annotations.xml: CVAT for images, see `cvat.read_cvat`;
-    - a data.yaml, or a folder with it or classes.txt, and labels: YOLO, see `yolo.read_yolo`;
-    - a folder with Annotations/ or SegmentationClass/, or VOCdevkit/VOC2012 in it: VOC, see `voc.read_voc`;
-    - a folder with LabelMe's .json files: see `labelme.read_labelme`;
-    - any other folder: mask images, see `mask_files.read_mask_files`.
-
-    Label Studio's own JSON is told apart and not read: it exports COCO.
+def read_marks(
+    path: Path,
+    images: Mapping[str, tuple[int, int]],
+    classes: Sequence[str],
+    *,
+    orientations: Mapping[str, int] | None = None,
+    stored: bool = False,
+    crowds: bool = False,
+) -> ReadMarks:
+    """Read masks or boxes (GAIN, Sec. 3.2 and 5) in the format that `path` has, one of `MARK_FORMATS`.
 
     Several instances of a class in an image make one mask. A box becomes the pixels whose centre it holds.
 
     Args:
         path: the file or folder.
-        images: the (height, width) of every image by its path relative to the data folder, POSIX. May be lazy:
-            only sizes of marked images are read.
+        images: the (height, width) of every image, upright, by its path relative to the data folder, POSIX. May be
+            lazy: only sizes of marked images are read.
         classes: the data set's class names.
+        orientations: how image files are turned (EXIF, 1 to 8); may be lazy. Upright where not given.
+        stored: whether marks are in coordinates of the pixels as stored, before EXIF's turn; masks are turned then.
+        crowds: whether COCO's crowds (`iscrowd`) are marks too.
 
     Raises:
-        ValueError: if there is no such path or its content is not of the format, if an annotation does not
+        ValueError: if there is no such path or its content is not of the format, if a mark does not
             fit its image (other size, box wholly outside) or fits several, or if none can be used.
 
     Example:
@@ -75,44 +72,27 @@ def read_marks(path: Path, images: Mapping[str, tuple[int, int]], classes: Seque
 
     """
     path = Path(path)
-    union = MaskUnion(path, images, classes)
-    read, source = _reader(path)
-    read(source, union)
+    union = MaskUnion(path, images, classes, orientations=orientations, stored=stored, crowds=crowds)
+    try:
+        format_of(path).read(path, union)
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep to be read; export it again") from None
     union.check_any_left()
     marks = tuple(Mark(image, label, mask) for (image, label), mask in union.masks.items())
     return ReadMarks(marks, {str(reason): count for reason, count in union.skipped.items()})
 
 
-def _reader(path: Path) -> tuple[Callable[[Path, MaskUnion], None], Path]:
-    """What reads the format that a path has, and the file or folder that it reads."""
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        if (voc := voc_folder(path)) is not None:
-            return read_voc, voc
-        if (path / "annotations.xml").is_file():
-            return read_cvat, path / "annotations.xml"
-        if yolo_names(path) is not None:
-            return read_yolo, path
-        first = next(path.rglob("*.json"), None)
-        return (read_labelme if first is not None and is_labelme(first) else read_mask_files), path
-    if path.is_file() and suffix == ".json":
-        _refuse_label_studio(path)
-        return (read_labelme if is_labelme(path) else read_coco), path
-    if path.is_file() and suffix in (".xml", ".yaml", ".yml"):
-        return (read_cvat if suffix == ".xml" else read_yolo), path
+def format_of(path: Path) -> MarkFormat:
+    """Return the format that a path has: the first of `MARK_FORMATS` that matches, those that are sure first.
+
+    Raises:
+        ValueError: if there is no such path, or no format matches.
+    """
+    formats = [MARK_FORMATS[name]() for name in sorted(MARK_FORMATS)]
+    if path.exists():
+        found = next((each for each in sorted(formats, key=lambda each: each.fallback) if each.matches(path)), None)
+        if found is not None:
+            return found
     got = f"a {path.suffix or 'nameless'} file" if path.exists() else "no such file or folder"
-    raise ValueError(
-        f"annotations must be a COCO .json file, a VOC folder or a folder of mask images, got {path} ({got}); correct "
-        f"the path, or give a LabelMe .json, CVAT .xml or YOLO .yaml file or the folder of one"
-    )
-
-
-def _refuse_label_studio(path: Path) -> None:
-    """Its tasks are a list, with results in them (JSON) or with the annotation's number (JSON-MIN)."""
-    content = path.read_bytes()
-    names = (b'"annotations"', b'"result"') if b'"annotations"' in content else (b'"annotation_id"',)
-    if content.lstrip()[:1] == b"[" and all(name in content for name in names):
-        raise ValueError(
-            f"{path} is Label Studio's own JSON, which is not read; export the project there as COCO (boxes and "
-            f"polygons) or as brush labels to PNG, and give that"
-        )
+    *first, last = (each.takes for each in formats)
+    raise ValueError(f"marks must be {', '.join(first)} or {last}, got {path} ({got}); correct the path")

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from looksharp.images.headers import read_size
-from looksharp.marks.formats.mask_files import load_pixels, read_mask
+from looksharp.marks.mask_images import load_pixels, read_mask
 from looksharp.marks.union import Box, Mask, MaskUnion, box_mask
 
 __all__ = ["Boxes", "ClassMask", "Discs", "MadeMasks", "MaskFile", "Region", "box_regions", "check_fit"]
@@ -58,7 +58,7 @@ class Discs:
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask image, as `mask_files.read_mask` reads it."""
+    """A mask image, as `mask_images.read_mask` reads it."""
 
     file: Path
 

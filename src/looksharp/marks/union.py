@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from looksharp.marks.orientation import swaps_sides, upright
+
 __all__ = ["Box", "Mask", "MaskUnion", "Reason", "box_mask"]
 
 Mask = NDArray[np.bool_]  # (H, W)
@@ -29,7 +31,7 @@ _LARGEST = 1e6  # pixels; far past any image, and within what pycocotools' C int
 
 
 def box_mask(box: Box, size: tuple[int, int]) -> Mask:
-    """The pixels whose centre a box holds, in an image of `size` (height, width)."""
+    """Return the pixels whose centre a box holds, in an image of `size` (height, width)."""
     left, top, right, bottom = box
     rows, columns = (
         slice(max(math.ceil(low - 0.5), 0), max(math.ceil(high - 0.5), 0))
@@ -41,26 +43,45 @@ def box_mask(box: Box, size: tuple[int, int]) -> Mask:
 
 
 class MaskUnion:
-    """What an annotation file says, united per (image, class) pair in the order of first mention.
+    """Regions of a mark file, united per (image, class) pair in the order of first mention.
 
     Args:
         source: the file or folder, for messages.
-        images: the (height, width) of every image; read for annotated images only.
+        images: the (height, width) of every image, upright; read for marked images only.
         classes: class names.
+        orientations: image -> how its file is turned (EXIF, 1 to 8); upright where not given.
+        stored: whether marks are in coordinates of the pixels as stored, before EXIF's turn; masks are turned.
+        crowds: whether COCO's crowds (`iscrowd`) are marks too.
 
     Attributes:
-        masks: the union of the regions added for a pair, (H, W) bool.
+        masks: the union of the regions added for a pair, (H, W) bool, upright.
         skipped: how many regions or files were left out, or used with a warning, for each `Reason`.
 
     """
 
-    def __init__(self, source: Path, images: Mapping[str, tuple[int, int]], classes: Iterable[str]) -> None:
+    def __init__(
+        self,
+        source: Path,
+        images: Mapping[str, tuple[int, int]],
+        classes: Iterable[str],
+        *,
+        orientations: Mapping[str, int] | None = None,
+        stored: bool = False,
+        crowds: bool = False,
+    ) -> None:
         self.source = source
         self.images = images
         self.classes = frozenset(classes)
+        self.crowds = crowds
         self.masks: dict[tuple[str, str], Mask] = {}
         self.skipped: Counter[Reason] = Counter()
+        self._orientations, self._stored = orientations or {}, stored
         self._first: dict[Reason, str] = {}
+
+    def size(self, image: str) -> tuple[int, int]:
+        """Return the (height, width) of an image in the coordinates of the marks."""
+        height, width = self.images[image]
+        return (width, height) if self._stored and self._turns(image) else (height, width)
 
     def skip(self, reason: Reason, what: str) -> None:
         """Count `what` under `reason`."""
@@ -68,20 +89,27 @@ class MaskUnion:
         self._first.setdefault(reason, what)
 
     def knows(self, label: str, where: str) -> bool:
-        """Whether `label` is a class; counted if not."""
+        """Return whether `label` is a class; count it if not."""
         if label in self.classes:
             return True
         self.skip("class not in the data", f"{label!r} in {where}")
         return False
 
-    def check_size(self, image: str, size: tuple[int, int], where: str) -> None:
+    def check_size(self, image: str, size: tuple[float, float], where: str) -> None:
         """Raise ValueError unless `image` has this (height, width)."""
-        height, width = self.images[image]
-        if size != (height, width):
-            raise ValueError(
-                f"{where} is for an image of {size[0]}x{size[1]} pixels (height x width), but the image {image} "
-                f"has {height}x{width}; annotate the image at its own size"
-            )
+        height, width = self.size(image)
+        if tuple(size) == (height, width):
+            return
+        if tuple(size) == (width, height) and self._turns(image):
+            mend = "leave out --marks_orientation stored" if self._stored else "give --marks_orientation stored"
+            turned = "upright" if self._stored else "as stored, before its EXIF orientation turns it"
+            mend = f"that is the image {turned}: {mend}"
+        else:
+            mend = "mark the image at its own size"
+        raise ValueError(
+            f"{where} is for an image of {size[0]:g}x{size[1]:g} pixels (height x width), but the image {image} "
+            f"has {height}x{width}; {mend}"
+        )
 
     def check_inside(self, image: str, box: Box, where: str) -> None:
         """Count `box` if it is partly outside the image.
@@ -90,7 +118,7 @@ class MaskUnion:
             ValueError: if it is wholly outside, or has edges that are no place in an image.
 
         """
-        height, width = self.images[image]
+        height, width = self.size(image)
         left, top, right, bottom = box
         if not all(abs(edge) < _LARGEST for edge in box):  # NaN too
             raise ValueError(f"{where} has edges {box}; expected finite numbers of pixels; correct the file")
@@ -108,6 +136,8 @@ class MaskUnion:
         if not mask.any():
             self.skip("empty mask", where)
             return False
+        if self._stored:
+            mask = np.ascontiguousarray(upright(mask, self._orientations.get(image, 1)))
         pair = (image, label)
         self.masks[pair] = self.masks[pair] | mask if pair in self.masks else mask
         return True
@@ -119,7 +149,7 @@ class MaskUnion:
             self.skip("empty box", where)
             return False
         self.check_inside(image, box, where)
-        return self.add_mask(image, label, box_mask(box, self.images[image]), where)
+        return self.add_mask(image, label, box_mask(box, self.size(image)), where)
 
     def check_any_left(self) -> None:
         """Raise ValueError, with each reason's count and first case, if no mask was added."""
@@ -127,7 +157,10 @@ class MaskUnion:
             return
         counts = [f"{reason}: {count} (first {self._first[reason]})" for reason, count in self.skipped.items()]
         raise ValueError(
-            f"{self.source} holds no annotation that can be used ({'; '.join(counts) or 'it is empty'}); expected "
+            f"{self.source} holds no mark that can be used ({'; '.join(counts) or 'it is empty'}); expected "
             f"images such as {next(iter(self.images), 'none')!r} and classes such as "
-            f"{min(self.classes, default='none')!r}; annotate an image of the data folder"
+            f"{min(self.classes, default='none')!r}; mark an image of the data folder"
         )
+
+    def _turns(self, image: str) -> bool:
+        return swaps_sides(self._orientations.get(image, 1))

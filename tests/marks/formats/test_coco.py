@@ -222,7 +222,7 @@ WRONG = [
     ({"segmentation": [[0, 0, 1e12, 0, 1, 1]]}, r"has edges .*; expected finite numbers"),
     (
         {"segmentation": {"size": [8, 6], "counts": [0, 48]}},
-        r"of 8x6 pixels .* image train/dog/1.png has 6x8; annot",
+        r"of 8x6 pixels .* image train/dog/1.png has 6x8; mark",
     ),
     ({"segmentation": {"size": [6, 8], "counts": [0, 47]}}, r"RLE of 47 pixels; expected 48 for size \[6, 8\]"),
     ({"segmentation": {"size": [6, 8], "counts": "04"}}, r"RLE of 4 pixels; expected 48"),
@@ -260,7 +260,7 @@ def test_a_file_name_that_fits_several_images_is_refused(read):
 
 
 def test_a_file_of_other_image_sizes_is_refused(read):
-    with pytest.raises(ValueError, match=r"image 'dog/1.png' is for an image of 12x16 pixels .* has 6x8; annotate"):
+    with pytest.raises(ValueError, match=r"image 'dog/1.png' is for an image of 12x16 pixels .* has 6x8; mark"):
         read({"bbox": [0, 0, 1, 1]}, names=("dog/1.png",), sizes={"height": 12, "width": 16})
     for fine in ({"height": 6, "width": 8}, {"height": 0, "width": 0}):
         assert read({"bbox": [0, 0, 1, 1]}, names=("dog/1.png",), sizes=fine).skipped == {}
@@ -276,7 +276,7 @@ def test_only_images_that_the_data_lacks_is_an_error_that_names_the_first(read):
 def test_nothing_left_is_an_error_that_counts(read):
     with pytest.raises(ValueError, match=r"iscrowd: 1 \(first .*100\); class not in the data: 1 \(first 'person' in"):
         read({"bbox": [0, 0, 1, 1], "iscrowd": 1}, {"bbox": [0, 0, 1, 1], "category_id": 1})
-    with pytest.raises(ValueError, match=r"holds no annotation that can be used \(it is empty\); .*'cat'; annotate"):
+    with pytest.raises(ValueError, match=r"holds no mark that can be used \(it is empty\); .*'cat'; mark"):
         read()
 
 

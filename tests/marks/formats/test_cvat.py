@@ -154,7 +154,7 @@ def test_what_is_left_out_or_changed_is_counted(read):
         ),
         (shape("mask", rle="-1, 5", left=0, top=0, width=2, height=2), r"must have an rle of 2 x 2 pixels; got 4"),
         (shape("mask", rle="a", left=0, top=0, width=2, height=2), r"must hold numbers parted by commas; got 'a'"),
-        (shape("points", points="1,1"), r"holds no annotation that can be used \(empty mask: 1 \(first .*points 1 of"),
+        (shape("points", points="1,1"), r"holds no mark that can be used \(empty mask: 1 \(first .*points 1 of"),
         (box(0, 0, 1, 1, "person"), r"class not in the data: 1 \(first 'person' in .*box 1 of 'dog/1\.png'\)"),
     ],
 )

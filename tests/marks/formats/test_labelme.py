@@ -178,7 +178,7 @@ def test_what_is_left_out_or_changed_is_counted(read):
         ("dog", r"shape 1 must have a label and points; got dog; save it again$"),
         (
             shape("line", [[0, 0], [3, 3]]),
-            r"holds no annotation that can be used \(empty mask: 1 \(first .*shape 1\)\)",
+            r"holds no mark that can be used \(empty mask: 1 \(first .*shape 1\)\)",
         ),
     ],
 )

@@ -158,9 +158,9 @@ def test_boxes_may_have_classes_of_any_name(folder):
         ([("dog", (1, 1, 2, "nan"))], r"object 1 has edges .*; expected finite numbers of pixels; correct"),
         (
             [("person", (1, 1, 2, 2))],
-            r"holds no annotation .*class not in the data: 1 \(first 'person' in .*such as 'cat'",
+            r"holds no mark .*class not in the data: 1 \(first 'person' in .*such as 'cat'",
         ),
-        ([], r"holds no annotation that can be used \(it is empty\)"),
+        ([], r"holds no mark that can be used \(it is empty\)"),
     ],
 )
 def test_boxes_that_fit_not_are_refused(folder, objects, message):

@@ -119,7 +119,7 @@ def test_what_is_left_out_or_changed_is_counted(write):
         ("1.5 0.5 0.5 0.25 0.5", r"line 1 has the class 1\.5; expected one of"),
         ("2 120 80 40 40", r"line 1 lies wholly outside the image train/dog/1\.png of 6x8 pixels"),
         ("2 nan 0.5 0.25 0.5", r"line 1 has edges .*; expected finite numbers of pixels; correct"),
-        ("0 0.5 0.5 1 1", r"holds no annotation that can be used \(class not in the data: 1 \(first 'person' in .*1\."),
+        ("0 0.5 0.5 1 1", r"holds no mark that can be used \(class not in the data: 1 \(first 'person' in .*1\."),
     ],
 )
 def test_lines_that_fit_not_are_refused(write, line, message):

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from looksharp.data.matlab import read_mat
-from looksharp.marks.formats.mask_files import load_pixels
 from looksharp.marks.formats.voc import VOC_CLASSES
 from looksharp.marks.marks import Marks
+from looksharp.marks.mask_images import load_pixels
 from looksharp.marks.regions import ClassMask, MadeMasks, Region, check_fit
 from looksharp.marks.union import Mask
 

@@ -2,58 +2,79 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from looksharp.marks.coco_regions import add_region
+from looksharp.marks.documents import read_json
 from looksharp.marks.image_index import ImageIndex
+from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.union import MaskUnion
 
-__all__ = ["coco_entries", "read_coco"]
+__all__ = ["Coco", "coco_entries"]
 
 
-def read_coco(path: Path, union: MaskUnion) -> None:
-    """Add what a COCO instances file holds to `union`: an annotation's segmentation, else its box.
+@MARK_FORMATS.register("coco")
+class Coco(MarkFormat):
+    """A COCO instances file: of each annotation the segmentation or, where that marks no pixel, the box.
 
-    Polygons become pixels as in pycocotools. Regions with `iscrowd` stand for a group whose members
-    nobody told apart; they are left out and counted.
+    Polygons become pixels as in pycocotools, but a ring within another that runs the other way round is a hole.
+    Crowds (`iscrowd`) stand for a group whose members nobody told apart; they are left out and counted unless asked
+    for. Images are found by path or URL, without the prefix of an upload; ids may be numbers or text.
 
-    Raises:
-        ValueError: if the file is not such a file, or an annotation does not fit its image.
-
+    A folder is read where it holds Roboflow's exports (_annotations.coco.json), one for each split.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as exc:
-        raise ValueError(f"{path} is not JSON: {exc}; expected a COCO instances file; export it again") from exc
-    images = {entry["id"]: entry for entry in coco_entries(path, content, "images", id=int | str, file_name=str)}
-    labels = {entry["id"]: entry["name"] for entry in coco_entries(path, content, "categories", id=int | str, name=str)}
+
+    takes = "a COCO .json file"
+    fallback = True
+
+    def matches(self, path: Path) -> bool:
+        """Match any .json file that no other format claims, and a folder with Roboflow's exports."""
+        return bool(_roboflow(path)) or (path.is_file() and path.suffix.lower() == ".json")
+
+    def read(self, path: Path, union: MaskUnion) -> None:
+        """Add what a COCO instances file holds to `union`.
+
+        Raises:
+            ValueError: if the file is not such a file, or an annotation does not fit its image.
+        """
+        for file in _roboflow(path) or [path]:
+            _read(file, union)
+
+
+def _read(path: Path, union: MaskUnion) -> None:
+    content = read_json(path, "a COCO instances file")
+    images = _by_id(path, content, "images", "file_name")
+    labels = _by_id(path, content, "categories", "name")
     index = ImageIndex(union.images)
-    found: dict[int | str, str | None] = {}  # image id -> image
+    found: dict[str, str | None] = {}  # image id -> image
     annotations = coco_entries(path, content, "annotations", image_id=int | str, category_id=int | str)
     for place, entry in enumerate(annotations):
-        where = f"{path}: annotation {entry.get('id', place)}"
-        image_id, category_id = entry["image_id"], entry["category_id"]
+        where = f"{path}: annotation {entry.get('id', place)!r:.40}"
+        image_id, category_id = str(entry["image_id"]), str(entry["category_id"])
         if image_id not in images or category_id not in labels:
             raise ValueError(
-                f"{where} has image_id {image_id!r} and category_id {category_id!r}; expected ids of the file's "
-                f"'images' and 'categories'; export it again"
+                f"{where} has image_id {entry['image_id']!r} and category_id {entry['category_id']!r}; expected "
+                f"ids of the file's 'images' and 'categories'; export it again"
             )
-        if entry.get("iscrowd"):
+        if entry.get("iscrowd") and not union.crowds:
             union.skip("iscrowd", where)
             continue
         if image_id not in found:
             found[image_id] = _find_image(path, images[image_id], index, union)
-        image = found[image_id]
+        image, label = found[image_id], labels[category_id]["name"]
         if image is None:
             union.skip("image not in the data", f"{images[image_id]['file_name']!r} in {where}")
-        elif union.knows(labels[category_id], where):
-            add_region(entry, image, labels[category_id], union, where)
+        elif union.knows(label, where):
+            add_region(entry, image, label, union, where)
 
 
 def coco_entries(path: Path, content: Any, section: str, **keys: Any) -> list[dict[str, Any]]:
-    """The entries of one section, each a mapping that has `keys` with values of these types."""
+    """Return the entries of one section, each a mapping that has `keys` with values of these types.
+
+    Raises:
+        ValueError: if the section is missing, an entry lacks a key, or an id comes twice.
+    """
     entries = content.get(section) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         got = f"keys {sorted(content)[:8]}" if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -67,14 +88,25 @@ def coco_entries(path: Path, content: Any, section: str, **keys: Any) -> list[di
                 f"{path} is not a COCO instances file: {section}[{place}] must have {' and '.join(keys)}, got "
                 f"{str(entry)[:80]}; export as COCO instances"
             )
-    if "id" in keys and len({entry["id"] for entry in entries}) < len(entries):
+    if "id" in keys and len({str(entry["id"]) for entry in entries}) < len(entries):
         raise ValueError(f"{path} uses an id twice in {section!r}; expected each id once; export it again")
     return entries
 
 
+def _by_id(path: Path, content: Any, section: str, name: str) -> dict[str, dict[str, Any]]:
+    """A section's entries by id; ids that are text and ids that are numbers mean the same."""
+    return {str(entry["id"]): entry for entry in coco_entries(path, content, section, id=int | str, **{name: str})}
+
+
 def _find_image(path: Path, entry: dict[str, Any], index: ImageIndex, union: MaskUnion) -> str | None:
-    name = entry["file_name"]
-    image = index.find(name, str(path))
-    if image is not None and entry.get("height") and entry.get("width"):  # some tools leave them out, or write 0
-        union.check_size(image, (entry["height"], entry["width"]), f"{path}: image {name!r}")
+    name, height, width = entry["file_name"], entry.get("height"), entry.get("width")
+    image = index.find_any(name, str(path))
+    if image is not None and height and width:  # some tools leave them out, or write 0
+        if not isinstance(height, int | float) or not isinstance(width, int | float):
+            raise ValueError(f"{path}: image {name!r} must have a height and width in pixels; export it again")
+        union.check_size(image, (height, width), f"{path}: image {name!r}")
     return image
+
+
+def _roboflow(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("_annotations.coco.json")) if folder.is_dir() else []

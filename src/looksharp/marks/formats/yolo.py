@@ -2,76 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
+from looksharp.marks.documents import read_text
 from looksharp.marks.label_files import LabelFiles
-from looksharp.marks.shapes import add_polygon
+from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
+from looksharp.marks.shapes import Place, add_polygon
 from looksharp.marks.union import MaskUnion
 
-__all__ = ["read_yolo", "yolo_names"]
+__all__ = ["Yolo"]
 
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt")
 _LISTS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt"})  # that are no labels
 _FORMS = "'class x y width height' or 'class x1 y1 x2 y2 x3 y3 ...' in shares of the image's size"
 
 
-def yolo_names(folder: Path) -> Path | None:
-    """The file that names the classes of a YOLO folder: data.yaml or classes.txt; None if it is no such folder."""
-    names = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
-    return names if names is not None and _label_files(folder) else None
-
-
-def read_yolo(path: Path, union: MaskUnion) -> None:
-    """Add a YOLO data set to `union`: boxes, polygons (segmentation) and turned boxes (four corners, OBB).
+@MARK_FORMATS.register("yolo")
+class Yolo(MarkFormat):
+    """A YOLO data set: boxes, polygons (segmentation) and turned boxes (four corners, OBB).
 
     A folder with data.yaml or classes.txt, and labels in folders called labels or beside them (Ultralytics,
     Roboflow, labelImg, Label Studio); or the data.yaml itself, whose `path` is followed. The image of
     labels/train/0001.txt is train/0001 or, where only one image fits, 0001. A box may be followed by a
     confidence; of a pose (`kpt_shape`) the box counts.
-
-    Raises:
-        ValueError: if the class names or a line are not of these forms, or a line does not fit its image.
-
     """
-    file = path if path.is_file() else yolo_names(path)
-    if file is None:
-        raise ValueError(f"{path} must be a YOLO folder with data.yaml or classes.txt, and labels; add what is missing")
-    names, settings = _names(file)
-    folder = file.parent / str(settings.get("path", "."))
-    folder = folder if folder.is_dir() else file.parent
-    keypoints = settings.get("kpt_shape") or [0, 0]
-    images = LabelFiles(union)
-    for labels in _label_files(folder):
-        reference = PurePosixPath(*(part for part in labels.relative_to(folder).parts if part != "labels"))
-        lines = labels.read_text(encoding="utf-8-sig").splitlines()
-        image = images.find(reference.as_posix(), labels) if any(map(str.strip, lines)) else None
-        for number, line in enumerate(lines, 1):
-            if image is not None and line.strip():
-                where = f"{labels}: line {number}"
-                _add(_numbers(line, where), image, names, union, where, 5 + keypoints[0] * keypoints[1])
+
+    takes = "a YOLO data.yaml or the folder of one"
+
+    def matches(self, path: Path) -> bool:
+        """Match a .yaml file, and a folder with class names and labels."""
+        return _names_file(path) is not None if path.is_dir() else path.suffix.lower() in (".yaml", ".yml")
+
+    def read(self, path: Path, union: MaskUnion) -> None:
+        """Add a YOLO data set to `union`.
+
+        Raises:
+            ValueError: if the class names or a line are not of these forms, or a line does not fit its image.
+        """
+        file = path if path.is_file() else _names_file(path)
+        if file is None:
+            raise ValueError(
+                f"{path} must be a YOLO folder with data.yaml or classes.txt, and labels; add what is missing"
+            )
+        names, settings = _names(file)
+        folder = file.parent / str(settings.get("path", "."))
+        folder = folder if folder.is_dir() and folder.resolve() != Path(folder.anchor) else file.parent
+        pose_length = _pose_length(settings.get("kpt_shape"), file)
+        images = LabelFiles(union)
+        for labels in _label_files(folder):
+            reference = PurePosixPath(*(part for part in labels.relative_to(folder).parts if part != "labels"))
+            lines = read_text(labels, "YOLO labels").splitlines()
+            image = images.find(reference.as_posix(), labels) if any(map(str.strip, lines)) else None
+            for number, line in enumerate(lines, 1):
+                if image is not None and line.strip():
+                    _add(line, names, pose_length, Place(union, image, "", f"{labels}: line {number}"))
 
 
-def _add(
-    numbers: list[float], image: str, names: dict[int, str], union: MaskUnion, where: str, pose_length: int
-) -> None:
+def _add(line: str, names: Mapping[int, str], pose_length: int, place: Place) -> None:
+    numbers = _numbers(line, place.where)
     kind, *shares = numbers
     if kind not in names:
-        raise ValueError(f"{where} has the class {kind:g}; expected one of {sorted(names)}, as the class names say")
+        raise ValueError(
+            f"{place.where} has the class {kind:g}; expected one of {sorted(names)}, as the class names say"
+        )
     label = names[int(kind)]
-    if not union.knows(label, where):
+    if not place.union.knows(label, place.where):
         return
-    height, width = union.images[image]
+    place = Place(place.union, place.image, label, place.where)
+    height, width = place.size
     if len(numbers) in (5, 6, pose_length):
         x, y, wide, high = shares[0] * width, shares[1] * height, shares[2] * width, shares[3] * height
-        union.add_box(image, label, (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2), where)
+        place.add_box(x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
     elif len(numbers) > 6 and len(numbers) % 2:
-        points = [(x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True)]
-        add_polygon(points, image, label, union, where)
+        add_polygon([(x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True)], place)
     else:
-        raise ValueError(f"{where} must be {_FORMS}; got {len(numbers)} numbers; export it again")
+        raise ValueError(f"{place.where} must be {_FORMS}; got {len(numbers)} numbers; export it again")
 
 
 def _numbers(line: str, where: str) -> list[float]:
@@ -81,19 +90,37 @@ def _numbers(line: str, where: str) -> list[float]:
         raise ValueError(f"{where} must be {_FORMS}; got {line[:60]!r}; export it again") from None
 
 
+def _names_file(folder: Path) -> Path | None:
+    """Return the file that names the classes of a YOLO folder; None if it is no such folder."""
+    names = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+    return names if names is not None and _label_files(folder) else None
+
+
 def _label_files(folder: Path) -> list[Path]:
     found = [file for file in folder.glob("**/labels/**/*.txt")] or [*folder.glob("*.txt")]
-    return sorted(file for file in found if file.name not in _LISTS)
+    return sorted(file for file in found if file.name not in _LISTS and file.is_file())
 
 
 def _names(file: Path) -> tuple[dict[int, str], dict[str, Any]]:
-    """Class names by index, and all settings of a data.yaml."""
+    """Return class names by index, and all settings of a data.yaml."""
+    text = read_text(file, "YOLO's class names")
     if file.suffix == ".txt":
-        return dict(enumerate(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines())), {}
+        return dict(enumerate(line.strip() for line in text.splitlines())), {}
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        settings = yaml.safe_load(text)
         names = settings["names"]
-        pairs = names.items() if isinstance(names, dict) else enumerate(names)
-        return {int(index): str(name) for index, name in pairs}, settings
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        listed = dict(names.items() if isinstance(names, dict) else enumerate(names))
+        if isinstance(names, str) or not all(isinstance(name, str | int | float) for name in listed.values()):
+            raise TypeError
+        return {int(index): str(name) for index, name in listed.items()}, settings
+    except (yaml.YAMLError, RecursionError, LookupError, TypeError, ValueError, OverflowError, AttributeError):
         raise ValueError(f"{file} must hold YOLO's class names, as in 'names: [cat, dog]'; add them") from None
+
+
+def _pose_length(shape: Any, file: Path) -> int:
+    """Return how many numbers a line of a pose has: class, box and keypoints."""
+    if not shape:
+        return 5
+    if not (isinstance(shape, list) and len(shape) == 2 and all(type(number) is int for number in shape)):
+        raise ValueError(f"{file} must have kpt_shape [keypoints, 2 or 3]; got {str(shape)[:60]!r}; correct it")
+    return 5 + int(shape[0]) * int(shape[1])

@@ -1,0 +1,76 @@
+"""Mask images: which pixels of a picture are the object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from looksharp.images.headers import UNREADABLE
+from looksharp.marks.union import Mask
+
+__all__ = ["load_pixels", "object_pixels", "read_mask"]
+
+_DAMAGED = (*UNREADABLE, MemoryError, IndexError, OverflowError, EOFError)
+
+
+def load_pixels(file: Path | str, content: IO[bytes] | None = None) -> tuple[str, NDArray[Any]]:
+    """Return an image file's PIL mode and pixels, (H, W) or (H, W, channels); for a palette image the indices.
+
+    A palette whose first colour is not black has the mode "P, not black"; transparency makes colours "RGBA".
+
+    Args:
+        file: the file, or a name for messages.
+        content: what it holds, if it is open already.
+
+    Raises:
+        ValueError: if the file is no image, is damaged, or has more pixels than PIL takes for safe.
+    """
+    try:
+        with Image.open(content or file) as picture:
+            if picture.mode == "P":
+                black = (picture.getpalette() or [0, 0, 0])[:3] == [0, 0, 0]
+                return "P" if black else "P, not black", np.asarray(picture)
+            if picture.mode in ("1", "L", "F") or picture.mode.startswith("I"):
+                return picture.mode, np.asarray(picture)
+            return "RGBA", np.asarray(picture.convert("RGBA"))
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise ValueError(f"{file} must be an image, but cannot be read: {reason}; save it again as PNG")
+
+
+def object_pixels(mode: str, pixels: NDArray[Any], file: Path | str) -> Mask:
+    """Return the object's pixels (H, W) of what `load_pixels` gave.
+
+    The object is, in a
+
+    - greyscale or colour image: the values above 127, or the ones if there is nothing but 0 and 1; for colour,
+      of the brightest channel, and not where the image is transparent;
+    - palette image: every index but 0, whose colour must be black, so that no negative passes unseen;
+    - 1-bit, 16-bit or floating-point image: everything but 0.
+
+    Raises:
+        ValueError: if it stays open which pixels are the object.
+    """
+    if mode == "P, not black":
+        raise ValueError(
+            f"{file} has a palette whose first colour is not black, so which pixels are the object is open; "
+            f"save the mask as 8-bit greyscale, 255 for the object"
+        )
+    if mode == "RGBA":
+        pixels = np.where(pixels[..., 3] > 127, pixels[..., :3].max(-1), 0)
+    elif mode != "L":
+        return (pixels != 0) & (pixels == pixels)  # NaN is no object
+    return pixels > (0 if pixels.max(initial=0) <= 1 else 127)
+
+
+def read_mask(file: Path) -> Mask:
+    """Return the object's pixels (H, W) in a mask image; see `object_pixels`.
+
+    Raises:
+        ValueError: if it cannot be read, or leaves open which pixels are the object.
+    """
+    return object_pixels(*load_pixels(file), file)
