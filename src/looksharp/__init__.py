@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from looksharp.objectives import (
         GAIN,
         ICASC,
+        PARTS,
+        Agreement,
         BackgroundExchange,
         BranchLoss,
         Classification,
@@ -46,6 +48,8 @@ __all__ = [
     "ICASC",
     "INTERVENTIONS",
     "MECHANISMS",
+    "PARTS",
+    "Agreement",
     "AttendAndRectify",
     "AttentionBranchNetwork",
     "BackgroundExchange",
@@ -105,6 +109,8 @@ _HOMES = {
     "objectives": (
         "GAIN",
         "ICASC",
+        "PARTS",
+        "Agreement",
         "BackgroundExchange",
         "BranchLoss",
         "Classification",

@@ -21,8 +21,8 @@ PLUGINS = "looksharp.plugins"
 class Registry(Mapping[str, T], Generic[T]):
     """Things of one kind by name, in the order in which files and plugins register them.
 
-    A thing is registered by a decorator where it is written. The first look-up imports every module of `package`
-    and every plugin, so that a new file needs no entry anywhere else.
+    A thing is registered by a decorator where it is written. The first look-up imports every module in and below
+    `package` and every plugin, so that a new file needs no entry anywhere else.
 
     Args:
         kind: what an entry is called in errors, such as "data set".
@@ -89,7 +89,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._scanned = True  # first, because the modules may look things up while they are imported
         try:
             package = import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+            for module in pkgutil.walk_packages(package.__path__, f"{self._package}.", onerror=_raise):
                 import_module(module.name)
         except BaseException:
             self._scanned = False
@@ -110,6 +110,11 @@ def load_plugins() -> None:
             plugin.load()
         except Exception as error:
             print(f"looksharp: warning: plugin {plugin.name} ({plugin.value}) failed: {error}", file=sys.stderr)
+
+
+def _raise(_: str) -> None:
+    """Let an error in a package through, which `walk_packages` would swallow."""
+    raise
 
 
 def _same(known: object, thing: object) -> bool:

@@ -11,6 +11,7 @@ import difflib
 import inspect
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
@@ -84,7 +85,9 @@ def settings_of(function: Callable[..., Any], without: Collection[str] = ()) -> 
     Returns:
         Name -> parameter, its annotation resolved.
     """
-    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
+    # A dataclass's own annotations, since each is resolved in the module of the class that declares it.
+    typed = function if is_dataclass(function) or not inspect.isclass(function) else function.__init__
+    hints = get_type_hints(typed, include_extras=True)
     found = inspect.signature(function).parameters
     return {
         name: parameter.replace(annotation=hints.get(name, Any))
@@ -205,8 +208,8 @@ def _choices(annotation: Any) -> list[str]:
     return [choice for inner in get_args(annotation) for choice in _choices(inner)]
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-_WORDS |= {type(None): "null", dict: "settings, name: value"}
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+_WORDS |= {type(None): "null", dict: "settings, name: value", Callable: "a function"}
 
 
 def _words(annotation: Any) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from looksharp.curing.plan import BASELINES, CURE, baseline, check_baselines, cured, guided_places
 from looksharp.data.sets.synthetic import biased_digits, digits
-from looksharp.objectives.guidance_choice import guidance_parts
+from looksharp.objectives.parsing import guidance_parts
 from looksharp.training.settings import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 RUN = RunConfig(
@@ -79,7 +79,9 @@ def test_comparisons_that_cannot_be_made(biased):
             ValueError, match=rf"^compare {name} needs the group of every image, .* or leave {name} out$"
         ):
             check_baselines([name], without)
-    with pytest.raises(ValueError, match=r"^compare must be of labels, .*, or a guidance loss: .* got 'dro'$"):
+    with pytest.raises(
+        ValueError, match=r"^compare must be of labels, .*, or a guidance loss: .* 'dro' is not known; .*"
+    ):
         check_baselines(["dro"], biased)
     with pytest.raises(ValueError, match=r"^compare names dfr twice$"):
         check_baselines(["dfr", "energy", "dfr"], biased)

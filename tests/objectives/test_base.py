@@ -9,8 +9,11 @@ from torch.nn import functional as F
 
 from looksharp.attention.recording import Recording
 from looksharp.batch import Batch, BatchMarks
-from looksharp.objectives import GAIN, ICASC, Classification, Guidance, Objective, base
-from looksharp.objectives.base import Forward, LayerChoice, Part, Term, WarmUp, second_pass
+from looksharp.objectives import GAIN, ICASC, Classification, Guidance, Sum, base
+from looksharp.objectives.base import Forward, Part, Term
+from looksharp.objectives.layer_choice import LayerChoice
+from looksharp.objectives.second_pass import second_pass
+from looksharp.objectives.warm_up import WarmUp
 
 
 class Net(nn.Module):
@@ -32,10 +35,10 @@ class Power(Part):
         self.power, self.weight, self.layer = power, weight, layer
         self.seen = []
 
-    def layers(self, model, batch):
+    def recorded(self, model, batch):
         return () if self.layer is None else (self.layer,)
 
-    def forward(self, forward):
+    def terms(self, forward):
         self.seen.append(forward)
         maps = {} if self.layer is None else {self.layer: forward.features[self.layer]}
         return {f"power {self.power}": Term(forward.logits.pow(self.power).mean(), self.weight)}, maps
@@ -68,7 +71,7 @@ def forwards(model):
 
 def test_an_objective_sums_its_weighted_terms(model, batch):
     other = copy.deepcopy(model)
-    step = Objective(Power(2, 3.0), Power(3, torch.tensor(-0.5)), Power(4, 0.0))(model, batch)
+    step = Sum(Power(2, 3.0), Power(3, torch.tensor(-0.5)), Power(4, 0.0))(model, batch)
     logits = other(batch.image)
     expected = {f"power {power}": logits.pow(power).mean() for power in (2, 3, 4)}
     assert all(not term.requires_grad for term in step.terms.values())
@@ -84,7 +87,7 @@ def test_an_objective_sums_its_weighted_terms(model, batch):
 def test_parts_share_one_forward_and_its_recording(model, batch):
     sizes = forwards(model)
     parts = Power(1, 1.0, "late"), Power(2, 1.0), Power(3, 1.0, "early"), Power(4, 1.0, "late")
-    step = Objective(*parts)(model, (batch.image, batch.target))
+    step = Sum(*parts)(model, (batch.image, batch.target))
     assert sizes == [3]
     assert all(part.seen[0] is parts[0].seen[0] for part in parts)
     forward = parts[0].seen[0]
@@ -98,7 +101,7 @@ def test_parts_share_one_forward_and_its_recording(model, batch):
 
 def test_nothing_is_recorded_where_nothing_is_asked_for(model, batch, monkeypatch):
     monkeypatch.setattr(base, "record", None)
-    assert Objective(Power(2, 1.0))(model, batch).loss.requires_grad
+    assert Sum(Power(2, 1.0))(model, batch).loss.requires_grad
 
 
 def test_evaluation_holds_no_graph(model, batch):
@@ -124,10 +127,10 @@ def test_adding_a_part_leaves_the_original(model, batch):
 
 
 def test_what_is_no_part_is_refused():
-    with pytest.raises(TypeError, match=r"an objective is a sum of parts, such as Guidance\(\); got ICASC"):
+    with pytest.raises(TypeError, match="an objective classifies once; got GAIN and ICASC: leave one out"):
         GAIN() + ICASC()
-    with pytest.raises(TypeError, match="got float, Linear"):
-        Objective(Guidance(), 1.0, nn.Linear(1, 1))
+    with pytest.raises(TypeError, match=r"an objective is a sum of parts, such as Guidance\(\); got float, Linear"):
+        Sum(Guidance(), 1.0, nn.Linear(1, 1))
 
 
 def loaded(objective):

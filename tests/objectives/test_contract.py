@@ -1,4 +1,4 @@
-"""What every objective promises, whichever it is."""
+"""Every registered part of an objective keeps these promises, alone where it classifies and else in a sum."""
 
 import copy
 
@@ -7,8 +7,12 @@ import torch
 from torch import nn
 
 from looksharp import objectives
-from looksharp.batch import Batch
-from looksharp.objectives import OBJECTIVES, GroupDRO, Objective, Step
+from looksharp.batch import Batch, BatchMarks
+from looksharp.networks import AttendAndRectify, AttentionBranchNetwork
+from looksharp.objectives import PARTS, Classification, GroupDRO, Part, Step
+from looksharp.objectives.base import Extension
+from looksharp.objectives.parsing import PartSettings, parse_objective
+from looksharp.settings import SettingError, checked_arguments, settings_of
 
 TARGETS = {
     "single-label": torch.tensor([2, 0, 4]),
@@ -32,23 +36,67 @@ def _seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=OBJECTIVES)
-def objective(request):
-    return OBJECTIVES[request.param]()
+@pytest.fixture(params=PARTS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def part(name):
+    return PARTS[name]()
+
+
+def whole(part):
+    """An objective that classifies."""
+    return part if part.classifies else Classification() + part
+
+
+@pytest.fixture
+def objective(part):
+    return whole(part)
+
+
+def seen(part, batch):
+    """The images that go forward: two marked ones have each other's surroundings alone to go to."""
+    return part.extend(batch).image if isinstance(part, Extension) else batch.image
+
+
+@pytest.fixture
+def build(name):
+    """Makes the network that a part needs: a plain one, or one around it."""
+
+    def make():
+        if name == "branch":
+            return AttentionBranchNetwork(Net(), image_size=8)
+        return AttendAndRectify(Net(), image_size=8, depth=2) if name == "head_diversity" else Net()
+
+    return make
 
 
 @pytest.fixture(params=TARGETS)
 def batch(request):
-    return Batch(torch.rand(3, 3, 8, 8), TARGETS[request.param], group=torch.tensor([1, 0, 1]))
+    masks = torch.zeros(3, 8, 8)
+    masks[:, 2:5, 1:6] = 1
+    marks = BatchMarks(torch.tensor([0, 2, 2]), torch.tensor([2, 3, 4]), masks)
+    return Batch(torch.rand(3, 3, 8, 8), TARGETS[request.param], marks, group=torch.tensor([1, 0, 1]))
 
 
-def test_the_registry_holds_every_objective_that_is_exported():
+def test_the_registry_holds_every_part_that_is_exported():
     exported = {value for name in objectives.__all__ if isinstance(value := getattr(objectives, name), type)}
-    assert {kind for kind in exported if issubclass(kind, Objective)} - {Objective} == set(OBJECTIVES.values())
+    assert {kind for kind in exported if issubclass(kind, Part)} - {Part} <= set(PARTS.values())
+    assert {kind for kind in PARTS.values() if kind.classifies} <= exported
 
 
-def test_step(objective, batch):
-    model = Net()
+def test_the_signature_is_the_settings(name):
+    """Every default is a valid setting, and a wrong name is refused by one line."""
+    defaults = {key: setting.default for key, setting in settings_of(PARTS[name]).items()}
+    assert PartSettings(name, checked_arguments(PARTS[name], defaults, name)).build()
+    with pytest.raises(SettingError, match=f"{name}.nonsense"):
+        parse_objective({name: {"nonsense": 1}})
+
+
+def test_step(objective, part, batch, build):
+    model = build()
     step = objective(model, batch)
     assert isinstance(step, Step)
     assert step.loss.shape == ()
@@ -56,7 +104,7 @@ def test_step(objective, batch):
     assert step.loss.requires_grad
     assert step.logits.shape == (3, 5)
     assert step.logits.requires_grad
-    torch.testing.assert_close(step.logits, copy.deepcopy(model)(batch.image))
+    torch.testing.assert_close(step.logits, copy.deepcopy(model)(seen(part, batch))[:3])
     assert "classification" in step.terms
     for term in step.terms.values():
         assert term.shape == ()
@@ -65,15 +113,18 @@ def test_step(objective, batch):
     for maps in step.maps.values():
         assert (maps.ndim, len(maps)) == (4, 3)
         assert not maps.requires_grad
-    torch.testing.assert_close(step.loss.detach(), sum(step.terms.values()))  # every default weight is 1
+    own = step.terms.keys() - {"classification"}
+    weights = dict.fromkeys(own, getattr(part, "weight", 1.0))  # every other default weight is 1
+    total = sum(weights.get(term, 1.0) * value for term, value in step.terms.items())
+    torch.testing.assert_close(step.loss.detach(), total)
     assert all(parameter.grad is None for parameter in model.parameters())
     step.loss.backward()
     for parameter in model.parameters():
         assert parameter.grad.isfinite().all()
 
 
-def test_gradients_that_are_there_already_are_not_touched(objective, batch):
-    model = Net()
+def test_gradients_that_are_there_already_are_not_touched(objective, batch, build):
+    model = build()
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     objective(model, batch)
@@ -81,18 +132,18 @@ def test_gradients_that_are_there_already_are_not_touched(objective, batch):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_modes_and_batchnorm_statistics(objective, batch, training):
-    model, plain = Net().train(training), Net().train(training)
+def test_modes_and_batchnorm_statistics(objective, part, batch, training, build):
+    model, plain = build().train(training), build().train(training)
     plain.load_state_dict(model.state_dict())
     objective(model, batch)
-    plain(batch.image)
+    plain(seen(part, batch))
     torch.testing.assert_close(dict(model.named_buffers()), dict(plain.named_buffers()))
     assert all(module.training == training for module in model.modules())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_evaluation(objective, batch):
-    model = Net().eval()
+def test_evaluation(objective, batch, build):
+    model = build().eval()
     step = objective(model, batch)
     with torch.no_grad():
         evaluated = objective(model, batch)
@@ -103,23 +154,24 @@ def test_evaluation(objective, batch):
         torch.testing.assert_close(objective(model, batch).loss, step.loss.detach())
 
 
-def test_forms_of_a_batch(objective, batch):
-    model = Net().eval()
+def test_forms_of_a_batch(objective, batch, build):
+    model = build().eval()
     expected = objective(model, batch).loss
-    mapping = {"image": batch.image, "target": batch.target, "group": batch.group}
+    mapping = {"image": batch.image, "target": batch.target, "group": batch.group, **vars(batch.marks)}
     torch.testing.assert_close(objective(model, mapping).loss, expected)
     if not isinstance(objective, GroupDRO):  # which cannot do without groups
+        expected = objective(model, Batch(batch.image, batch.target)).loss
         torch.testing.assert_close(objective(model, (batch.image, batch.target)).loss, expected)
 
 
-def test_objectives_own_no_parameters(objective, batch):
-    objective(Net(), batch)
+def test_objectives_own_no_parameters(objective, name, batch, build):
+    objective(build(), batch)
     assert not list(objective.parameters())
-    type(objective)().load_state_dict(objective.state_dict())
+    whole(PARTS[name]()).load_state_dict(objective.state_dict())
 
 
-def test_a_step_of_training_lowers_the_loss(objective, batch):
-    model = Net()
+def test_a_step_of_training_lowers_the_loss(objective, batch, build):
+    model = build()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
     losses = []
     for _ in range(8):
@@ -131,8 +183,8 @@ def test_a_step_of_training_lowers_the_loss(objective, batch):
     assert losses[-1] < losses[0]
 
 
-def test_autocast(objective, batch):
-    model = Net()
+def test_autocast(objective, batch, build):
+    model = build()
     with torch.autocast("cpu", torch.bfloat16):
         step = objective(model, batch)
     step.loss.backward()

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from looksharp.batch import Batch, BatchMarks
 from looksharp.interventions.exchange import exchange_surroundings
-from looksharp.objectives import GAIN, BackgroundExchange, Classification, GroupDRO
+from looksharp.objectives import GAIN, Agreement, BackgroundExchange, Classification, GroupDRO
 from looksharp.objectives import Guidance as GuidancePart
-from looksharp.objectives.exchange import disagreement, exchange_partners, guided_objects
+from looksharp.objectives.exchange import disagreement, exchange_partners, marked_objects
 
 SIZE = 12
 
@@ -120,7 +120,7 @@ def test_disagreement_of_sure_predictions_is_finite():
 
 
 def test_masks_of_the_true_class_are_united(batch):
-    samples, masks, targets = guided_objects(batch)
+    samples, masks, targets = marked_objects(batch)
     assert samples.tolist() == [1, 2, 4]
     assert targets.tolist() == [0, 1, 2]
     torch.testing.assert_close(masks, torch.stack([box(2, 2), box(4, 4), box(0, 0) + box(0, 6)]))
@@ -130,7 +130,7 @@ def test_of_several_labels_those_with_a_mask_remain(batch):
     target = torch.zeros(6, 3)
     target[4] = torch.tensor([0, 1, 1])
     target[2] = torch.tensor([1, 1, 1])
-    samples, masks, targets = guided_objects(Batch(batch.image, target, batch.marks))
+    samples, masks, targets = marked_objects(Batch(batch.image, target, batch.marks))
     assert samples.tolist() == [2, 4]
     assert targets.tolist() == [[1, 1, 0], [0, 0, 1]]
     torch.testing.assert_close(masks[0], box(4, 4) + box(8, 8))
@@ -140,7 +140,7 @@ def test_what_covers_nothing_or_everything_is_left_out(batch):
     masks = batch.marks.mask.clone()
     masks[1], masks[2] = 0, 1
     guidance = BatchMarks(batch.marks.sample, batch.marks.label, masks)
-    assert guided_objects(Batch(batch.image, batch.target, guidance))[0].tolist() == [4]
+    assert marked_objects(Batch(batch.image, batch.target, guidance))[0].tolist() == [4]
 
 
 # The part --------------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_the_copies_are_classified_like_other_images(batch):
     torch.manual_seed(7)
     step = (Classification() + BackgroundExchange())(model, batch)
     torch.manual_seed(7)
-    samples, masks, targets = guided_objects(batch)
+    samples, masks, targets = marked_objects(batch)
     partners = exchange_partners(targets)
     images = batch.image[samples]
     copies = exchange_surroundings(images, masks, images[partners], masks[partners])
@@ -166,7 +166,7 @@ def test_agreement_compares_each_copy_with_its_original(batch):
     torch.manual_seed(7)
     plain = (Classification() + BackgroundExchange())(model, batch)
     torch.manual_seed(7)
-    step = (Classification() + BackgroundExchange(agreement=0.5))(model, batch)
+    step = (Classification() + Agreement(0.5))(model, batch)
     torch.manual_seed(7)
     extended = BackgroundExchange().extend(batch)
     logits = model(extended.image)
@@ -182,14 +182,14 @@ def test_a_network_blind_to_surroundings_agrees(batch):
     inside[[1, 2, 4], 0] = torch.stack([box(2, 2), box(4, 4), box(0, 0)])
     guidance = BatchMarks(torch.tensor([1, 2, 4]), torch.tensor([0, 1, 2]), inside[[1, 2, 4], 0])
     dark = Batch(batch.image * inside, batch.target, guidance)
-    step = (Classification() + BackgroundExchange(agreement=1.0))(Net(), dark)
+    step = (Classification() + Agreement(1.0))(Net(), dark)
     assert float(step.terms["agreement"]) == pytest.approx(0, abs=1e-9)
 
 
 def test_without_guidance_nothing_is_added(batch):
     model = Net()
     bare = Batch(batch.image, batch.target)
-    step = (Classification() + BackgroundExchange(agreement=1.0))(model, bare)
+    step = (Classification() + Agreement(1.0))(model, bare)
     assert step.terms["agreement"] == 0
     torch.testing.assert_close(step.loss, F.cross_entropy(model(bare.image), bare.target))
 
@@ -218,7 +218,7 @@ def test_groups_come_along(batch):
 def test_combines_with_every_objective(batch):
     for objective in (GAIN(), GroupDRO()):
         grouped = Batch(batch.image, batch.target, batch.marks, torch.tensor([0, 1, 0, 1, 1, 0]))
-        step = (objective + BackgroundExchange(agreement=1.0) + GuidancePart("contrast"))(Net(), grouped)
+        step = (objective + Agreement(1.0) + GuidancePart("contrast"))(Net(), grouped)
         step.loss.backward()
         assert {"agreement", "guidance"} < set(step.terms)
         assert all(len(maps) == 6 for maps in step.maps.values())
@@ -226,7 +226,7 @@ def test_combines_with_every_objective(batch):
 
 def test_training_with_agreement_makes_the_surroundings_matter_less(batch):
     """Descending on the term alone brings the predictions for image and copy together."""
-    model, part = Net(), BackgroundExchange(agreement=1.0)
+    model, part = Net(), Agreement(1.0)
     extended = part.extend(batch)
 
     def apart(network):

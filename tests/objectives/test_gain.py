@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from looksharp.attention.mechanisms import layer_cam
 from looksharp.batch import Batch
 from looksharp.objectives import GAIN, Classification
-from looksharp.objectives.gain import MiningPart, true_classes
+from looksharp.objectives.pair_maps import true_classes
 
 SINGLE = torch.tensor([2, 0, 4, 2])
 # Two labels, none, three, and one.
@@ -328,7 +328,7 @@ def test_mixed_precision(model, images, targets):
 
 
 def test_mining_alone_combines_with_another_objective(model, images):
-    step = (Classification() + MiningPart(alpha=2.0))(model, Batch(images, MULTI))
+    step = (Classification() + GAIN(alpha=2.0, classifies=False))(model, Batch(images, MULTI))
     torch.testing.assert_close(step.loss, GAIN(alpha=2.0)(model, (images, MULTI)).loss)
 
 

@@ -191,7 +191,7 @@ def test_it_raises_the_worst_group_where_plain_training_would_give_it_up():
 
 
 def test_it_combines_with_guidance(model):
-    assert [type(p).__name__ for p in (GroupDRO() + Guidance("rrr")).parts] == ["GroupDROPart", "Guidance"]
+    assert [type(p).__name__ for p in (GroupDRO() + Guidance("rrr")).parts] == ["GroupDRO", "RightForTheRightReasons"]
 
 
 def test_groups_must_be_known(model):
@@ -227,9 +227,9 @@ def test_groups_that_cannot_be(model, sizes, group, message):
         ({"group_sizes": [2, -1]}, r"^group_sizes must be .*; got \[2, -1\]$"),
     ],
 )
-def test_options_that_cannot_be(options, message):
+def test_options_that_cannot_be(model, options, message):
     with pytest.raises(ValueError, match=message):
-        GroupDRO(**options)
+        GroupDRO(**options)(model, batch())
 
 
 def test_targets_are_checked(model):

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
 __all__ = [
     "MECHANISMS",
     "Mechanism",
+    "MechanismChoice",
     "cam",
     "channel_weighted",
     "find_mechanism",
@@ -112,6 +115,15 @@ MECHANISMS: dict[str, Mechanism] = {
     for function in (cam, grad_cam, grad_cam_pp, channel_weighted, xgrad_cam, hires_cam, layer_cam)
 }
 """Every mechanism by name; the contract tests and the command line read this."""
+
+
+def _known(mechanism: str | Mechanism) -> str | Mechanism:
+    find_mechanism(mechanism)
+    return mechanism
+
+
+MechanismChoice = Annotated[str | Mechanism, AfterValidator(_known)]
+"""A mechanism as a setting: a name in `MECHANISMS`, or a function."""
 
 
 def find_mechanism(mechanism: str | Mechanism) -> Mechanism:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from looksharp.data.sampling import Balance
 from looksharp.data.split import Data, Split
-from looksharp.objectives.guidance_choice import guidance_parts
+from looksharp.objectives.parsing import guidance_parts
 from looksharp.training.settings import GuidanceConfig, RunConfig
 
 __all__ = ["BASELINES", "CURE", "Defaults", "Treatment", "baseline", "check_baselines", "cured", "guided_places"]

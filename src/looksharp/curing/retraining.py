@@ -19,7 +19,7 @@ from looksharp.curing.results import Cure, Measured
 from looksharp.curing.verdict import deciding_split
 from looksharp.data.build import build_data
 from looksharp.data.split import Data, Split
-from looksharp.objectives.guidance_choice import guidance_parts
+from looksharp.objectives.parsing import guidance_parts
 from looksharp.training.folder import Run, load_run
 from looksharp.training.reweighting import reweight_last_layer
 from looksharp.training.settings import GuidanceConfig, RunConfig

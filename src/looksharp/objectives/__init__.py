@@ -1,19 +1,22 @@
-"""What one training step minimises."""
+"""Objectives: what one training step minimises, as parts and their sums."""
 
-from looksharp.objectives.attend_rectify import HeadDiversity
-from looksharp.objectives.attention_branch import BranchLoss
-from looksharp.objectives.base import Objective, Step
+from looksharp.objectives.base import PARTS, Objective, Part, Step, Sum
+from looksharp.objectives.branch_loss import BranchLoss
 from looksharp.objectives.classification import Classification
-from looksharp.objectives.exchange import BackgroundExchange
 from looksharp.objectives.gain import GAIN
 from looksharp.objectives.group_dro import GroupDRO
 from looksharp.objectives.guidance import Guidance
+from looksharp.objectives.guidance.agreement import Agreement
+from looksharp.objectives.guidance.background_exchange import BackgroundExchange
+from looksharp.objectives.head_diversity import HeadDiversity
 from looksharp.objectives.icasc import ICASC
 
 __all__ = [
     "GAIN",
     "ICASC",
     "OBJECTIVES",
+    "PARTS",
+    "Agreement",
     "BackgroundExchange",
     "BranchLoss",
     "Classification",
@@ -21,13 +24,15 @@ __all__ = [
     "Guidance",
     "HeadDiversity",
     "Objective",
+    "Part",
     "Step",
+    "Sum",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {
+OBJECTIVES: dict[str, type[Part]] = {
     "classification": Classification,
     "icasc": ICASC,
     "gain": GAIN,
     "group_dro": GroupDRO,
 }
-"""Every objective by the name that the command line uses; each combines with guidance by `+`."""
+"""Every part that classifies, by name."""

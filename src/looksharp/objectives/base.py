@@ -1,4 +1,4 @@
-"""What an objective is: `objective(model, batch) -> Step`, a sum of parts that share one forward.
+"""What an objective is: `objective(model, batch) -> Step`, one part or a sum of parts that share one forward.
 
 It owns no network and works in anybody's loop. A part names the layers it needs recorded and turns the forward
 into weighted terms, so parts combine freely: `GAIN() + Guidance("energy")`.
@@ -9,16 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from looksharp.attention.recording import Recording, logits_of, record, unwrapped
-from looksharp.attention.stages import last_stages
+from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.batch import Batch, as_batch
+from looksharp.registry import Registry
 
-__all__ = ["Extension", "Forward", "LayerChoice", "Objective", "Part", "Step", "Term", "WarmUp", "second_pass"]
+if TYPE_CHECKING:
+    from looksharp.data.split import Pixels, Split
+
+__all__ = ["PARTS", "Extension", "Forward", "Objective", "Part", "Step", "Sum", "Term"]
 
 
 @dataclass(frozen=True)
@@ -69,60 +72,31 @@ class Term(NamedTuple):
     weight: float | Tensor = 1.0
 
 
-class Part(nn.Module, ABC):
-    """A family of terms. A module only so that a schedule's counter is saved with a checkpoint."""
-
-    @abstractmethod
-    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """Names of the layers to record; none if empty."""
-
-    @abstractmethod
-    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """Terms by name, and the maps (B, K, h, w) they were read from, by layer."""
-
-
-class Extension(Part, ABC):
-    """A part that adds altered copies of a batch's images, which then go through the one forward with the others."""
-
-    @abstractmethod
-    def extend(self, batch: Batch) -> Batch:
-        """The batch with copies at its end, their origins in `copies`."""
-
-
-class Objective(nn.Module):
-    """A sum of parts.
-
-    Args:
-        parts: each adds its terms to the loss.
-
-    Raises:
-        TypeError: if something else is added, another objective for one.
-    """
-
-    def __init__(self, *parts: Part) -> None:
-        super().__init__()
-        others = [type(part).__name__ for part in parts if not isinstance(part, Part)]
-        if others:
-            raise TypeError(f"an objective is a sum of parts, such as Guidance(); got {', '.join(others)}")
-        self._parts = nn.ModuleList(parts)
+class Objective(nn.Module, ABC):
+    """What a training step minimises. A module only so that a schedule's counter is saved with a checkpoint."""
 
     @property
+    @abstractmethod
     def parts(self) -> tuple[Part, ...]:
-        """The parts, to combine with others."""
-        return tuple(part for part in self._parts if isinstance(part, Part))
+        """The parts whose weighted terms are summed."""
 
-    def __add__(self, part: Part) -> Objective:
-        """The same objective with one more part."""
-        return Objective(*self.parts, part)
+    def __add__(self, other: Objective) -> Sum:
+        """Return the sum of both; see `Sum`."""
+        return Sum(self, other)
 
     def forward(self, model: nn.Module, batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Step:
-        """Run `model` once on the batch (see `as_batch` for its forms) and sum all terms."""
+        """Run `model` once on the batch and sum all terms.
+
+        Args:
+            model: any classifier.
+            batch: images, targets and optional marks; see `as_batch` for its forms.
+        """
         batch = as_batch(batch)
         own = len(batch)
         for part in self.parts:
             if isinstance(part, Extension):
                 batch = part.extend(batch)
-        layers = dict.fromkeys(layer for part in self.parts for layer in part.layers(model, batch))
+        layers = dict.fromkeys(layer for part in self.parts for layer in part.recorded(model, batch))
         if layers:
             with record(model, layers) as features:
                 output = model(batch.image)
@@ -133,7 +107,7 @@ class Objective(nn.Module):
         terms: dict[str, Tensor] = {}
         maps: dict[str, Tensor] = {}
         for part in self.parts:
-            found, read = part(forward)
+            found, read = part.terms(forward)
             for name, term in found.items():
                 loss = loss + term.weight * term.value
                 same = sum(known.partition("#")[0] == name for known in terms)
@@ -143,51 +117,83 @@ class Objective(nn.Module):
         return Step(loss, logits if forward.differentiable else logits.detach(), terms, maps)
 
 
-class WarmUp(nn.Module):
-    """A factor that rises linearly from 0 to 1 over the first `steps` training steps; 1 always if 0 steps."""
+class Part(Objective):
+    """A term, or a family of terms. Alone it is an objective; with others it is part of a sum.
 
-    done: Tensor
+    A part is registered in `PARTS`, and its signature is its settings: most are dataclasses, `@dataclass(eq=False)`.
 
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        if steps < 0:
-            raise ValueError(f"warmup must be a number of steps >= 0; got {steps}")
-        self.steps = steps
-        self.register_buffer("done", torch.zeros((), dtype=torch.long))
+    Attributes:
+        classifies: whether the classification loss is one of its terms. A sum has one such part at most.
+    """
 
-    def forward(self, forward: Forward) -> float | Tensor:
-        """The factor of this step; training steps are counted."""
-        if self.steps == 0:
-            return 1.0
-        factor = (self.done / self.steps).clamp(max=1.0)
-        if forward.model.training and forward.differentiable:
-            self.done += 1
-        return factor
+    classifies: bool = False
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make the module before a dataclass sets its fields."""
+        part = super().__new__(cls)
+        nn.Module.__init__(part)
+        return part
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The part itself."""
+        return (self,)
+
+    @abstractmethod
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """Return the names of the layers to record; none if empty."""
+
+    @abstractmethod
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Return terms by name, and the maps (B, K, h, w) they were read from, by layer."""
+
+    def prepare(self, images: Split, pixels: Pixels, seed: int) -> None:
+        """Read what training is about to need, before it starts; nothing by default.
+
+        Args:
+            images: the training images.
+            pixels: how images become a network's input.
+            seed: of what is drawn at random.
+
+        Raises:
+            ValueError: if the data lack what the part needs.
+        """
 
 
-class LayerChoice:
-    """Layers given by name, or the ends of a network's last stages.
+class Extension(Part):
+    """A part that adds altered copies of a batch's images, which then go through the one forward with the others."""
+
+    @abstractmethod
+    def extend(self, batch: Batch) -> Batch:
+        """Return the batch with copies at its end, their origins in `copies`; as it is where it has copies."""
+
+
+class Sum(Objective):
+    """A sum of parts.
 
     Args:
-        names: names of layers; None to find them.
-        count: how many.
+        objectives: parts, or sums of them; each part adds its terms to the loss.
+
+    Raises:
+        TypeError: if something else is added, or two parts classify.
     """
 
-    def __init__(self, names: Sequence[str] | None, count: int) -> None:
-        if names is not None and len(names) != count:
-            raise ValueError(f"layers must name {count} layer(s), the last one last; got {list(names)}")
-        self.names, self.count = None if names is None else tuple(names), count
+    def __init__(self, *objectives: Objective) -> None:
+        super().__init__()
+        others = [type(each).__name__ for each in objectives if not isinstance(each, Objective)]
+        if others:
+            raise TypeError(f"an objective is a sum of parts, such as Guidance(); got {', '.join(others)}")
+        parts = [part for objective in objectives for part in objective.parts]
+        classifying = [type(part).__name__ for part in parts if part.classifies]
+        if len(classifying) > 1:
+            raise TypeError(f"an objective classifies once; got {' and '.join(classifying)}: leave one out")
+        self._parts = nn.ModuleList(parts)
 
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """The names, the last layer last."""
-        return self.names or last_stages(model, batch.image, self.count)
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts, in the order in which they were added."""
+        return tuple(part for part in self._parts if isinstance(part, Part))
 
 
-def second_pass(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits of another forward that shares the model's parameters and leaves its buffers alone.
-
-    In training mode BatchNorm normalises by these images' own statistics, and its running ones do not move.
-    """
-    network = unwrapped(model)
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    return logits_of(torch.func.functional_call(network, buffers, (images,)))
+PARTS: Registry[type[Part]] = Registry("objective part", "looksharp.objectives")
+"""Every part of an objective by the name that settings use; its signature is its settings."""

@@ -1,7 +1,8 @@
-"""The classification loss: the baseline alone, and the first part of every other objective."""
+"""The classification loss: the baseline alone, and a term of every other part that classifies."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch
-from looksharp.objectives.base import Forward, Objective, Part, Term
+from looksharp.objectives.base import PARTS, Forward, Part, Term
 
-__all__ = ["Classification", "ClassificationPart", "classification_loss"]
+__all__ = ["Classification", "classification_loss"]
 
 
 def classification_loss(
@@ -51,33 +52,23 @@ def classification_loss(
     return F.cross_entropy(logits, batch.target, label_smoothing=label_smoothing, reduction=reduction)
 
 
-class ClassificationPart(Part):
-    """The term "classification".
-
-    Args:
-        label_smoothing: share of the target spread over all classes.
-    """
-
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-
-    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """The loss on the targets."""
-        loss = classification_loss(forward.logits, forward.batch, self.label_smoothing)
-        return {"classification": Term(loss)}, {}
-
-
-class Classification(Objective):
-    """Plain training.
+@PARTS.register("classification")
+@dataclass(eq=False)
+class Classification(Part):
+    """Plain training: the term "classification", see `classification_loss`.
 
     Args:
         label_smoothing: share of the target spread over all classes; off by default.
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__(ClassificationPart(label_smoothing))
+    classifies = True
+
+    label_smoothing: float = 0.0
+
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Return the loss on the targets."""
+        return {"classification": Term(classification_loss(forward.logits, forward.batch, self.label_smoothing))}, {}

@@ -1,19 +1,27 @@
-"""Background exchange: a guided object is shown in other surroundings, and must mean the same to the network."""
+"""Marked objects in exchanged surroundings, and how far two predictions for them differ."""
 
 from __future__ import annotations
+
+from abc import ABC
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from looksharp.batch import Batch
 from looksharp.interventions.exchange import exchange_surroundings
-from looksharp.objectives.base import Extension, Forward, Term, WarmUp
+from looksharp.objectives.base import Extension
 
-__all__ = ["BackgroundExchange", "disagreement", "exchange_partners", "guided_objects"]
+if TYPE_CHECKING:
+    from looksharp.data.split import Pixels, Split
+
+__all__ = ["Exchange", "disagreement", "exchange_partners", "marked_objects"]
 
 
 def exchange_partners(labels: Tensor) -> Tensor:
-    """For each of G images, another one, of another class wherever no class has more than half of them.
+    """Return for each of G images another one, of another class wherever no class has more than half of them.
 
     Args:
         labels: (G,) one class per image.
@@ -31,14 +39,14 @@ def exchange_partners(labels: Tensor) -> Tensor:
 
 
 def disagreement(logits: Tensor, others: Tensor, present: Tensor | None = None) -> Tensor:
-    """Divergence both ways between two predictions: KL(p || q) + KL(q || p), per image.
+    """Compute the divergence both ways between two predictions, KL(p || q) + KL(q || p), per image.
 
-    For several labels the Bernoulli divergences of the classes that are present, averaged.
+    For multi-label images the Bernoulli divergences of the classes that are present, averaged.
 
     Args:
         logits: (N, C).
         others: (N, C).
-        present: for several labels, which classes to compare, (N, C) in {0, 1}; None for a softmax.
+        present: for multi-label images, which classes to compare, (N, C) in {0, 1}; None for a softmax.
 
     Returns:
         (N,) >= 0; 0 if the predictions agree.
@@ -53,8 +61,8 @@ def disagreement(logits: Tensor, others: Tensor, present: Tensor | None = None) 
     return ((p.exp() - q.exp()) * (p - q)).sum(1)
 
 
-def guided_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The guided images of a batch, each once, with the masks of its true classes united.
+def marked_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the marked images of a batch, each once, with the masks of its true classes united.
 
     Returns:
         samples (P,) places in rising order, masks (P, H, W), and the targets of what the masks cover: (P,) or
@@ -81,40 +89,43 @@ def guided_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return samples, masks, kept
 
 
-class BackgroundExchange(Extension):
-    """A guided object means the same in any surroundings. Adds the term "agreement", where it has a weight.
+@dataclass(eq=False)
+class Exchange(Extension, ABC):
+    """Copies of marked images, their objects in other surroundings: the base of parts that train on such copies.
 
-    Each guided image of the batch gets a copy whose object stands in the surroundings of another guided image, of
-    another class where there are any (see `exchange_surroundings`). The copies join the batch, and every loss of
-    class labels reads them like other images. "agreement" is the divergence both ways between the predictions for an
-    image and its copy. An intervention and no statement about maps, so that it reaches networks in which every
-    position sees the whole image. At least two guided images a batch are needed, unless there are backgrounds;
-    the cost is that of as many more images.
+    Each marked image of the batch gets a copy whose object stands in the surroundings of another marked image, of
+    another class where there are any (see `exchange_surroundings`). The copies join the batch once, however many
+    parts ask for them, and every loss of class labels reads them like other images. At least two marked images a
+    batch are needed, unless there are backgrounds; the cost is that of as many more images.
 
     Args:
-        agreement: weight of "agreement".
-        backgrounds: surroundings to draw from instead, (N, C, H, W), normalised, of the images' size.
-        warmup: training steps over which the weight of "agreement" rises from 0.
-
-    Example:
-        >>> from looksharp.objectives import Classification
-        >>> objective = Classification() + BackgroundExchange(agreement=1.0)
+        backgrounds: surroundings to draw from instead: a folder of photographs, which `prepare` reads, or a tensor
+            (N, C, H, W), normalised, of the images' size.
     """
 
-    def __init__(self, agreement: float = 0.0, backgrounds: Tensor | None = None, warmup: int = 0) -> None:
-        super().__init__()
-        self.agreement, self.backgrounds = agreement, backgrounds
-        self.warmup = WarmUp(warmup)
+    _: KW_ONLY
+    backgrounds: Path | Tensor | None = None
 
-    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
         """None."""
         return ()
 
+    def prepare(self, images: Split, pixels: Pixels, seed: int) -> None:
+        """Read the folder of backgrounds, if there is one.
+
+        Raises:
+            ValueError: if there is no such folder, or no image in it.
+        """
+        if isinstance(self.backgrounds, Path):
+            from looksharp.data.backgrounds import read_backgrounds  # here, because it loads torchvision
+
+            self.backgrounds = read_backgrounds(self.backgrounds, pixels, seed)
+
     def extend(self, batch: Batch) -> Batch:
-        """The batch with a copy of each guided image; the copies are not guided themselves."""
-        if not batch.marks:
+        """Return the batch with a copy of each marked image; the copies are not marked themselves."""
+        if not batch.marks or batch.copies is not None:
             return batch
-        samples, masks, targets = guided_objects(batch)
+        samples, masks, targets = marked_objects(batch)
         if len(samples) <= (self.backgrounds is None):  # nothing, or none to exchange with
             return batch
         copies = self._exchanged(batch.image[samples], masks.to(batch.image.dtype), targets)
@@ -126,19 +137,9 @@ class BackgroundExchange(Extension):
             samples,
         )
 
-    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """Compare the predictions for the copies with those for the originals."""
-        if not self.agreement:
-            return {}, {}
-        batch, logits, weight = forward.batch, forward.logits, self.agreement * self.warmup(forward)
-        if batch.copies is None:
-            return {"agreement": Term(logits.new_zeros(()), weight)}, {}
-        copied = len(logits) - len(batch.copies)
-        # Of several labels the copy keeps those of its object alone.
-        present = batch.target[copied:] if batch.multilabel else None
-        return {"agreement": Term(disagreement(logits[batch.copies], logits[copied:], present).mean(), weight)}, {}
-
     def _exchanged(self, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
+        if isinstance(self.backgrounds, Path):
+            raise ValueError(f"backgrounds {self.backgrounds} are not read yet: call prepare, or give a tensor")
         if self.backgrounds is not None:
             drawn = torch.randint(len(self.backgrounds), (len(images),))
             return exchange_surroundings(images, masks, self.backgrounds[drawn].to(images))

@@ -2,89 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from looksharp.attention.maps import normalize_maps, resize_maps
-from looksharp.attention.mechanisms import Mechanism, find_mechanism
+from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
 from looksharp.batch import Batch
-from looksharp.objectives.base import Forward, LayerChoice, Objective, Part, Term, WarmUp, second_pass
-from looksharp.objectives.classification import ClassificationPart
+from looksharp.objectives.base import PARTS, Forward, Part, Term
+from looksharp.objectives.classification import classification_loss
 from looksharp.objectives.equations import attention_mining, mask_out, soft_threshold
-from looksharp.objectives.guidance import pair_maps
+from looksharp.objectives.layer_choice import LayerChoice
+from looksharp.objectives.pair_maps import pair_maps, true_classes
+from looksharp.objectives.second_pass import second_pass
+from looksharp.objectives.warm_up import WarmUp
 
-__all__ = ["GAIN", "MiningPart", "true_classes"]
-
-
-def true_classes(targets: Tensor, *, sampled: bool = False) -> tuple[Tensor, Tensor]:
-    """All (image, class) pairs of a batch's true classes, or one per image at random.
-
-    Args:
-        targets: class indices (B,), or multi-hot (B, C).
-        sampled: draw one true class per image.
-
-    Returns:
-        samples (P,) in rising order, classes (P,). Images without a true class have no pair.
-    """
-    if targets.ndim == 1:
-        return torch.arange(len(targets), device=targets.device), targets
-    present = targets > 0.5
-    if sampled:
-        images = present.any(1).nonzero().squeeze(1)
-        return images, torch.multinomial(present[images].float(), 1).squeeze(1) if len(images) else images
-    samples, classes = present.nonzero(as_tuple=True)
-    return samples, classes
+__all__ = ["GAIN"]
 
 
-class MiningPart(Part):
-    """The term "mining" of GAIN; see `GAIN`."""
-
-    def __init__(
-        self,
-        mechanism: str | Mechanism = "grad_cam",
-        layer: str | None = None,
-        alpha: float = 1.0,
-        sigma: float = 0.5,
-        omega: float = 10.0,
-        fill: float = 0.0,
-        labels: Literal["all", "sampled"] = "all",
-        warmup: int = 0,
-    ) -> None:
-        super().__init__()
-        if labels not in ("all", "sampled"):
-            raise ValueError(f"labels must be 'all' or 'sampled'; got {labels!r}")
-        self.mechanism = find_mechanism(mechanism)
-        self.choose = LayerChoice(None if layer is None else [layer], 1)
-        self.alpha, self.sigma, self.omega, self.fill, self.labels = alpha, sigma, omega, fill, labels
-        self.warmup = WarmUp(warmup)
-
-    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """The last layer."""
-        return self.choose(model, batch)
-
-    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """Mask out each true class's attention, run the model again, and read what is left of the class."""
-        batch = forward.batch
-        (layer,) = self.choose(forward.model, batch)
-        samples, classes = true_classes(batch.target, sampled=self.labels == "sampled")
-        weight = self.alpha * self.warmup(forward)
-        if not len(samples):
-            return {"mining": Term(forward.logits.new_zeros(()), weight)}, {}
-        most = None if batch.multilabel and self.labels == "all" else 1
-        attention = pair_maps(forward, layer, samples, classes, self.mechanism, most=most)  # (P, h, w)
-        size = (batch.image.shape[-2], batch.image.shape[-1])
-        mask = soft_threshold(resize_maps(normalize_maps(attention), size), self.sigma, self.omega)
-        masked = mask_out(batch.image[samples], mask, self.fill)
-        left = attention_mining(second_pass(forward.model, masked), classes, multilabel=batch.multilabel)
-        # Mean over an image's classes, then over the images that have any.
-        counts = torch.bincount(samples, minlength=len(batch))
-        value = (left / counts[samples]).sum() / (counts > 0).sum()
-        return {"mining": Term(value, weight)}, {}
-
-
-class GAIN(Objective):
+@PARTS.register("gain")
+@dataclass(eq=False)
+class GAIN(Part):
     """Classification and attention mining: masking out the attended region must leave nothing of the class.
 
     GAIN Eq. 6: L_self = L_cl + alpha L_am. The map of each true class at the last layer (Eq. 1 and 2), divided by
@@ -103,6 +43,7 @@ class GAIN(Objective):
             the cost of single-label training, the same loss in expectation.
         warmup: training steps over which alpha rises from 0.
         label_smoothing: see `Classification`.
+        classifies: have the classification loss among the terms; off to combine with another part that has it.
 
     Example:
         >>> from looksharp.networks import CifarResNet
@@ -112,19 +53,47 @@ class GAIN(Objective):
         ['classification', 'mining']
     """
 
-    def __init__(
-        self,
-        mechanism: str | Mechanism = "grad_cam",
-        layer: str | None = None,
-        alpha: float = 1.0,
-        sigma: float = 0.5,
-        omega: float = 10.0,
-        fill: float = 0.0,
-        labels: Literal["all", "sampled"] = "all",
-        warmup: int = 0,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(
-            ClassificationPart(label_smoothing),
-            MiningPart(mechanism, layer, alpha, sigma, omega, fill, labels, warmup),
-        )
+    mechanism: MechanismChoice = "grad_cam"
+    layer: str | None = None
+    _: KW_ONLY
+    alpha: float = 1.0
+    sigma: float = 0.5
+    omega: float = 10.0
+    fill: float = 0.0
+    labels: Literal["all", "sampled"] = "all"
+    warmup: int = 0
+    label_smoothing: float = 0.0
+    classifies: bool = True
+
+    def __post_init__(self) -> None:
+        if self.labels not in ("all", "sampled"):
+            raise ValueError(f"labels must be 'all' or 'sampled'; got {self.labels!r}")
+        find_mechanism(self.mechanism)
+        self._choose = LayerChoice(None if self.layer is None else [self.layer], 1)
+        self._rise = WarmUp(self.warmup)
+
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """Return the last layer."""
+        return self._choose(model, batch)
+
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Mask out each true class's attention, run the model again, and read what is left of the class."""
+        batch = forward.batch
+        found = {}
+        if self.classifies:
+            found["classification"] = Term(classification_loss(forward.logits, batch, self.label_smoothing))
+        (layer,) = self._choose(forward.model, batch)
+        samples, classes = true_classes(batch.target, sampled=self.labels == "sampled")
+        weight = self.alpha * self._rise(forward)
+        if not len(samples):
+            return found | {"mining": Term(forward.logits.new_zeros(()), weight)}, {}
+        most = None if batch.multilabel and self.labels == "all" else 1
+        attention = pair_maps(forward, layer, samples, classes, self.mechanism, most=most)  # (P, h, w)
+        size = (batch.image.shape[-2], batch.image.shape[-1])
+        mask = soft_threshold(resize_maps(normalize_maps(attention), size), self.sigma, self.omega)
+        masked = mask_out(batch.image[samples], mask, self.fill)
+        left = attention_mining(second_pass(forward.model, masked), classes, multilabel=batch.multilabel)
+        # Mean over an image's classes, then over the images that have any.
+        counts = torch.bincount(samples, minlength=len(batch))
+        value = (left / counts[samples]).sum() / (counts > 0).sum()
+        return found | {"mining": Term(value, weight)}, {}

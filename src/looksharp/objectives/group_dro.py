@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch
-from looksharp.objectives.base import Forward, Objective, Part, Term
+from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.classification import classification_loss
 
-__all__ = ["GroupDRO", "GroupDROPart", "group_sizes_of"]
+if TYPE_CHECKING:
+    from looksharp.data.split import Pixels, Split
+
+__all__ = ["GroupDRO", "group_sizes_of"]
 
 _UNKNOWN = (
     "group_dro needs the group of every image, but groups are not known; give the data a groups.csv (columns path, "
@@ -23,7 +27,7 @@ _UNKNOWN = (
 
 
 def group_sizes_of(groups: Tensor | None) -> list[int]:
-    """How many images each group has, from every image's group (N,).
+    """Count the images of each group, from every image's group (N,).
 
     Raises:
         ValueError: if groups are not known.
@@ -34,53 +38,96 @@ def group_sizes_of(groups: Tensor | None) -> list[int]:
     return sizes
 
 
-class GroupDROPart(Part):
-    """The term "classification", its groups weighted; see `GroupDRO`.
+@PARTS.register("group_dro")
+@dataclass(eq=False)
+class GroupDRO(Part):
+    """Classification with the worst groups weighted up: distributionally robust optimisation over known groups.
+
+    Sagawa et al. 2020, "Distributionally Robust Neural Networks for Group Shifts", Algorithm 1 on batches: with
+    l_g the mean loss of group g in the batch, q_g <- q_g exp(step_size (l_g + adjustment / sqrt(n_g))), divided by
+    their sum; the loss is sum_g q_g l_g. As in the authors' code q moves before the loss is weighted; unlike
+    there, the weight of a group that a batch lacks moves only by the division, since nothing was observed of it.
+    The paper uses it with strong weight decay or early stopping: a network that fits every training image has no
+    worse group left. Draw groups equally often (`balance: group`), as the paper does.
+
+    A group without a training image (the cue's counter-examples at rho 1.0, say) can have no weight: where
+    `group_sizes` says 0 it gets none, and with one group left this is plain training. Evaluation
+    leaves q as it is. Over several processes groups' losses are those of all processes' batches together.
+
+    Args:
+        step_size: eta_q, how fast q moves.
+        adjustment: C of the group adjustment C / sqrt(n_g) (Sec. 3.3), which weights small groups up; off at 0.
+        group_sizes: n_g, each group's number of training images; `prepare` counts them. Without, groups are
+            taken up as they come.
+        label_smoothing: see `Classification`.
 
     Attributes:
         log_weights: (G,) logarithms of the groups' weights but for a constant; saved with a checkpoint.
+
+    Raises:
+        ValueError: in the call, if the batch has no groups or has others than `group_sizes` says.
+
+    Example:
+        >>> from looksharp.networks import CifarResNet
+        >>> batch = Batch(torch.rand(3, 3, 32, 32), torch.tensor([1, 7, 1]), group=torch.tensor([0, 1, 0]))
+        >>> objective = GroupDRO(group_sizes=[2, 1])
+        >>> objective(CifarResNet(20, 10), batch).loss.backward()
+        >>> objective.weights.shape
+        torch.Size([2])
+
     """
 
-    log_weights: Tensor
-    adjustments: Tensor
+    classifies = True
 
-    def __init__(
-        self,
-        step_size: float = 0.01,
-        adjustment: float = 0.0,
-        group_sizes: list[int] | None = None,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        for name, value in {"step_size": step_size, "adjustment": adjustment}.items():
+    step_size: float = 0.01
+    adjustment: float = 0.0
+    group_sizes: list[int] | None = None
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in {"step_size": self.step_size, "adjustment": self.adjustment}.items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number >= 0; got {value}")
-        if group_sizes is not None and (min(group_sizes, default=-1) < 0 or not any(group_sizes)):
-            raise ValueError(f"group_sizes must be the groups' numbers of training images; got {group_sizes}")
-        if adjustment and group_sizes is None:
-            raise ValueError(
-                f"adjustment {adjustment:g} needs the groups' numbers of training images: give group_sizes"
-            )
-        self.step_size, self.label_smoothing = step_size, label_smoothing
-        self.known = group_sizes is not None
-        sizes = torch.tensor(group_sizes or [], dtype=torch.float32)
-        self.register_buffer("log_weights", torch.where(sizes > 0, 0.0, -torch.inf))
-        self.register_buffer("adjustments", adjustment * sizes.clamp(min=1).rsqrt(), persistent=False)
+        sizes = self.group_sizes
+        if sizes is not None and (min(sizes, default=-1) < 0 or not any(sizes)):
+            raise ValueError(f"group_sizes must be the groups' numbers of training images; got {sizes}")
+        self._count(sizes)
+
+    def prepare(self, images: Split, pixels: Pixels, seed: int) -> None:
+        """Count each group's training images, unless `group_sizes` says how many there are.
+
+        Raises:
+            ValueError: if groups are not known.
+        """
+        if self.group_sizes is None:
+            self._count(group_sizes_of(images.groups))
+
+    def _count(self, sizes: list[int] | None) -> None:
+        self.log_weights: Tensor
+        self.adjustments: Tensor
+        self.known = sizes is not None
+        counts = torch.tensor(sizes or [], dtype=torch.float32)
+        self.register_buffer("log_weights", torch.where(counts > 0, 0.0, -torch.inf))
+        self.register_buffer("adjustments", self.adjustment * counts.clamp(min=1).rsqrt(), persistent=False)
 
     @property
     def weights(self) -> Tensor:
         """The groups' weights q (G,), which sum to 1."""
         return self.log_weights.softmax(0)
 
-    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
         """None."""
         return ()
 
-    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """The weighted sum of the groups' mean losses; in training the weights are updated first."""
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Return the weighted sum of the groups' mean losses; in training the weights are updated first."""
         group, training = forward.batch.group, forward.model.training and forward.differentiable
         if group is None:
             raise ValueError(_UNKNOWN)
+        if self.adjustment and not self.known:
+            raise ValueError(
+                f"adjustment {self.adjustment:g} needs the groups' numbers of training images: give group_sizes"
+            )
         self._admit(group)
         losses = classification_loss(forward.logits, forward.batch, self.label_smoothing, "none")
         member = F.one_hot(group, len(self.log_weights)).to(losses.dtype)  # (B, G)
@@ -121,47 +168,3 @@ class GroupDROPart(Part):
         if not self.known:
             self._grow(len(state_dict.get(f"{prefix}log_weights", ())))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-class GroupDRO(Objective):
-    """Classification with the worst groups weighted up: distributionally robust optimisation over known groups.
-
-    Sagawa et al. 2020, "Distributionally Robust Neural Networks for Group Shifts", Algorithm 1 on batches: with
-    l_g the mean loss of group g in the batch, q_g <- q_g exp(step_size (l_g + adjustment / sqrt(n_g))), divided by
-    their sum; the loss is sum_g q_g l_g. As in the authors' code q moves before the loss is weighted; unlike
-    there, the weight of a group that a batch lacks moves only by the division, since nothing was observed of it.
-    The paper uses it with strong weight decay or early stopping: a network that fits every training image has no
-    worse group left. Draw groups equally often (`balance: group`), as the paper does.
-
-    A group without a training image (the cue's counter-examples at rho 1.0, say) can have no weight: where
-    `group_sizes` says 0 it gets none, and with one group left this is plain training. Evaluation
-    leaves q as it is. Over several processes groups' losses are those of all processes' batches together.
-
-    Args:
-        step_size: eta_q, how fast q moves.
-        adjustment: C of the group adjustment C / sqrt(n_g) (Sec. 3.3), which weights small groups up; off at 0.
-        group_sizes: n_g, each group's number of training images; `train` counts them. Without, groups are
-            taken up as they come.
-        label_smoothing: see `Classification`.
-
-    Raises:
-        ValueError: in the call, if the batch has no groups or has others than `group_sizes` says.
-
-    Example:
-        >>> from looksharp.networks import CifarResNet
-        >>> batch = Batch(torch.rand(3, 3, 32, 32), torch.tensor([1, 7, 1]), group=torch.tensor([0, 1, 0]))
-        >>> objective = GroupDRO(group_sizes=[2, 1])
-        >>> objective(CifarResNet(20, 10), batch).loss.backward()
-        >>> objective.parts[0].weights.shape
-        torch.Size([2])
-
-    """
-
-    def __init__(
-        self,
-        step_size: float = 0.01,
-        adjustment: float = 0.0,
-        group_sizes: list[int] | None = None,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(GroupDROPart(step_size, adjustment, group_sizes, label_smoothing))

@@ -30,10 +30,10 @@ from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import keep_in_memory
 from looksharp.files import replacing, write_text
-from looksharp.objectives import OBJECTIVES, BranchLoss, GroupDRO, HeadDiversity, Objective
+from looksharp.objectives import OBJECTIVES, BranchLoss, GroupDRO, HeadDiversity, Objective, Sum
 from looksharp.objectives.base import Part
 from looksharp.objectives.group_dro import group_sizes_of
-from looksharp.objectives.guidance_choice import guidance_parts
+from looksharp.objectives.parsing import guidance_parts
 from looksharp.training.folder import Run, build_model, find_device, read_config, read_weights
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
@@ -64,7 +64,7 @@ def build_objective(config: RunConfig, pixels: Pixels, groups: Tensor | None = N
         objective = OBJECTIVES[config.objective](**options)
     except TypeError as error:
         raise ValueError(f"objective {config.objective!r}: {error}") from None
-    return Objective(*objective.parts, *_guidance(config, pixels), *_architecture_parts(config))
+    return Sum(objective, *_guidance(config, pixels), *_architecture_parts(config))
 
 
 def _architecture_parts(config: RunConfig) -> list[Part]:

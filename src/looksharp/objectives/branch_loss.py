@@ -1,18 +1,22 @@
-"""What trains an attention branch: its own classification."""
+"""The loss that trains an attention branch: its own classification."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from looksharp.attention.recording import unwrapped
 from looksharp.batch import Batch
 from looksharp.networks.attention_branch import AttentionBranch
-from looksharp.objectives.base import Forward, Part, Term
+from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.classification import classification_loss
 
 __all__ = ["BranchLoss"]
 
 
+@PARTS.register("branch")
+@dataclass(eq=False)
 class BranchLoss(Part):
     """The term "branch": the classification loss of an attention branch's own logits.
 
@@ -34,12 +38,11 @@ class BranchLoss(Part):
 
     """
 
-    def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        self.weight, self.label_smoothing = weight, label_smoothing
+    weight: float = 1.0
+    label_smoothing: float = 0.0
 
-    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """The branch's pooled class maps, and its attention.
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """Return the branch's pooled class maps, and its attention.
 
         Raises:
             ValueError: if the model has no attention branch.
@@ -53,9 +56,9 @@ class BranchLoss(Part):
             )
         return tuple(f"{name}.{layer}".lstrip(".") for name in names for layer in ("pool", "attention"))
 
-    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """The mean over the batch, and the branch's maps."""
-        layers = self.layers(forward.model, forward.batch)
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Return the mean over the batch, and the branch's maps."""
+        layers = self.recorded(forward.model, forward.batch)
         value = forward.logits.new_zeros(())
         for pool in layers[::2]:
             logits = forward.features[pool].flatten(1)

@@ -14,9 +14,10 @@ from looksharp.attention.recording import record
 from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives import GAIN, ICASC, Classification, Guidance
 from looksharp.objectives.base import Forward
-from looksharp.objectives.guidance import GUIDANCE_LOSSES, pair_maps
+from looksharp.objectives.guidance.base import guidance_losses
+from looksharp.objectives.pair_maps import pair_maps
 
-LOSSES = tuple(GUIDANCE_LOSSES)
+LOSSES = guidance_losses()
 MAP_LOSSES = [loss for loss in LOSSES if loss != "rrr"]
 SINGLE = torch.tensor([2, 0, 4, 2])
 # Two labels, three, one, none; the image without a label is guided for a class that it is not labelled with.
@@ -152,7 +153,8 @@ def by_loop(loss, model, batch, layer="last"):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_equals_a_loop_over_pairs(model, batch, loss, layer):
     other = copy.deepcopy(model)
-    step = guided(loss, weight=4.0, layer=layer)(model, batch)
+    options = {} if loss == "rrr" else {"layer": layer}
+    step = guided(loss, weight=4.0, **options)(model, batch)
     value = by_loop(loss, other, batch, layer)
     expected = Classification()(other, batch).loss + 4 * value
 
@@ -364,7 +366,7 @@ def test_combinations(model, batch, loss, build, weights):
 def test_unknown_losses():
     with pytest.raises(
         ValueError,
-        match="must be one of squared_error, energy, evidence, contrast, evidence_all, rrr; got 'outside'",
+        match="must be one of contrast, energy, evidence, evidence_all, rrr, squared_error; got 'outside'",
     ):
         Guidance("outside")
     with pytest.raises(ValueError, match="mechanism 'gradcam' is not known; did you mean 'grad_cam'"):

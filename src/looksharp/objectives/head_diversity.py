@@ -1,7 +1,8 @@
-"""What WARN adds to an objective: attention heads that look at different places."""
+"""WARN's regulariser: attention heads look at different places."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from looksharp.attention.recording import unwrapped
 from looksharp.batch import Batch
 from looksharp.networks.attention_module import AttentionModule
-from looksharp.objectives.base import Forward, Part, Term
+from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.equations import head_diversity
 
 __all__ = ["HeadDiversity"]
 
 
+@PARTS.register("head_diversity")
+@dataclass(eq=False)
 class HeadDiversity(Part):
     """The term "head_diversity": heads of one attention module overlap little.
 
@@ -40,14 +43,15 @@ class HeadDiversity(Part):
 
     """
 
-    def __init__(self, weight: float = 0.001, preset: Literal["paper", "official_code"] = "paper") -> None:
-        super().__init__()
-        if preset not in ("paper", "official_code"):
-            raise ValueError(f"preset must be paper or official_code; got {preset!r}")
-        self.weight, self.preset = weight, preset
+    weight: float = 0.001
+    preset: Literal["paper", "official_code"] = "paper"
 
-    def layers(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """The masks of every attention module."""
+    def __post_init__(self) -> None:
+        if self.preset not in ("paper", "official_code"):
+            raise ValueError(f"preset must be paper or official_code; got {self.preset!r}")
+
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """Return the names of every attention module's mask."""
         network = unwrapped(model)
         modules = [name for name, module in network.named_modules() if isinstance(module, AttentionModule)]
         if not modules:
@@ -57,9 +61,9 @@ class HeadDiversity(Part):
             )
         return tuple(f"{name}.mask" if name else "mask" for name in modules)
 
-    def forward(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """The mean over images and modules."""
-        masks = {layer: forward.features[layer] for layer in self.layers(forward.model, forward.batch)}
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Return the mean over images and modules, and the masks."""
+        masks = {layer: forward.features[layer] for layer in self.recorded(forward.model, forward.batch)}
         # Disabled, because autocast would bring the products of masks to half precision.
         with torch.autocast(forward.logits.device.type, enabled=False):
             values = torch.stack([head_diversity(mask, self.preset) for mask in masks.values()])  # (N, B)

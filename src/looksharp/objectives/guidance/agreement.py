@@ -1,0 +1,48 @@
+"""Agreement: a marked object must mean the same to the network in any surroundings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from looksharp.objectives.base import PARTS, Forward, Term
+from looksharp.objectives.exchange import Exchange, disagreement
+from looksharp.objectives.warm_up import WarmUp
+
+__all__ = ["Agreement"]
+
+
+@PARTS.register("agreement")
+@dataclass(eq=False)
+class Agreement(Exchange):
+    """Exchanged backgrounds, and the term "agreement": both predictions for a marked object agree.
+
+    The copies are those of `BackgroundExchange`, which it brings along; the term is the divergence both ways between
+    the predictions for an image and its copy, averaged over the batch's copies.
+
+    Args:
+        weight: of the term.
+        warmup: training steps over which the weight rises from 0.
+        backgrounds: see `Exchange`.
+
+    Example:
+        >>> from looksharp.objectives import Classification
+        >>> objective = Classification() + Agreement(0.3)
+    """
+
+    weight: float = 1.0
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        self._rise = WarmUp(self.warmup)
+
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Compare the predictions for the copies with those for the originals."""
+        batch, logits, weight = forward.batch, forward.logits, self.weight * self._rise(forward)
+        if batch.copies is None:
+            return {"agreement": Term(logits.new_zeros(()), weight)}, {}
+        copied = len(logits) - len(batch.copies)
+        # In a multi-label image the copy keeps the labels of its object alone.
+        present = batch.target[copied:] if batch.multilabel else None
+        return {"agreement": Term(disagreement(logits[batch.copies], logits[copied:], present).mean(), weight)}, {}

@@ -1,0 +1,33 @@
+"""Background exchange: marked objects are classified in other surroundings too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from looksharp.objectives.base import PARTS, Forward, Term
+from looksharp.objectives.exchange import Exchange
+
+__all__ = ["BackgroundExchange"]
+
+
+@PARTS.register("background_exchange")
+@dataclass(eq=False)
+class BackgroundExchange(Exchange):
+    """Add a copy of each marked image to the batch, its object in other surroundings; see `Exchange`.
+
+    It has no term of its own: the other parts read the copies like other images. An intervention and no statement
+    about maps, so that it reaches networks in which every position sees the whole image.
+
+    Args:
+        backgrounds: see `Exchange`.
+
+    Example:
+        >>> from looksharp.objectives import Classification
+        >>> objective = Classification() + BackgroundExchange()
+    """
+
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """None."""
+        return {}, {}

@@ -1,0 +1,123 @@
+"""Losses of marked (image, class) pairs, by class and by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from looksharp.attention.maps import resize_masks
+from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
+from looksharp.batch import Batch, BatchMarks
+from looksharp.objectives.base import PARTS, Forward, Part, Term
+from looksharp.objectives.layer_choice import LayerChoice
+from looksharp.objectives.warm_up import WarmUp
+
+__all__ = ["Guidance", "GuidanceLoss", "MapGuidance", "guidance_losses", "masks_like"]
+
+
+@dataclass(eq=False)
+class GuidanceLoss(Part, ABC):
+    """The term "guidance": a loss of each marked (image, class) pair, averaged over the batch's pairs.
+
+    GAIN Eq. 8, L_ext = L_cl + alpha L_am + 10 L_e, is `GAIN() + Guidance("squared_error")`. Batches without marks
+    add nothing.
+
+    Args:
+        weight: of the term.
+        warmup: training steps over which the weight rises from 0.
+    """
+
+    weight: float = 1.0
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        self._rise = WarmUp(self.warmup)
+
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Return the mean over the batch's marked pairs."""
+        weight = self.weight * self._rise(forward)
+        value = self.losses(forward).mean() if forward.batch.marks else forward.logits.new_zeros(())
+        return {"guidance": Term(value, weight)}, {}
+
+    @abstractmethod
+    def losses(self, forward: Forward) -> Tensor:
+        """Return the loss (G,) of each marked pair; there is at least one."""
+
+
+@dataclass(eq=False)
+class MapGuidance(GuidanceLoss, ABC):
+    """A guidance loss of the marked classes' maps at one layer.
+
+    Args:
+        weight: of the term.
+        mechanism: how maps are made.
+        layer: the layer they are read from; found in the backbone if not given.
+        warmup: training steps over which the weight rises from 0.
+    """
+
+    mechanism: MechanismChoice = "grad_cam"
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        find_mechanism(self.mechanism)
+        self._choose = LayerChoice(None if self.layer is None else [self.layer], 1)
+
+    def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """Return the layer that maps are read from."""
+        return self._choose(model, batch)
+
+    def losses(self, forward: Forward) -> Tensor:
+        """Return the loss (G,) of each marked pair, the pairs in the order of their images."""
+        marks = forward.batch.marks
+        assert marks is not None
+        (layer,) = self._choose(forward.model, forward.batch)
+        order = marks.sample.argsort(stable=True)
+        return self.compare(forward, layer, BatchMarks(marks.sample[order], marks.label[order], marks.mask[order]))
+
+    @abstractmethod
+    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+        """Return the loss (G,) of each pair.
+
+        Args:
+            forward: the forward that recorded the layer.
+            layer: its name.
+            marks: the pairs, in rising order of their images.
+        """
+
+
+def masks_like(masks: Tensor, maps: Tensor) -> Tensor:
+    """Return masks (G, H, W) in the size and dtype of maps (G, h, w)."""
+    return resize_masks(masks.to(maps.dtype), (maps.shape[-2], maps.shape[-1]))
+
+
+def guidance_losses() -> tuple[str, ...]:
+    """Return the names of all guidance losses in `PARTS`."""
+    return tuple(name for name, part in PARTS.items() if issubclass(part, GuidanceLoss))
+
+
+def Guidance(loss: str = "squared_error", weight: float | None = None, **settings: Any) -> GuidanceLoss:
+    """Make a guidance loss by its name: `Guidance("energy")` is `PARTS["energy"]()`.
+
+    Args:
+        loss: "squared_error", the map divided by its maximum equals the mask (GAIN_ext);
+            "energy", no share of the map's mass lies outside the mask;
+            "evidence", the same for the map before its ReLU, so that evidence *against* the class counts;
+            "contrast", the same for the difference between the class's map and that of the most confusing class;
+            "evidence_all", the same for the maps of all classes together;
+            "rrr", no input gradient outside the mask;
+            or a loss of yours that is registered in `PARTS`.
+        weight: of the term; the loss's own default if not given.
+        settings: the loss's others: warmup and, for losses of maps, mechanism and layer.
+
+    Raises:
+        ValueError: if there is no such loss.
+    """
+    if loss not in guidance_losses():
+        raise ValueError(f"guidance loss must be one of {', '.join(guidance_losses())}; got {loss!r}")
+    part = PARTS[loss](**settings) if weight is None else PARTS[loss](weight=weight, **settings)
+    assert isinstance(part, GuidanceLoss)
+    return part

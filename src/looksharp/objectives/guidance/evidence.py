@@ -1,0 +1,35 @@
+"""Guidance by evidence: none outside the mask, whether for the class or against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from looksharp.batch import BatchMarks
+from looksharp.objectives.base import PARTS, Forward
+from looksharp.objectives.equations import guidance_energy
+from looksharp.objectives.guidance.base import MapGuidance, masks_like
+from looksharp.objectives.pair_maps import pair_maps
+
+__all__ = ["Evidence"]
+
+
+@PARTS.register("evidence")
+@dataclass(eq=False)
+class Evidence(MapGuidance):
+    """No share of the evidence for and against the class lies outside the mask.
+
+    As `Energy`, with the map before its ReLU.
+
+    Args:
+        weight: of the term.
+        mechanism: how maps are made.
+        layer: the layer they are read from; found in the backbone if not given.
+        warmup: training steps over which the weight rises from 0.
+    """
+
+    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+        """Return the share of each pair's signed map outside its mask, (G,)."""
+        attention = pair_maps(forward, layer, marks.sample, marks.label, self.mechanism, signed=True)
+        return guidance_energy(attention, masks_like(marks.mask, attention))

@@ -1,0 +1,49 @@
+"""Guidance by all evidence: none outside the mask, for or against any class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from looksharp.attention.attend import attention_maps
+from looksharp.batch import BatchMarks
+from looksharp.objectives.base import PARTS, Forward
+from looksharp.objectives.equations import guidance_energy
+from looksharp.objectives.guidance.base import MapGuidance, masks_like
+
+__all__ = ["EvidenceAll"]
+
+
+@PARTS.register("evidence_all")
+@dataclass(eq=False)
+class EvidenceAll(MapGuidance):
+    """No share of the evidence for and against all classes lies outside the mask.
+
+    As `Evidence`, for the maps of all classes together. Where an image has one class their mean is taken off first,
+    since it moves no softmax. A backward per class is run where the layer is not pooled into one linear classifier.
+
+    Args:
+        weight: of the term.
+        mechanism: how maps are made.
+        layer: the layer they are read from; found in the backbone if not given.
+        warmup: training steps over which the weight rises from 0.
+    """
+
+    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+        """Return the share of the image's evidence outside each pair's mask, (G,)."""
+        count = forward.logits.shape[1]
+        classes = torch.arange(count, device=forward.logits.device).expand(len(forward.batch), -1)
+        maps = attention_maps(
+            forward.output,
+            forward.features.restricted([layer]),
+            classes,
+            self.mechanism,
+            create_graph=forward.differentiable,
+            signed=True,
+        )[layer]  # (B, C, h, w)
+        if not forward.batch.multilabel:
+            maps = maps - maps.mean(1, keepdim=True)
+        attention = maps.abs().sum(1)[marks.sample]  # (G, h, w)
+        return guidance_energy(attention, masks_like(marks.mask, attention))

@@ -1,0 +1,36 @@
+"""Guidance by squared error: the map equals the mask, GAIN_ext."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from looksharp.attention.maps import normalize_maps
+from looksharp.batch import BatchMarks
+from looksharp.objectives.base import PARTS, Forward
+from looksharp.objectives.equations import guidance_squared_error
+from looksharp.objectives.guidance.base import MapGuidance, masks_like
+from looksharp.objectives.pair_maps import pair_maps
+
+__all__ = ["SquaredError"]
+
+
+@PARTS.register("squared_error")
+@dataclass(eq=False)
+class SquaredError(MapGuidance):
+    """The map divided by its maximum equals the mask: GAIN Eq. 7, see `guidance_squared_error`.
+
+    Args:
+        weight: of the term.
+        mechanism: how maps are made.
+        layer: the layer they are read from; found in the backbone if not given.
+        warmup: training steps over which the weight rises from 0.
+    """
+
+    weight: float = 10.0
+
+    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+        """Return the mean squared difference of each pair's map and mask, (G,)."""
+        attention = pair_maps(forward, layer, marks.sample, marks.label, self.mechanism)
+        return guidance_squared_error(normalize_maps(attention), masks_like(marks.mask, attention))

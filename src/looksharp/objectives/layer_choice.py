@@ -1,0 +1,33 @@
+"""The layers that a part reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from looksharp.attention.stages import last_stages
+from looksharp.batch import Batch
+
+__all__ = ["LayerChoice"]
+
+
+class LayerChoice:
+    """Layers given by name, or the ends of a network's last stages.
+
+    Args:
+        names: names of layers, the last one last; None to find them.
+        count: how many are needed.
+
+    Raises:
+        ValueError: if there are more or fewer names.
+    """
+
+    def __init__(self, names: Sequence[str] | None, count: int) -> None:
+        if names is not None and len(names) != count:
+            raise ValueError(f"layers must name {count} layer(s), the last one last; got {list(names)}")
+        self.names, self.count = None if names is None else tuple(names), count
+
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
+        """Return the names, the last layer last."""
+        return self.names or last_stages(model, batch.image, self.count)

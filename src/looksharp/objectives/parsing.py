@@ -1,0 +1,167 @@
+"""Objectives as settings hold them: a list of parts, each a name with settings of its own, or one short line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from looksharp.attention.mechanisms import Mechanism
+from looksharp.objectives.base import PARTS, Objective, Part, Sum
+from looksharp.objectives.exchange import Exchange
+from looksharp.settings import SettingError, checked_arguments, settings_of
+
+__all__ = ["PartSettings", "build_objective", "guidance_parts", "parse_objective", "written_objective"]
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """One part of an objective.
+
+    Attributes:
+        name: in `PARTS`.
+        settings: the part's own, those that are given; the others take their defaults.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> Part:
+        """Make the part.
+
+        Raises:
+            SettingError: if a setting is wrong.
+        """
+        part = _found(self.name)
+        values = checked_arguments(part, self.settings, self.name)
+        try:
+            return part(**values)
+        except ValueError as error:
+            raise SettingError(f"{self.name}.{error}") from None
+
+
+def parse_objective(value: Any) -> tuple[PartSettings, ...]:
+    """Read an objective as flags and files write it.
+
+    Args:
+        value: names joined by "+", each with a weight after a colon where its default is not wanted, such as
+            "icasc+agreement:0.3"; or a list whose items are such text, or a mapping of names to settings.
+
+    Returns:
+        The parts, their names and settings checked.
+
+    Raises:
+        SettingError: if a name or setting is wrong, or a part is named twice.
+
+    Example:
+        >>> parse_objective("classification+agreement:0.3")
+        (PartSettings(name='classification', settings={}), PartSettings(name='agreement', settings={'weight': 0.3}))
+        >>> parse_objective([{"icasc": {"theta": 0.7}}, "energy"]) == parse_objective("icasc+energy")
+        False
+        >>> parse_objective("icasc+agrement")
+        Traceback (most recent call last):
+        looksharp.settings.SettingError: objective part 'agrement' is not known; did you mean 'agreement'?
+
+    """
+    if isinstance(value, str | Mapping):
+        value = [value]
+    if not isinstance(value, Sequence):
+        raise SettingError(
+            f"objective must be parts, such as icasc+agreement:0.3, or a list of them; got {value!r:.80}"
+        )
+    parts = [part for item in value for part in _item(item)]
+    names = [part.name for part in parts]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SettingError(f"objective names {twice} twice; got {'+'.join(names)}")
+    return tuple(parts)
+
+
+def build_objective(parts: Sequence[PartSettings]) -> Objective:
+    """Make the objective of some parts.
+
+    Raises:
+        SettingError: if a setting is wrong, or not exactly one of the parts classifies.
+    """
+    built = [part.build() for part in parts]
+    if not any(part.classifies for part in built):
+        classifying = ", ".join(name for name, part in PARTS.items() if part.classifies)
+        given = "+".join(part.name for part in parts)
+        raise SettingError(f"objective {given!r} does not classify; add one of {classifying}")
+    try:
+        return Sum(*built)
+    except TypeError as error:
+        raise SettingError(str(error)) from None
+
+
+def guidance_parts(
+    choice: str,
+    *,
+    mechanism: str | Mechanism = "grad_cam",
+    layer: str | None = None,
+    warmup: int = 0,
+    backgrounds: Tensor | None = None,
+) -> list[Part]:
+    """Make the parts that a choice of guidance stands for, in its short form; none for "none".
+
+    Args:
+        choice: see `parse_objective`.
+        mechanism: how maps are made.
+        layer: the layer that is guided; found in the backbone if not given.
+        warmup: training steps over which every weight rises from 0.
+        backgrounds: surroundings for the exchange, (N, C, H, W); those of other marked images if not given.
+
+    Raises:
+        SettingError: if a name or weight is wrong.
+    """
+    shared = {"mechanism": mechanism, "layer": layer, "warmup": warmup, "backgrounds": backgrounds}
+    chosen = () if choice == "none" else parse_objective(choice)
+    if backgrounds is not None and not any(issubclass(PARTS[each.name], Exchange) for each in chosen):
+        raise SettingError(f"guidance_backgrounds need background_exchange in guidance_loss; got {choice!r}")
+    parts = []
+    for each in chosen:
+        known = settings_of(PARTS[each.name])
+        parts.append(PARTS[each.name](**{k: v for k, v in shared.items() if k in known}, **each.settings))
+    return parts
+
+
+def written_objective(parts: Sequence[PartSettings]) -> list[str | dict[str, Any]]:
+    """Return what a file holds of some parts: a list that `parse_objective` reads back."""
+    return [{part.name: dict(part.settings)} if part.settings else part.name for part in parts]
+
+
+def _item(item: Any) -> list[PartSettings]:
+    if isinstance(item, str):
+        return [_short(text.strip()) for text in item.split("+")]
+    if isinstance(item, Mapping):
+        return [_checked(str(name), settings or {}) for name, settings in item.items()]
+    raise SettingError(f"a part of objective must be its name, or name: settings; got {item!r:.80}")
+
+
+def _short(text: str) -> PartSettings:
+    name, colon, given = (piece.strip() for piece in text.partition(":"))
+    part = _found(name)
+    if not colon:
+        return PartSettings(name)
+    if "weight" not in settings_of(part):
+        raise SettingError(f"objective part {name} takes no weight; got {text!r}")
+    try:
+        weight = float(given)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise SettingError(f"{name}.weight must be a number of at least 0; got {given!r}")
+    return PartSettings(name, {"weight": weight})
+
+
+def _checked(name: str, settings: Any) -> PartSettings:
+    return PartSettings(name, checked_arguments(_found(name), settings, name))
+
+
+def _found(name: str) -> type[Part]:
+    try:
+        return PARTS.find(name)
+    except ValueError as error:
+        raise SettingError(str(error)) from None

@@ -1,0 +1,57 @@
+"""Parts of an objective, guidance losses among them, from another package."""
+
+import pytest
+
+LOUD = '''
+from dataclasses import dataclass
+
+from looksharp.objectives.base import PARTS, Part, Term
+
+
+@PARTS.register("loud")
+@dataclass(eq=False)
+class Loud(Part):
+    """Quiet logits.
+
+    Args:
+        weight: of the term.
+        limit: above which a logit is loud.
+    """
+
+    weight: float = 0.5
+    limit: float = 0.1
+
+    def recorded(self, model, batch):
+        return ()
+
+    def terms(self, forward):
+        return {"loud": Term((forward.logits - self.limit).relu().mean(), self.weight)}, {}
+'''
+INSIDE = '''
+from dataclasses import dataclass
+
+from looksharp.objectives.base import PARTS
+from looksharp.objectives.guidance.base import MapGuidance, masks_like
+from looksharp.objectives.pair_maps import pair_maps
+
+
+@PARTS.register("loud")
+@dataclass(eq=False)
+class Loud(MapGuidance):
+    """No attention outside the mask, unnormalised."""
+
+    weight: float = 0.5
+
+    def compare(self, forward, layer, marks):
+        maps = pair_maps(forward, layer, marks.sample, marks.label, self.mechanism)
+        return (maps * (1 - masks_like(marks.mask, maps))).mean((1, 2))
+'''
+
+
+@pytest.mark.parametrize("source", [LOUD, INSIDE], ids=["part", "guidance"])
+def test_another_package_adds_a_part(plugin, source):
+    python = plugin(source)
+    code = "from looksharp.objectives.parsing import *; print(build_objective(parse_objective('gain+loud:2')).parts[1])"
+    assert python("-c", code).startswith("Loud(weight=2.0, ")
+    passed = python("-m", "pytest", "-q", "tests/objectives/test_contract.py", "-k", "loud")
+    assert "passed" in passed
