@@ -523,7 +523,7 @@ def test_settings_that_do_not_fit(fails, folder, tmp_path):
     assert message.startswith("marks must be a COCO .json file, ")
     assert message.endswith(f"got {tmp_path / 'boxes.json'} (no such file or folder); correct the path")
     assert train("--guidance", "data") == (
-        f"guidance is 'data', but {folder} has no masks; name a file or folder of annotations"
+        f"guidance is 'data', but {folder} has no masks; name a file or folder of marks"
     )
     assert train("--architecture", "attention_branch", "--attention_branch.cut", "stage9").startswith(
         "architecture 'attention_branch' around backbone 'small': cut 'stage9' is no module of SmallNet; did you mean"

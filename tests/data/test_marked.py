@@ -155,7 +155,7 @@ def test_guidance_from_a_coco_file(folder, tmp_path):
         ("train/dog/dog3.png", 1): [[row, column] for row in range(2, 6) for column in range(1, 4)],
         ("train/cat/cat1.png", 0): [[0, column] for column in range(9)],
     }
-    assert data.notes == {"guidance: class not in the data": 1, "guidance: image not in the data": 1}
+    assert data.notes == {"marks: class not in the data": 1, "marks: image not in the data": 1}
     assert data.splits["val"].marks is None
 
 
@@ -178,11 +178,11 @@ def test_guidance_from_a_folder_of_masks(folder, tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (9, "guided is 9, which makes 9 images; 8 are annotated"),
-        (0.5, "guided is 0.5, which makes 10 images; 8 are annotated"),
-        (0.01, "guided is 0.01, which makes 0 images; 8 are annotated"),
-        (0, "guided is 0, which makes 0 images; 8 are annotated"),
-        (-2, "guided is -2, which makes -40 images; 8 are annotated"),
+        (9, "guided is 9, which makes 9 images; 8 are marked"),
+        (0.5, "guided is 0.5, which makes 10 images; 8 are marked"),
+        (0.01, "guided is 0.01, which makes 0 images; 8 are marked"),
+        (0, "guided is 0, which makes 0 images; 8 are marked"),
+        (-2, "guided is -2, which makes -40 images; 8 are marked"),
     ],
 )
 def test_more_than_are_annotated(wanted, message):
@@ -191,7 +191,7 @@ def test_more_than_are_annotated(wanted, message):
 
 
 def test_data_without_masks_cannot_guide():
-    message = r"^guidance is 'data', but blobs has no masks; name a file or folder of annotations$"
+    message = r"^guidance is 'data', but blobs has no masks; name a file or folder of marks$"
     data = in_memory()
     bare = replace(data, splits=data.splits | {"train": replace(data.splits["train"], marks=None)})
     for empty in (bare, in_memory(annotated=[])):
@@ -225,5 +225,41 @@ def test_guided_classes_must_be_classes():
 
 @pytest.mark.parametrize(("classes", "named"), [(["b"], "b"), ([], "empty")])
 def test_guided_classes_must_be_annotated(classes, named):
-    with pytest.raises(ValueError, match=rf"^guided_classes is {named}, but no annotation is of such a class$"):
+    with pytest.raises(ValueError, match=rf"^guided_classes is {named}, but no mark is of such a class$"):
         guided(data=in_memory(annotated=[3, 5]), guided_classes=classes)
+
+
+def test_marks_of_a_class_that_the_image_lacks_are_counted(folder, tmp_path):
+    content = {
+        "images": [{"id": n, "file_name": f"train/cat/cat{n}.png"} for n in range(2)],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"image_id": 0, "category_id": 1, "bbox": [0, 0, 3, 3]},
+            {"image_id": 0, "category_id": 2, "bbox": [0, 0, 3, 3]},
+            {"image_id": 1, "category_id": 2, "bbox": [0, 0, 3, 3]},
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    before = read_folder(folder)
+    data = choose_marked(before, choice(str(tmp_path / "a.json")), 0)
+    assert data.notes == {"marks: of a class that the image is not labelled with (used)": 2}
+    assert before.notes == {}
+    assert len(data.splits["train"].marks) == 3
+    several = replace(before.splits["train"], targets=torch.tensor([[1, 1]] * 2 + [[1, 0]] * 2 + [[0, 1]] * 4))
+    data = choose_marked(
+        replace(before, splits=before.splits | {"train": several}), choice(str(tmp_path / "a.json")), 0
+    )
+    assert data.notes == {}
+
+
+def test_crowds_are_marks_where_asked_for(folder, tmp_path):
+    content = {
+        "images": [{"id": 0, "file_name": "train/cat/cat0.png"}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"image_id": 0, "category_id": 1, "bbox": [0, 0, 3, 3], "iscrowd": 1}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="iscrowd: 1"):
+        choose_marked(read_folder(folder), choice(str(tmp_path / "a.json")), 0)
+    data = choose_marked(read_folder(folder), choice(str(tmp_path / "a.json"), mark_crowds=True), 0)
+    assert len(data.splits["train"].marks) == 1

@@ -152,3 +152,22 @@ def test_label_studios_short_form_is_named_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         read_marks(path, IMAGES, CLASSES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pixels", [[(0, 0), (0, 1)], [(3, 3), (3, 2)], [(1, 1), (2, 2)]])
+def test_a_mask_of_two_pixels_is_written_and_read_back(tmp_path, pixels):
+    mask = np.zeros((4, 4), dtype=bool)
+    mask[tuple(zip(*pixels, strict=True))] = True
+    write_coco(tmp_path / "a.json", [Mark("train/cat/3.png", "cat", mask)], IMAGES, CLASSES)
+    (found,) = read_marks(tmp_path / "a.json", IMAGES, CLASSES).marks
+    np.testing.assert_array_equal(found.mask, mask)
+
+
+@pytest.mark.parametrize("bracket", ["[", '{"a":'])
+def test_brackets_without_end_are_refused_in_one_line(tmp_path, bracket):
+    (tmp_path / "a.json").write_text(bracket * 200_000)
+    with pytest.raises(
+        ValueError, match=r"a\.json is not JSON: its brackets are nested too deep; expected a COCO"
+    ) as caught:
+        read_marks(tmp_path / "a.json", IMAGES, CLASSES)
+    assert "\n" not in str(caught.value)

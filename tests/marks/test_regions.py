@@ -80,6 +80,7 @@ def test_guidance_is_chosen_without_making_masks(pairs, tmp_path, draw):
 
     class Choice:
         guidance, guided, guided_classes, guidance_boxes = "data", 2, ["b"], True
+        marks_orientation, mark_crowds = "upright", False
 
     train = choose_marked(data, Choice(), seed=0).splits["train"]
     assert isinstance(train.marks.masks, MadeMasks)

@@ -555,7 +555,7 @@ def test_objectives_and_options_that_are_not_there():
             r"'vit_tiny_patch16_224' does not take images of 48 x 48 px: Input height \(48\)",
         ),
         ({"device": "mps" if torch.cuda.is_available() else "cuda"}, "device must be auto, cpu or one of this machine"),
-        ({"guidance": "data", "guided": 65}, "guided is 65, which makes 65 images; 64 are annotated"),
+        ({"guidance": "data", "guided": 65}, "guided is 65, which makes 65 images; 64 are marked"),
         ({"guidance": "data", "guided_per_batch": 16}, "guided_per_batch must be 0 to 15, below batch_size; got 16"),
         ({"augment": "resized_crop_flip"}, "augment must be none, crop or crop_flip for images held in memory"),
         ({"balance": "group"}, "balance 'group' needs the images' groups, but they are not known; give the data a g"),

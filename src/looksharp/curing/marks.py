@@ -11,13 +11,12 @@ from tempfile import TemporaryDirectory
 import torch
 
 from looksharp.data.folder import ImageSizes, marks_of
-from looksharp.data.marked import choose_marked
+from looksharp.data.marked import choose_marked, mark_notes, read_marks_of
 from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.files import replacing
 from looksharp.marks.mark import Mark
 from looksharp.marks.marks import Marks
-from looksharp.marks.reading import read_marks
 from looksharp.marks.writing import write_coco
 from looksharp.training.settings import GuidanceConfig
 
@@ -70,7 +69,7 @@ def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> 
         ValueError: if there are no marks or too few, or `out` holds other marks.
     """
     if guidance.guidance != "data" and isinstance(data.splits["train"], FileSplit):
-        data = _with_marks(data, data.splits["train"], Path(str(guidance.guidance)))
+        data = _with_marks(data, data.splits["train"], Path(str(guidance.guidance)), guidance)
         guidance = replace(guidance, guidance="data")
     data = choose_marked(data, guidance, seed)
     proofs, note = {name: split for name, split in _others(data).items() if _provable(split)}, ""
@@ -91,28 +90,34 @@ def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> 
     if guided < 2:
         raise ValueError(f"guidance needs at least 2 marked training images; got {guided}: mark more")
     if isinstance(train, FileSplit):
-        guidance = replace(guidance, guidance=str(_write(train, train.marks, data.classes, out)), guided=None)
+        guidance = replace(
+            guidance,
+            guidance=str(_write(train, train.marks, data.classes, out)),
+            guided=None,
+            marks_orientation="upright",
+        )
     data = replace(data, splits=data.splits | {"train": train})
     return DividedMarks(data, guidance, guided, proofs, note if proofs else _NO_PROOF)
 
 
-def _with_marks(data: Data, train: FileSplit, path: Path) -> Data:
+def _with_marks(data: Data, train: FileSplit, path: Path, choice: GuidanceConfig) -> Data:
     """The data set with the marks of a file or folder, for all splits that have none of their own."""
     files = {n: s for n, s in data.splits.items() if isinstance(s, FileSplit) and s.root == train.root}
     everything = [path for split in files.values() for path in split.paths]
     try:
-        found = read_marks(path, ImageSizes(train.root, everything), data.classes)
+        found = read_marks_of(path, train.root, everything, data.classes, choice)
     except ValueError:  # names that are unique among training images alone
-        found = read_marks(path, ImageSizes(train.root, list(train.paths)), data.classes)
+        found = read_marks_of(path, train.root, train.paths, data.classes, choice)
         files = {"train": train}
     splits: dict[str, Split] = {
         name: replace(split, marks=marks_of(found, list(split.paths), data.classes))
         for name, split in files.items()
         if name == "train" or not split.marks
     }
-    if not splits["train"].marks:
+    marks = splits["train"].marks
+    if not marks:
         raise ValueError(f"{path} marks no training image of {data.name}; mark some")
-    notes = {f"guidance: {reason}": count for reason, count in found.skipped.items()}
+    notes = mark_notes(found, marks, train.targets)
     return replace(data, splits=data.splits | splits, notes=data.notes | notes)
 
 

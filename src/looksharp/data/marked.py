@@ -1,21 +1,23 @@
-"""Which training images are guided: annotations read, and a few of them chosen by seed."""
+"""Marked training images: marks are read, and some images chosen by seed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
+from torch import Tensor
 
 from looksharp.data.folder import ImageSizes, marks_of
 from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import FileSplit
+from looksharp.images.orientation import ImageOrientations
 from looksharp.marks.marks import Marks
-from looksharp.marks.reading import read_marks
+from looksharp.marks.reading import ReadMarks, read_marks
 
-__all__ = ["MarksChoice", "choose_marked", "few"]
+__all__ = ["MarksChoice", "choose_marked", "few", "mark_notes", "read_marks_of"]
 
 
 class MarksChoice(Protocol):
@@ -23,7 +25,7 @@ class MarksChoice(Protocol):
 
     @property
     def guidance(self) -> str | None:
-        """Annotations."""
+        """A file or folder of marks, or "data" for those the data set has."""
 
     @property
     def guided(self) -> float | None:
@@ -31,31 +33,40 @@ class MarksChoice(Protocol):
 
     @property
     def guided_classes(self) -> Sequence[str] | None:
-        """Names of the classes that are guided."""
+        """Names of the classes whose marks count."""
 
     @property
     def guidance_boxes(self) -> bool:
         """Whether masks become boxes."""
 
+    @property
+    def marks_orientation(self) -> Literal["upright", "stored"]:
+        """Whether marks are in coordinates of the upright image or of the pixels as stored."""
+
+    @property
+    def mark_crowds(self) -> bool:
+        """Whether COCO's crowds are marks."""
+
 
 def choose_marked(data: Data, choice: MarksChoice, seed: int) -> Data:
-    """The data set with the pairs of its training split replaced by those that guide.
+    """Return the data set with the marks of its training split replaced by those that a choice names.
 
-    Without guidance the training split has none, so that no objective sees masks by accident; the other splits
-    keep theirs, to measure.
+    Without marks in the choice the training split has none, so that no objective sees masks by accident; the other
+    splits keep theirs, to measure.
 
     Raises:
-        ValueError: if annotations are asked for that are not there, or that fit no image.
+        ValueError: if there are no marks, or they fit no image.
     """
     train = data.splits["train"]
     if choice.guidance is None:
         return _with_marks(data, train, None)
     if choice.guidance == "data":
         if train.marks is None or not len(train.marks):
-            raise ValueError(f"guidance is 'data', but {data.name} has no masks; name a file or folder of annotations")
+            raise ValueError(f"guidance is 'data', but {data.name} has no masks; name a file or folder of marks")
         marks = train.marks
     else:
-        marks = _read(Path(choice.guidance), train, data)
+        marks, notes = _read(Path(choice.guidance), train, data, choice)
+        data = replace(data, notes=data.notes | notes)
     if choice.guided_classes is not None:
         marks = _of_classes(marks, choice.guided_classes, data.classes)
     marks = marks.restricted(few(marks.images, choice.guided, len(train), seed))
@@ -63,7 +74,7 @@ def choose_marked(data: Data, choice: MarksChoice, seed: int) -> Data:
 
 
 def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> list[int]:
-    """`wanted` of the images, drawn by seed: a number of them, a share of `total` if below 1, or all if None.
+    """Return `wanted` of the images, drawn by seed: a number of them, a share of `total` if below 1, or all if None.
 
     Raises:
         ValueError: if there are not that many.
@@ -72,18 +83,59 @@ def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> l
         return list(images)
     count = round(wanted * total) if wanted < 1 else round(wanted)
     if not 0 < count <= len(images):
-        raise ValueError(f"guided is {wanted:g}, which makes {count} images; {len(images)} are annotated")
+        raise ValueError(f"guided is {wanted:g}, which makes {count} images; {len(images)} are marked")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
     return sorted(images[place] for place in order[:count])
 
 
-def _read(path: Path, train: Split, data: Data) -> Marks:
+def read_marks_of(
+    path: Path, root: Path, images: Iterable[str], classes: Sequence[str], choice: MarksChoice
+) -> ReadMarks:
+    """Read the marks of image files.
+
+    Args:
+        path: a file or folder of marks.
+        root: the folder of the images.
+        images: their paths below it.
+        classes: class names.
+        choice: says how the marks are to be read.
+
+    Raises:
+        ValueError: as `read_marks`.
+    """
+    paths = list(images)
+    return read_marks(
+        path,
+        ImageSizes(root, paths),
+        classes,
+        orientations=ImageOrientations(root, paths),
+        stored=choice.marks_orientation == "stored",
+        crowds=choice.mark_crowds,
+    )
+
+
+def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int]:
+    """Return counted remarks on marks that were read: what was left out, and classes that their images lack.
+
+    Args:
+        found: as read.
+        marks: those of a split.
+        targets: the split's (N,) classes, or (N, classes) multi-hot.
+    """
+    notes = {f"marks: {reason}": count for reason, count in found.skipped.items()}
+    rows, labels = torch.tensor(marks.samples, dtype=torch.long), torch.tensor(marks.labels, dtype=torch.long)
+    fits = targets[rows] == labels if targets.ndim == 1 else targets[rows, labels] > 0.5
+    others = int((~fits).sum())
+    return notes | ({"marks: of a class that the image is not labelled with (used)": others} if others else {})
+
+
+def _read(path: Path, train: Split, data: Data, choice: MarksChoice) -> tuple[Marks, dict[str, int]]:
     files = getattr(train, "paths", None)
     if not isinstance(train, FileSplit) or files is None:
         raise ValueError(f"guidance from {path} needs images that are files; {data.name} is not an image folder")
-    found = read_marks(path, ImageSizes(train.root, list(files)), data.classes)
-    data.notes.update({f"guidance: {reason}": count for reason, count in found.skipped.items()})
-    return marks_of(found, list(files), data.classes)
+    found = read_marks_of(path, train.root, files, data.classes, choice)
+    marks = marks_of(found, list(files), data.classes)
+    return marks, mark_notes(found, marks, train.targets)
 
 
 def _of_classes(marks: Marks, wanted: Sequence[str], classes: Sequence[str]) -> Marks:
@@ -92,7 +144,7 @@ def _of_classes(marks: Marks, wanted: Sequence[str], classes: Sequence[str]) -> 
         raise ValueError(f"guided_classes names {unknown!r}, which is not one of the classes {', '.join(classes)}")
     rows = [row for row, label in enumerate(marks.labels) if classes[label] in wanted]
     if not rows:
-        raise ValueError(f"guided_classes is {', '.join(wanted) or 'empty'}, but no annotation is of such a class")
+        raise ValueError(f"guided_classes is {', '.join(wanted) or 'empty'}, but no mark is of such a class")
     return marks.taken(rows)
 
 

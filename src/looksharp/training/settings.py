@@ -72,6 +72,9 @@ class GuidanceConfig:
             surroundings of other guided images if not given.
         guidance_layer: the layer that is guided; found in the backbone if not given.
         guidance_warmup: training steps over which the weight rises from 0.
+        marks_orientation: whether marks are in coordinates of the upright image, or of the pixels as stored, before
+            the EXIF orientation turns them.
+        mark_crowds: whether COCO's crowds (iscrowd) are marks too.
     """
 
     guidance: str | None = None
@@ -83,6 +86,8 @@ class GuidanceConfig:
     guidance_backgrounds: str | None = None
     guidance_layer: str | None = None
     guidance_warmup: int = 0
+    marks_orientation: Literal["upright", "stored"] = "upright"
+    mark_crowds: bool = False
 
 
 @dataclass(frozen=True)

@@ -307,3 +307,138 @@ def test_bytes_that_are_not_text_are_refused(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xff\xd8\xff\xe0 a photo")
     with pytest.raises(ValueError, match=r"a.json is not JSON: "):
         read_marks(tmp_path / "a.json", IMAGES, CLASSES)
+
+
+CORNERS = [1, 2, 4, 2, 4, 4, 1, 4]
+
+
+@pytest.mark.parametrize("segmentation", [[[]], [[1, 2, 4, 4]], [[0, 0, 3, 0, 6, 0]], [[0.1, 0.1, 0.2, 0.1, 0.2, 0.2]]])
+def test_the_box_serves_where_the_polygons_have_no_pixel(read, segmentation):
+    found = read({"bbox": [1, 2, 3, 2], "segmentation": segmentation})
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(1, 2, 3, 2))
+    assert found.skipped == {}
+
+
+def test_coordinates_may_be_text(read):
+    found = read({"segmentation": [[str(value) for value in CORNERS]]})
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(1, 2, 3, 2))
+    with pytest.raises(ValueError, match=r"must have polygons .* got \[\['1', '2', 'wide'"):
+        read({"segmentation": [["1", "2", "wide", "2", "4", "4"]]})
+
+
+def ring(x, y, w, h, clockwise=True):
+    points = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]
+    return [value for point in (points if clockwise else points[::-1]) for value in point]
+
+
+@pytest.mark.parametrize("clockwise", [True, False])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 2, 0), (1, 0, 3, 2)])
+def test_a_ring_that_runs_the_other_way_is_a_hole(read, clockwise, order):
+    rings = [
+        ring(0, 0, 7, 5, clockwise),
+        ring(1, 1, 5, 3, not clockwise),  # a hole
+        ring(2, 2, 2, 1, clockwise),  # an island in it
+        ring(7, 5, 1, 1, not clockwise),  # beside it, which is no hole
+    ]
+    found = read({"segmentation": [rings[place] for place in order]})
+    expected = naive_box(0, 0, 7, 5) & ~naive_box(1, 1, 5, 3) | naive_box(2, 2, 2, 1) | naive_box(7, 5, 1, 1)
+    np.testing.assert_array_equal(found.marks[0].mask, expected)
+
+
+def test_rings_of_one_direction_are_united(read):
+    found = read({"segmentation": [ring(0, 0, 7, 5), ring(1, 1, 5, 3), ring(7, 5, 1, 1)]})
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(0, 0, 7, 5) | naive_box(7, 5, 1, 1))
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("iscrowd", [0, 1])
+def test_rle_of_crowds_is_read_where_asked_for(tmp_path, compressed, iscrowd):
+    counts = coco_mask.encode(np.asfortranarray(HOLES.astype(np.uint8)))["counts"].decode()
+    rle = {"size": [6, 8], "counts": counts if compressed else naive_runs(HOLES)}
+    entries = [{"segmentation": rle, "iscrowd": iscrowd}, {"bbox": [0, 0, 1, 1], "category_id": 2}]
+    (tmp_path / "a.json").write_text(json.dumps(content(*entries)))
+    without = read_marks(tmp_path / "a.json", IMAGES, CLASSES)
+    assert [mark.label for mark in without.marks] == (["cat"] if iscrowd else ["dog", "cat"])
+    assert without.skipped == ({"iscrowd": 1} if iscrowd else {})
+    found = read_marks(tmp_path / "a.json", IMAGES, CLASSES, crowds=True)
+    np.testing.assert_array_equal(found.marks[0].mask, HOLES)
+    assert found.skipped == {}
+
+
+def test_ids_have_gaps_and_may_be_text_here_and_numbers_there(tmp_path):
+    coco = {
+        "images": [{"id": "48", "file_name": "dog/1.png"}, {"id": 7, "file_name": "3.png"}],
+        "categories": [{"id": 90, "name": "dog"}, {"id": "3", "name": "cat"}],
+        "annotations": [
+            {"image_id": 48, "category_id": "90", "bbox": [1, 2, 3, 2]},
+            {"image_id": "7", "category_id": 3, "bbox": [0, 0, 1, 1]},
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    found = read_marks(tmp_path / "a.json", IMAGES, CLASSES)
+    assert [(mark.image, mark.label) for mark in found.marks] == [("train/dog/1.png", "dog"), ("val/3.png", "cat")]
+    coco["images"].append({"id": 48, "file_name": "cat/1.png"})
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    with pytest.raises(ValueError, match=r"a\.json uses an id twice in 'images'; expected each id once"):
+        read_marks(tmp_path / "a.json", IMAGES, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("images/3.png", "val/3.png"),
+        ("/home/somebody/pets/train/dog/1.png", "train/dog/1.png"),
+        ("C:\\Users\\me\\pets\\train\\cat\\1.png", "train/cat/1.png"),
+        ("https://example.org/pets/train/dog/1.png?size=full#top", "train/dog/1.png"),
+        ("s3://bucket/a%20b/train/cat/1.png", "train/cat/1.png"),
+        ("file:///data/train/cat/1.png", "train/cat/1.png"),
+        ("/data/upload/3/5f3e1a2b-3.png", "val/3.png"),  # Label Studio's COCO
+        ("images/0a1b2c3d-3.png", "val/3.png"),
+        ("3_png.rf.8f7e6d5c4b3a29180f7e6d5c4b3a2918.jpg", "val/3.png"),  # Roboflow's
+    ],
+)
+def test_file_names_of_tools(read, name, image):
+    assert read({"bbox": [0, 0, 1, 1]}, names=(name,)).marks[0].image == image
+
+
+@pytest.mark.parametrize(
+    "name", ["val/dog/1.png", "train/cow/1.png", "other/1.png", "x.png", "", "..", "/", "http://["]
+)
+def test_file_names_of_images_that_the_data_lacks(read, name):
+    with pytest.raises(ValueError, match="image not in the data: 1"):
+        read({"bbox": [0, 0, 1, 1]}, names=(name,))
+
+
+def test_two_file_names_that_seem_to_mean_one_image_are_refused(read):
+    entries = [{"bbox": [0, 0, 1, 1]}, {"bbox": [0, 0, 1, 1], "image_id": 11}]
+    with pytest.raises(
+        ValueError, match=r"'b/3\.png' and 'a/3\.png' both seem to mean the image val/3\.png; give the im"
+    ):
+        read(*entries, names=("a/3.png", "b/3.png"))
+
+
+def test_every_split_of_an_export_by_roboflow_is_read(tmp_path):
+    for split, name in (("train", "dog/1.png"), ("valid", "3.png")):
+        (tmp_path / split).mkdir()
+        text = json.dumps(content({"bbox": [0, 0, 1, 1]}, names=(name,)))
+        (tmp_path / split / "_annotations.coco.json").write_text(text)
+    found = read_marks(tmp_path, IMAGES, CLASSES)
+    assert [mark.image for mark in found.marks] == ["train/dog/1.png", "val/3.png"]
+
+
+def test_a_polygon_with_nan_is_refused(read):
+    with pytest.raises(
+        ValueError, match=r"annotation 100 has edges at \[nan, 2\.0\]; expected finite numbers of pixels"
+    ):
+        read({"segmentation": [[1, 2, float("nan"), 2, 4, 4, 1, 4]]})
+
+
+def test_an_outline_without_end_is_refused_by_a_stated_bound(read):
+    zigzag = [value for _ in range(200) for value in (0, 0, 900_000, 5)]
+    with pytest.raises(ValueError, match=r"has an outline of .* pixels; at most 2e\+06 can be drawn; correct it"):
+        read({"segmentation": [zigzag]})
+
+
+def test_a_run_without_end_is_refused(read):
+    with pytest.raises(ValueError, match=r"a run of its counts has no end; export it again"):
+        read({"segmentation": {"size": [6, 8], "counts": "o" * 1_000_000}})

@@ -253,7 +253,7 @@ def written(name, kind, folder, size=SIZE, label=LABEL, box=BOX, mask=PAINTED):
 
 
 def refused(path):
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         read_marks(path, IMAGES, CLASSES)
     message = str(caught.value)
     assert "\n" not in message

@@ -186,3 +186,43 @@ def test_an_image_of_another_size_is_refused(read):
 def test_other_files_are_refused(read, text, message):
     with pytest.raises(ValueError, match=message):
         read(text=text)
+
+
+def test_skeletons_are_refused_by_name(read):
+    skeleton = '<skeleton label="dog" z_order="0"><points label="nose" points="1,1"></points></skeleton>'
+    with pytest.raises(
+        ValueError, match=r"skeleton 2 of 'dog/1\.png' is a skeleton, which marks no area; draw boxes or"
+    ):
+        read(image(box(0, 0, 1, 1), skeleton))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            shape("mask", rle="1", left=0, top=0, width=10**7, height=10**7),
+            r"is a mask of 1e\+07 x 1e\+07 pixels; expected",
+        ),
+        (
+            shape("mask", rle="1", left="inf", top=0, width=1, height=1),
+            r"must have finite numbers left, top, width, height",
+        ),
+        (shape("mask", rle="inf", left=0, top=0, width=1, height=1), r"must have an rle of 1 x 1 pixels"),
+        (
+            shape("mask", rle="1", left=0, top=0, width=0, height=0),
+            r"is a mask of 0 x 0 pixels; expected 1 to 268,435,456",
+        ),
+        (shape("ellipse", cx="nan", cy=1, rx=1, ry=1), r"has edges .*nan.*; expected finite numbers of pixels"),
+        (shape("polygon", points="1,1;nan,2;3,3"), r"has edges at \[nan, 2\.0\]; expected finite numbers of pixels"),
+        (box(0, 0, "nan", 3), r"has edges .*nan.*; expected finite numbers of pixels"),
+        (box(0, 0, 3, 3, rotation="nan"), r"expected finite numbers of pixels"),
+    ],
+)
+def test_numbers_without_sense_are_refused_before_memory_is_asked_for(read, bad, message):
+    with pytest.raises(ValueError, match=message):
+        read(image(bad))
+
+
+def test_an_image_without_end_is_refused(read):
+    with pytest.raises(ValueError, match=r"image 'dog/1\.png' is for an image of infx8 pixels"):
+        read(image(box(0, 0, 1, 1), size=("inf", 8)))

@@ -155,3 +155,19 @@ def test_no_image_of_the_data_is_an_error_that_names_the_first(save):
     message = r"image not in the data: 1 \(first 'horse/1.png'\)\); expected images such as 'train/dog/1.jpg' and cl"
     with pytest.raises(ValueError, match=message):
         read_marks(save(OBJECT, "horse/1.png"), IMAGES, CLASSES)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_in_one_line(save, monkeypatch):
+    folder = save(OBJECT)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # PIL's limit is twice that
+    with pytest.raises(
+        ValueError, match=r"1\.png must be an image, but cannot be read: .*24 pixels.* exceeds"
+    ) as caught:
+        read_marks(folder, IMAGES, CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+def test_pixels_that_are_no_number_are_no_object(save):
+    pixels = np.where(OBJECT, 1.0, np.nan).astype(np.float32)
+    (found,) = read_marks(save(pixels, "train/dog/1.tif"), IMAGES, CLASSES).marks
+    np.testing.assert_array_equal(found.mask, OBJECT)

@@ -231,3 +231,30 @@ def test_several_years_are_refused(folder):
     for path in (folder.parent, folder.parent.parent):
         with pytest.raises(ValueError, match=r"must hold one VOC year, got .*VOC2007 and .*VOC2012; give the folder"):
             read_marks(path, IMAGES, CLASSES)
+
+
+def test_boxes_may_have_fractions(folder):
+    save_boxes(folder, "b", ("dog", ("1.0", "1.4", "2.6", "3.0")), size="")
+    (found,) = read_marks(folder, IMAGES, CLASSES).marks
+    expected = np.zeros((3, 3), dtype=bool)  # from (0, 0.4) to (2.6, 3)
+    expected[:3, :3] = True
+    np.testing.assert_array_equal(found.mask, expected)
+
+
+def test_a_size_that_is_no_number_is_refused_in_words(folder):
+    save_boxes(folder, "b", ("dog", (1, 1, 2, 2)), size="<size><width>nan</width><height>3</height></size>")
+    with pytest.raises(
+        ValueError, match=r"b\.xml is for an image of 3xnan pixels .* has 3x3; mark the image at its own"
+    ):
+        read_marks(folder, IMAGES, CLASSES)
+
+
+def test_files_beside_the_images(folder, tmp_path):
+    save_boxes(folder, "2007_000001", ("dog", (2, 1, 3, 1)))
+    loose = tmp_path / "export" / "train"
+    loose.mkdir(parents=True)
+    name = "2007_000001_jpg.rf.0a1b2c3d4e5f60718293a4b5c6d7e8f9.xml"  # Roboflow's
+    (folder / "Annotations" / "2007_000001.xml").rename(loose / name)
+    (found,) = read_marks(tmp_path / "export", IMAGES, CLASSES).marks
+    assert (found.image, found.label) == (FIRST, "dog")
+    assert np.argwhere(found.mask).tolist() == [[0, 1], [0, 2]]

@@ -150,3 +150,41 @@ def test_no_image_of_the_data_is_an_error_that_names_the_first(write):
     folder = write({"labels/train/9.txt": "1 0.5 0.5 1 1"})
     with pytest.raises(ValueError, match=r"image not in the data: 1 \(first 'train/9\.txt' of .*expected images such"):
         read(folder)
+
+
+def test_turned_boxes_of_four_corners(write):
+    """YOLO-OBB: class x1 y1 x2 y2 x3 y3 x4 y4; here upright, so that the pixels are plain."""
+    corners = [2 / 8, 1 / 6, 6 / 8, 1 / 6, 6 / 8, 4 / 6, 2 / 8, 4 / 6]
+    (found,) = read(write({"labels/train/1.txt": f"2 {' '.join(map(str, corners))}"})).marks
+    expected = np.zeros((6, 8), dtype=bool)
+    expected[1:4, 2:6] = True
+    np.testing.assert_array_equal(found.mask, expected)
+
+
+def test_labels_of_roboflow_mean_the_image_before_the_export(write):
+    folder = write({"train/labels/1_png.rf.0a1b2c3d4e5f60718293a4b5c6d7e8f9.txt": "2 0.5 0.5 0.25 0.5"})
+    assert [mark.image for mark in read(folder).marks] == [DOG_1]
+
+
+def test_files_that_are_no_text_are_named(write, tmp_path):
+    folder = write({"labels/train/1.txt": "2 0.5 0.5 1 1"})
+    (folder / "labels/train/1.txt").write_bytes(b"\x89PNG\xff\x00")
+    with pytest.raises(
+        ValueError, match=r"1\.txt is not text in UTF-8; expected YOLO labels; save it as UTF-8 or export"
+    ):
+        read(folder)
+    (folder / "data.yaml").write_bytes(b"\x89PNG\xff\x00")
+    with pytest.raises(ValueError, match=r"data\.yaml is not text in UTF-8; expected YOLO's class names; save it as"):
+        read(folder)
+
+
+@pytest.mark.parametrize("shape", ["17", "[a, 3]", "[1, 2, 3]"])
+def test_the_shape_of_keypoints_is_checked(write, shape):
+    folder = write({"labels/1.txt": "1 0.5 0.5 1 1"}, f"names: [person, cat, dog]\nkpt_shape: {shape}\n")
+    with pytest.raises(ValueError, match=r"data\.yaml must have kpt_shape \[keypoints, 2 or 3\]; got"):
+        read(folder)
+
+
+def test_the_whole_file_system_is_not_searched(write):
+    folder = write({"labels/1.txt": "1 0.5 0.5 1 1"}, "path: /\nnames: [person, cat, dog]\n")
+    assert [mark.label for mark in read(folder).marks] == ["cat"]

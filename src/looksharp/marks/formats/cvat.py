@@ -51,7 +51,7 @@ class Cvat(MarkFormat):
             image = index.find_any(name, str(path))
             if image is not None:
                 height, width = _numbers(entry, ("height", "width"), f"{path}: image {name!r}")
-                union.check_size(image, (_whole(height), _whole(width)), f"{path}: image {name!r}")
+                union.check_size(image, (height, width), f"{path}: image {name!r}")
             shapes = (shape for shape in entry if shape.tag in (*_SHAPES, *_NO_AREA))
             for number, shape in enumerate(shapes, 1):
                 where = f"{path}: {shape.tag} {number} of {name!r}"
