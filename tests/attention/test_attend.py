@@ -8,7 +8,9 @@ from torch.nn import functional as F
 from torchvision import models
 
 from looksharp.attention.attend import attend, attention_maps
-from looksharp.attention.mechanisms import MECHANISMS, channel_weighted, grad_cam
+from looksharp.attention.mechanisms import MECHANISMS
+from looksharp.attention.mechanisms.channel_weighted import channel_weighted
+from looksharp.attention.mechanisms.grad_cam import grad_cam
 from looksharp.attention.recording import record
 
 LAYERS = ("inner", "last")

@@ -595,7 +595,9 @@ def test_evaluations_that_do_not_fit(run, fails, folder, tmp_path):
     assert evaluate("--data", other) == (
         f"data {other} has other classes than the run: 2, first 'cat', and not 3, first 'blue'"
     )
-    assert evaluate("--mechanism", "guess").startswith("mechanism 'guess' is not known; there are cam, grad_cam")
+    assert evaluate("--mechanism", "guess").startswith(
+        "mechanism 'guess' is not known; there are cam, channel_weighted"
+    )
     assert evaluate("--layers", "[stage1]") == "layers must name two, the inner one and the last; got stage1"
     assert evaluate("--suite", "boxes") == f"suite boxes needs masks of objects, but {folder} has none"
     assert evaluate("--cue_class", "red") == "cue_class needs --without_cue FOLDER and --cue_alone FOLDER"

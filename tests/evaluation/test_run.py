@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from looksharp.attention.mechanisms import grad_cam
+from looksharp.attention.mechanisms.grad_cam import grad_cam
 from looksharp.data.build import DataConfig
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Split

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from looksharp.attention.mechanisms import layer_cam
+from looksharp.attention.mechanisms.layer_cam import layer_cam
 from looksharp.batch import Batch
 from looksharp.objectives import GAIN, Classification
 from looksharp.objectives.pair_maps import true_classes

