@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
 
 from looksharp.comparison.grouping import Method
 from looksharp.data.build import DataConfig, build_data
@@ -65,12 +61,5 @@ def _source(config: RunConfig, first: RunConfig) -> tuple[DataConfig, int]:
 
 
 def fingerprint(split: Split) -> str:
-    """Equal for splits of the same images in the same order: all targets, and the pixels of some images."""
-    digest = hashlib.sha256(_bytes(split.targets))
-    for index in torch.linspace(0, len(split) - 1, min(_SAMPLED, len(split))).long().tolist():
-        digest.update(_bytes(split.image(index).as_subclass(Tensor)))
-    return digest.hexdigest()
-
-
-def _bytes(values: Tensor) -> bytes:
-    return str(tuple(values.shape)).encode() + values.contiguous().numpy().tobytes()
+    """Return a text that is equal for splits of the same targets and of the same pixels in some images."""
+    return split.fingerprint(sampled=_SAMPLED)

@@ -68,17 +68,17 @@ def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> 
     Raises:
         ValueError: if there are no marks or too few, or `out` holds other marks.
     """
-    if guidance.guidance != "data" and isinstance(data.splits["train"], FileSplit):
+    if guidance.guidance != "data" and data.splits["train"].folder is not None:
         data = _with_marks(data, data.splits["train"], Path(str(guidance.guidance)), guidance)
         guidance = replace(guidance, guidance="data")
     data = choose_marked(data, guidance, seed)
     proofs, note = {name: split for name, split in _others(data).items() if _provable(split)}, ""
     train = data.splits["train"]
     assert train.marks is not None
-    if not proofs and isinstance(train, FileSplit):
+    if not proofs and train.folder is not None:
         marked = len(train.marks.images)
         chosen = _quarter(train.marks, seed)
-        others = [split for split in _others(data).values() if isinstance(split, FileSplit) and split.marks]
+        others = [split for split in _others(data).values() if split.folder is not None and split.marks]
         held_out = _gathered([(train, chosen), *((split, split.marks.images) for split in others if split.marks)])
         if _provable(held_out):
             proofs = {HELD_OUT: held_out}
@@ -89,7 +89,7 @@ def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> 
     guided = len(train.marks.images)
     if guided < 2:
         raise ValueError(f"guidance needs at least 2 marked training images; got {guided}: mark more")
-    if isinstance(train, FileSplit):
+    if train.folder is not None:
         guidance = replace(
             guidance,
             guidance=str(_write(train, train.marks, data.classes, out)),
@@ -100,17 +100,18 @@ def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> 
     return DividedMarks(data, guidance, guided, proofs, note if proofs else _NO_PROOF)
 
 
-def _with_marks(data: Data, train: FileSplit, path: Path, choice: GuidanceConfig) -> Data:
+def _with_marks(data: Data, train: Split, path: Path, choice: GuidanceConfig) -> Data:
     """The data set with the marks of a file or folder, for all splits that have none of their own."""
-    files = {n: s for n, s in data.splits.items() if isinstance(s, FileSplit) and s.root == train.root}
-    everything = [path for split in files.values() for path in split.paths]
+    assert train.folder is not None
+    files = {name: split for name, split in data.splits.items() if split.folder == train.folder}
+    everything = [path for split in files.values() for path in split.names]
     try:
-        found = read_marks_of(path, train.root, everything, data.classes, choice)
+        found = read_marks_of(path, train.folder, everything, data.classes, choice)
     except ValueError:  # names that are unique among training images alone
-        found = read_marks_of(path, train.root, train.paths, data.classes, choice)
+        found = read_marks_of(path, train.folder, train.names, data.classes, choice)
         files = {"train": train}
     splits: dict[str, Split] = {
-        name: replace(split, marks=marks_of(found, list(split.paths), data.classes))
+        name: replace(split, marks=marks_of(found, split.names, data.classes))
         for name, split in files.items()
         if name == "train" or not split.marks
     }
@@ -125,8 +126,8 @@ def _others(data: Data) -> dict[str, Split]:
     """Test splits, then the validation split, unless that is one of them."""
     others = {name: split for name, split in data.splits.items() if name not in ("train", "val")}
     val = data.splits["val"]
-    paths = getattr(val, "paths", None)
-    if not any(s is val or (paths is not None and getattr(s, "paths", None) == paths) for s in others.values()):
+    files = val.folder is not None
+    if not any(s is val or (files and s.folder == val.folder and s.names == val.names) for s in others.values()):
         others["val"] = val
     return others
 
@@ -158,21 +159,22 @@ def _quarter(marks: Marks, seed: int) -> list[int]:
     return sorted(chosen)
 
 
-def _gathered(parts: Iterable[tuple[FileSplit, Sequence[int]]]) -> FileSplit:
+def _gathered(parts: Iterable[tuple[Split, Sequence[int]]]) -> Split:
     """Masked images of several splits of one folder as a split of their own."""
     parts = list(parts)
     targets = torch.cat([split.targets[list(places)] for split, places in parts])
     groups = [split.groups[list(places)] for split, places in parts if split.groups is not None]
-    paths = [split.paths[place] for split, places in parts for place in places]
+    paths = [split.name(place) for split, places in parts for place in places]
     owned = [split.marks.of(place) for split, places in parts if split.marks for place in places]
     rows = [(new, label, mask) for new, marks in enumerate(owned) for label, mask in marks]
     marks = Marks([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
-    first = parts[0][0]
+    folder = parts[0][0].folder
+    assert folder is not None
     return FileSplit(
         targets=targets,
         marks=marks,
         groups=torch.cat(groups) if len(groups) == len(parts) else None,
-        root=first.root,
+        root=folder,
         paths=paths,
     )
 
@@ -186,18 +188,19 @@ def _held_out_note(chosen: int, marked: int, others: int) -> str:
     )
 
 
-def _write(train: FileSplit, marks: Marks, classes: tuple[str, ...], out: Path) -> Path:
+def _write(train: Split, marks: Marks, classes: tuple[str, ...], out: Path) -> Path:
     """OUT/guided.json, or an error if it is there with other content."""
     path = out / "guided.json"
     found = [
-        Mark(train.paths[image], classes[label], mask.bool().numpy())
+        Mark(train.name(image), classes[label], mask.bool().numpy())
         for image in marks.images
         for label, mask in marks.of(image)
     ]
+    assert train.folder is not None
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
         fresh = Path(folder) / path.name
-        write_coco(fresh, found, ImageSizes(train.root, list(train.paths)), classes)
+        write_coco(fresh, found, ImageSizes(train.folder, train.names), classes)
         content = fresh.read_bytes()
     if path.is_file() and path.read_bytes() != content:
         raise ValueError(f"{out} holds a cure with other marks; choose another --out, or remove it")

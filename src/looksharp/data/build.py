@@ -88,9 +88,7 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
     data = _read(config, seed)
     if config.crop_share == 1:
         return data
-    from looksharp.data.splits.tensors import TensorSplit
-
-    if any(isinstance(split, TensorSplit) for split in data.splits.values()):
+    if any(split.in_memory for split in data.splits.values()):
         raise ValueError(f"crop_share is for data sets of image files; {config.data} is held in memory")
     return replace(data, pixels=replace(data.pixels, crop_share=config.crop_share))
 

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from looksharp.data.folder import read_folder
 from looksharp.data.sets.synthetic import handwriting
 from looksharp.data.sets.torchvision_sets import read_torchvision
-from looksharp.data.splits.files import FileSplit, read_image
+from looksharp.data.split import Split
+from looksharp.data.splits.files import read_image
 
 __all__ = ["Cutouts", "compose", "cutouts_of"]
 
@@ -78,8 +79,8 @@ def cutouts_of(source: str, root: Path | None = None) -> dict[str, Cutouts]:
     return {name: _cut(data.splits[split], data.classes) for name, split in (("train", "train"), ("test", test))}
 
 
-def _cut(split: object, classes: Sequence[str]) -> Cutouts:
-    if not isinstance(split, FileSplit) or split.marks is None or not len(split.marks):
+def _cut(split: Split, classes: Sequence[str]) -> Cutouts:
+    if split.folder is None or split.marks is None or not len(split.marks):
         raise ValueError("foregrounds from a folder need masks: FOLDER/masks with the images' relative paths")
     colours: list[_Array | None] = []
     opacity: list[_Array] = []

@@ -25,8 +25,12 @@ class CroppedSplit(DecodedSplit):
     paths: Sequence[str] = field(repr=False)
     boxes: Sequence[Box] = field(repr=False)
 
+    def name(self, index: int) -> str:
+        """Return the file's path and the box, since a file may come several times."""
+        return f"{self.paths[index]}[{','.join(f'{edge:g}' for edge in self.boxes[index])}]"
+
     def image(self, index: int) -> tv_tensors.Image:
-        """One image (3, H, W) of bytes, at its box's size.
+        """Return one image (3, H, W) of bytes, at its box's size.
 
         Raises:
             ValueError: if the file cannot be read, or the box lies outside it.

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from looksharp.data.folder import ImageSizes, marks_of
 from looksharp.data.split import Data, Split
-from looksharp.data.splits.files import FileSplit
 from looksharp.images.orientation import ImageOrientations
 from looksharp.marks.marks import Marks
 from looksharp.marks.reading import ReadMarks, read_marks
@@ -130,11 +129,10 @@ def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int
 
 
 def _read(path: Path, train: Split, data: Data, choice: MarksChoice) -> tuple[Marks, dict[str, int]]:
-    files = getattr(train, "paths", None)
-    if not isinstance(train, FileSplit) or files is None:
+    if train.folder is None:
         raise ValueError(f"guidance from {path} needs images that are files; {data.name} is not an image folder")
-    found = read_marks_of(path, train.root, files, data.classes, choice)
-    marks = marks_of(found, list(files), data.classes)
+    found = read_marks_of(path, train.folder, train.names, data.classes, choice)
+    marks = marks_of(found, train.names, data.classes)
     return marks, mark_notes(found, marks, train.targets)
 
 

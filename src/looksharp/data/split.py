@@ -1,11 +1,13 @@
-"""What a data set is here: named splits of images with targets and, for some images, masks."""
+"""A data set: named splits of images with targets and, for some images, masks."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -57,11 +59,17 @@ class BatchLoader(Protocol):
 class Split(ABC):
     """Images of one split.
 
+    A subclass says how images are kept: in memory, in files, in a table or in shards. It gives `image` and `loader`,
+    and replaces `name`, `size`, `folder` and `content` where it knows better.
+
     Attributes:
         targets: (N,) class indices, or (N, classes) multi-hot.
         marks: masks of objects, for some images or all.
         groups: (N,) group indices, where groups are known.
+        in_memory: whether all images are decoded already, as one tensor.
     """
+
+    in_memory: ClassVar[bool] = False
 
     targets: Tensor
     marks: Marks | None = None
@@ -72,7 +80,7 @@ class Split(ABC):
 
     @abstractmethod
     def image(self, index: int) -> tv_tensors.Image:
-        """One image (3, H, W) of bytes, at its own size."""
+        """Return one image (3, H, W) of bytes, at its own size."""
 
     @abstractmethod
     def loader(
@@ -85,7 +93,96 @@ class Split(ABC):
         device: torch.device | str = "cpu",
         workers: int = 0,
     ) -> BatchLoader:
-        """Batches of the images that `batches` lists, normalised, with their marks."""
+        """Return batches of the images that `batches` lists, normalised, with their marks."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of which each image is a file, called by its `name`; None where images are not files."""
+        return None
+
+    def name(self, index: int) -> str:
+        """Return what an image is called: its path in `folder`, or its place."""
+        return str(index)
+
+    @property
+    def names(self) -> list[str]:
+        """What every image is called, in order."""
+        return [self.name(index) for index in range(len(self))]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of an image."""
+        height, width = self.image(index).shape[-2:]
+        return height, width
+
+    def taken(self, places: Sequence[int]) -> Self:
+        """Return the split of these images alone, in this order, with their masks and groups.
+
+        Every field that holds a value for each image (a tensor, list, tuple or range) is taken apart.
+
+        Args:
+            places: places of images, each at most once.
+
+        Raises:
+            ValueError: if images cannot be picked, as those of a stream.
+
+        Example:
+            >>> from looksharp.data.sets.synthetic import digits
+            >>> digits(train=8, val=1, test=1).splits["train"].taken([5, 2]).targets.shape
+            torch.Size([2])
+
+        """
+        chosen = list(places)
+        changed: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name != "marks" and isinstance(value, Tensor | list | tuple | range) and len(value) == len(self):
+                changed[each.name] = value[chosen] if isinstance(value, Tensor) else [value[place] for place in chosen]
+        if changed.keys() <= {"targets", "groups"}:
+            raise ValueError(f"images of a {type(self).__name__} cannot be picked; give images in memory or in files")
+        if self.marks is not None:
+            kept = self.marks.restricted(chosen)
+            now = {place: number for number, place in enumerate(chosen)}
+            changed["marks"] = Marks([now[sample] for sample in kept.samples], kept.labels, kept.masks)
+        return replace(self, **changed)
+
+    def fingerprint(self, sampled: int | None = None) -> str:
+        """Return a text that is equal for splits of the same images in the same order.
+
+        Args:
+            sampled: compare targets and the pixels of so many images alone, so that copies elsewhere are the same.
+                By default masks, groups and every image count; image files are then the same while their names,
+                sizes and times of change are.
+        """
+        digest = hashlib.sha256()
+        for part in self._facts() if sampled is None else (*_bytes([self.targets]), *self._pixels(sampled)):
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _facts(self) -> Iterator[bytes]:
+        yield from _bytes([self.targets])
+        if self.groups is not None:
+            yield from (b"groups", *_bytes([self.groups]))
+        if self.marks is not None:
+            yield repr((self.marks.samples, self.marks.labels)).encode()
+            yield from _bytes(self.marks.masks)
+        yield from self.content()
+
+    def content(self) -> Iterator[bytes]:
+        """Yield what tells the images from others: here the pixels of some."""
+        yield from self._pixels(_SAMPLED)
+
+    def _pixels(self, sampled: int) -> Iterator[bytes]:
+        places = torch.linspace(0, len(self) - 1, min(sampled, len(self))).long().tolist()
+        yield from _bytes(self.image(place).as_subclass(Tensor) for place in places)
+
+
+_SAMPLED = 64  # images of a split that is neither in memory nor in files
+
+
+def _bytes(tensors: Iterable[Tensor]) -> Iterator[bytes]:
+    for tensor in tensors:
+        yield f"{tuple(tensor.shape)} {tensor.dtype}".encode()
+        yield tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
 @dataclass(frozen=True)

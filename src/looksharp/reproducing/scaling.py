@@ -8,7 +8,6 @@ import torch
 
 from looksharp.data.marked import choose_marked
 from looksharp.data.split import Data
-from looksharp.data.splits.subset import subset
 from looksharp.training.settings import RunConfig
 
 __all__ = ["check_scale", "scaled_config", "scaled_data"]
@@ -52,5 +51,5 @@ def scaled_data(data: Data, config: RunConfig, scale: float) -> Data:
         count = min(max(round(len(split) * scale), least), len(split))
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed)).tolist()
         first = guides if name == "train" else []
-        splits[name] = subset(split, sorted(list(dict.fromkeys([*first, *order]))[: max(count, len(first))]))
+        splits[name] = split.taken(sorted(list(dict.fromkeys([*first, *order]))[: max(count, len(first))]))
     return replace(data, splits=splits)

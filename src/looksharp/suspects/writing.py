@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.files import FileSplit, image_transform
+from looksharp.data.splits.files import image_transform
 from looksharp.drawing.contact_sheet import Tile, contact_sheet
 from looksharp.files import replacing, write_text
 from looksharp.suspects.choosing import Suspect, Suspects
@@ -38,7 +38,7 @@ def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None
         The files written, those of images by their folder.
     """
     split, in_memory = data.splits["train"], _names(found, data)
-    names = in_memory or [str(split.paths[s.index]) for s in found.chosen if isinstance(split, FileSplit)]
+    names = in_memory or [split.name(suspect.index) for suspect in found.chosen]
     images = [split.image(suspect.index).as_subclass(Tensor) for suspect in found.chosen]
     written = [out / "contact_sheet.png", out / "annotations.json", out / "suspects.csv"]
     contact_sheet(_groups(found, data, pixels or data.pixels), written[0])
@@ -65,7 +65,7 @@ def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None
 
 def _names(found: Suspects, data: Data) -> list[str]:
     """Names for images that are no files; none if they are."""
-    if isinstance(data.splits["train"], FileSplit):
+    if data.splits["train"].folder is not None:
         return []
     return [f"images/{suspect.index:06d}.png" for suspect in found.chosen]
 

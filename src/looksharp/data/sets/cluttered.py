@@ -117,11 +117,12 @@ def cluttered_digits(
 
 
 def _unpadded(split: Split) -> _Handwriting:
-    """MNIST as it was before `read_torchvision` padded it to 32 px and tripled it."""
-    assert isinstance(split, TensorSplit)
-    pad = (split.images.shape[-1] - _DIGIT) // 2
-    strokes = split.images[:, 0, pad : pad + _DIGIT, pad : pad + _DIGIT]
-    return strokes.contiguous().numpy(), split.targets.numpy()
+    """Return MNIST as it was before `read_torchvision` padded it to 32 px and tripled it."""
+    pad = (split.size(0)[0] - _DIGIT) // 2
+    strokes = torch.stack(
+        [split.image(place)[0, pad : pad + _DIGIT, pad : pad + _DIGIT] for place in range(len(split))]
+    )
+    return strokes.numpy(), split.targets.numpy()
 
 
 def _enlarged(name: str) -> _Handwriting:

@@ -18,7 +18,6 @@ from looksharp.data.crops import CroppedSplit, read_box
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.matlab import read_mat
 from looksharp.data.split import Data, Pixels, Split
-from looksharp.data.splits.files import FileSplit
 from looksharp.marks.regions import box_regions
 from looksharp.marks.union import Box
 
@@ -66,15 +65,13 @@ def read_compcars(
     boxes = {path: _box(home, path) for listed in paths.values() for path in listed}
     regions, notes = (None, None) if crop_to_boxes else box_regions(home, {p: [b] for p, b in boxes.items()}, home)
     data = listed_data(home, _names(home, found), files, val_share=val_share, seed=seed, regions=regions, notes=notes)
-    splits = {name: _cropped(split, boxes) if crop_to_boxes else split for name, split in data.splits.items()}
+    splits = {name: _cropped(home, split, boxes) if crop_to_boxes else split for name, split in data.splits.items()}
     return replace(data, splits=splits, pixels=Pixels((size, size) if isinstance(size, int) else size))
 
 
-def _cropped(split: Split, boxes: dict[str, Box]) -> Split:
-    assert isinstance(split, FileSplit)
-    return CroppedSplit(
-        targets=split.targets, root=split.root, paths=split.paths, boxes=[boxes[path] for path in split.paths]
-    )
+def _cropped(home: Path, split: Split, boxes: dict[str, Box]) -> Split:
+    paths = split.names
+    return CroppedSplit(targets=split.targets, root=home, paths=paths, boxes=[boxes[path] for path in paths])
 
 
 def _listed(home: Path, name: str) -> list[str]:

@@ -8,7 +8,7 @@ takes it from its cache, or fetches it there unless HF_HUB_OFFLINE is set. Needs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,6 @@ def _listed(cell: Any) -> list[Any]:
 
 def _divided(train: Split, share: float, seed: int) -> dict[str, Split]:
     """The training split without and of the rows held out: class by class, where an image has one class."""
-    assert isinstance(train, _TableSplit)
     strata = train.targets.tolist() if train.targets.ndim == 1 else [0] * len(train)
     parts = zip(("train", "val"), divide(strata, (1 - share, share), seed), strict=True)
-    return {name: replace(train, targets=train.targets[rows], rows=rows) for name, rows in parts}
+    return {name: train.taken(rows) for name, rows in parts}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed
@@ -29,8 +29,12 @@ class StoredSplit(DecodedSplit):
 
     samples: Sequence[Sample] = field(repr=False)
 
+    def name(self, index: int) -> str:
+        """Return the sample's shard and name."""
+        return self.samples[index].where
+
     def image(self, index: int) -> tv_tensors.Image:
-        """One image (3, H, W) of bytes, at its own size."""
+        """Return one image (3, H, W) of bytes, at its own size."""
         return read_image(self.samples[index].where, self.samples[index].open())
 
 
@@ -56,6 +60,18 @@ class StreamSplit(Split):
             ValueError: always.
         """
         raise ValueError(f"images of shards such as {self.shards[0]} are read in their order alone; got place {index}")
+
+    def taken(self, places: Sequence[int]) -> Self:
+        """Refuse: no image can be had by its place.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"images of a {type(self).__name__} cannot be picked; give images in memory or in files")
+
+    def content(self) -> Iterator[bytes]:
+        """Yield the shards' names."""
+        yield from (shard.encode(errors="surrogateescape") for shard in self.shards)
 
     def loader(
         self,

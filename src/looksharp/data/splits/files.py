@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from looksharp.batch import Batch, BatchMarks
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.tensors import TensorSplit
-from looksharp.images.headers import UNREADABLE
+from looksharp.images.headers import UNREADABLE, read_size
 from looksharp.marks.marks import Marks
 
 __all__ = [
@@ -140,9 +141,30 @@ class FileSplit(DecodedSplit):
     root: Path
     paths: Sequence[str] = field(repr=False)
 
+    @property
+    def folder(self) -> Path:
+        """The folder that paths are relative to."""
+        return self.root
+
+    def name(self, index: int) -> str:
+        """Return an image's path."""
+        return self.paths[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of an image, from its file's header."""
+        return read_size(self.root / self.paths[index])
+
     def image(self, index: int) -> tv_tensors.Image:
-        """One image (3, H, W) of bytes, at its own size."""
+        """Return one image (3, H, W) of bytes, at its own size."""
         return read_image(self.root / self.paths[index])
+
+    def content(self) -> Iterator[bytes]:
+        """Yield every file's path, size and time of change."""
+        for path in self.paths:
+            yield path.encode(errors="surrogateescape")
+            with suppress(OSError):  # a missing file is reported when it is read
+                found = (self.root / path).stat()
+                yield f"{found.st_size} {found.st_mtime_ns}".encode()
 
 
 class _Seeded:
@@ -246,13 +268,15 @@ def keep_in_memory(data: Data) -> Data:
     splits: dict[str, Split] = {}
     for name, split in data.splits.items():
         small = max(data.pixels.size) <= SMALL and data.pixels.crop_share == 1 and 3 * area * len(split) <= _MEMORY
-        splits[name] = _in_memory(split, data.pixels, name) if small and isinstance(split, FileSplit) else split
+        splits[name] = _in_memory(split, data.pixels, name) if small and split.folder is not None else split
     cut_from_files = data.augment in ("resize_crop_flip", "resized_crop_flip")
-    augment: Augment = "crop_flip" if cut_from_files and isinstance(splits.get("train"), TensorSplit) else data.augment
+    augment: Augment = (
+        "crop_flip" if cut_from_files and "train" in splits and splits["train"].in_memory else data.augment
+    )
     return replace(data, splits=splits, augment=augment)
 
 
-def _in_memory(split: FileSplit, pixels: Pixels, name: str) -> TensorSplit:
+def _in_memory(split: Split, pixels: Pixels, name: str) -> TensorSplit:
     """All of a split's images read once, at the size of `pixels`, as one tensor; masks with them."""
     transform = image_transform(pixels)
     images = torch.empty(len(split), 3, *pixels.size, dtype=torch.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -20,11 +20,18 @@ __all__ = ["TensorSplit", "random_crop"]
 class TensorSplit(Split):
     """A split whose images are one tensor (N, 3, H, W) of bytes; masks are of the images' size."""
 
+    in_memory: ClassVar[bool] = True
+
     images: Tensor = field(repr=False)
 
     def image(self, index: int) -> tv_tensors.Image:
-        """One image (3, H, W) of bytes."""
+        """Return one image (3, H, W) of bytes."""
         return tv_tensors.Image(self.images[index])
+
+    def content(self) -> Iterator[bytes]:
+        """Yield every pixel."""
+        yield f"{tuple(self.images.shape)} {self.images.dtype}".encode()
+        yield self.images.detach().cpu().contiguous().numpy().tobytes()
 
     def loader(
         self,

@@ -12,7 +12,6 @@ from torchvision.transforms import v2
 
 from looksharp.attention.recording import logits_of
 from looksharp.data.splits.files import LARGER
-from looksharp.data.splits.tensors import TensorSplit
 from looksharp.evaluation.measure import Columns, Subject
 from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.suites.classification import new_ranking
@@ -38,10 +37,9 @@ def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation
     """
     split, (height, width) = subject.split, subject.pixels.size
     size = round(height * LARGER), round(width * LARGER)
-    in_memory = isinstance(split, TensorSplit)
     columns, ranking = Columns(), None
-    for batch in subject.batches(None if in_memory else replace(subject.pixels, size=size, crop_share=1.0)):
-        images = F.interpolate(batch.image, size, mode="bilinear") if in_memory else batch.image
+    for batch in subject.batches(None if split.in_memory else replace(subject.pixels, size=size, crop_share=1.0)):
+        images = F.interpolate(batch.image, size, mode="bilinear") if split.in_memory else batch.image
         logits = [logits_of(subject.model(view)).float() for view in v2.functional.ten_crop(images, [height, width])]
         odds = torch.stack([each.sigmoid() if batch.multilabel else each.softmax(1) for each in logits]).mean(0).cpu()
         if batch.multilabel:

@@ -6,14 +6,13 @@ import torch
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Split
 from looksharp.data.splits.files import FileSplit
-from looksharp.data.splits.subset import subset
 from looksharp.marks.marks import Marks
 
 
 def test_images_targets_groups_and_masks_stay_together():
     whole = biased_digits(train=12, val=1, test=1).splits["train"]
     places = [7, 2, 9]
-    some = subset(whole, places)
+    some = whole.taken(places)
     assert len(some) == 3
     assert torch.equal(some.targets, whole.targets[places])
     assert torch.equal(some.images, whole.images[places])
@@ -28,7 +27,7 @@ def test_images_targets_groups_and_masks_stay_together():
 def test_files_and_images_without_masks(tmp_path):
     marks = Marks([0, 2, 2], [1, 0, 1], [torch.full((1, 1), value > 1) for value in range(3)])
     whole = FileSplit(targets=torch.tensor([5, 6, 7]), marks=marks, root=tmp_path, paths=["a", "b", "c"])
-    some = subset(whole, [2, 1])
+    some = whole.taken([2, 1])
     assert (list(some.paths), some.targets.tolist(), some.groups) == (["c", "b"], [7, 6], None)
     assert some.marks.images == [0]
     assert [(label, bool(mask)) for label, mask in some.marks.of(0)] == [(0, False), (1, True)]
@@ -44,4 +43,4 @@ def test_a_stream_cannot_be_picked_from():
             raise NotImplementedError
 
     with pytest.raises(ValueError, match="images of a Stream cannot be picked; give images in memory or in files"):
-        subset(Stream(targets=torch.zeros(3)), [0])
+        Stream(targets=torch.zeros(3)).taken([0])
