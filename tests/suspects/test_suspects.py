@@ -346,6 +346,25 @@ def test_images_in_memory_are_written_too(biased, tmp_path):
     assert [(a.image, a.label, a.mask.all()) for a in read.marks] == [(names[0], "0", True)]
 
 
+def test_boxes_that_somebody_drew_are_still_there_after_another_search(biased, tmp_path):
+    write_suspects(search(CueReader(), biased, n=6), biased, tmp_path)
+    path = tmp_path / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 48, 48]}]
+    path.write_text(json.dumps(content))
+    found = search(CueReader(), biased, n=12)
+    write_suspects(found, biased, tmp_path)
+    again = json.loads(path.read_text())
+    assert again["annotations"] == content["annotations"]
+    assert again["images"][:6] == content["images"]
+    named = {image["file_name"] for image in again["images"]}
+    assert {f"images/{suspect.index:06d}.png" for suspect in found.chosen} <= named
+    path.write_text("half a fi")
+    with pytest.raises(ValueError, match="it would be overwritten"):
+        write_suspects(found, biased, tmp_path)
+    assert path.read_text() == "half a fi"
+
+
 def test_the_table_ranks_the_images(biased, tmp_path):
     found = search(CueReader(), biased, n=6)
     write_suspects(found, biased, tmp_path)

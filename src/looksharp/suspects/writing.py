@@ -17,6 +17,7 @@ from looksharp.data.splits.files import image_transform
 from looksharp.drawing.contact_sheet import Tile, contact_sheet
 from looksharp.files import replacing, write_text
 from looksharp.suspects.choosing import Suspect, Suspects
+from looksharp.suspects.form import form_of
 
 __all__ = ["write_suspects"]
 
@@ -25,7 +26,8 @@ def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None
     """Write contact_sheet.png, annotations.json and suspects.csv; for images held in memory also images/*.png.
 
     annotations.json is COCO's: the images, the classes as categories, and an empty list of annotations. Filled in by
-    any tool that reads COCO, it is what `--guidance` takes. Files are named by their path in the data folder; images
+    any tool that reads COCO, it is what `--guidance` takes. Where it is there already and somebody drew into it, that
+    stays, and only the images that it lacks are added. Files are named by their path in the data folder; images
     held in memory by their place in the training split.
 
     Args:
@@ -36,20 +38,17 @@ def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None
 
     Returns:
         The files written, those of images by their folder.
+
+    Raises:
+        ValueError: if an annotations.json is there that cannot be read.
     """
     split, in_memory = data.splits["train"], _names(found, data)
     names = in_memory or [split.name(suspect.index) for suspect in found.chosen]
     images = [split.image(suspect.index).as_subclass(Tensor) for suspect in found.chosen]
     written = [out / "contact_sheet.png", out / "annotations.json", out / "suspects.csv"]
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
+    content = form_of(written[1], list(zip(names, sizes, strict=True)), data.classes)
     contact_sheet(_groups(found, data, pixels or data.pixels), written[0])
-    content = {
-        "images": [
-            {"id": number, "file_name": name, "height": image.shape[1], "width": image.shape[2]}
-            for number, (name, image) in enumerate(zip(names, images, strict=True), 1)
-        ],
-        "annotations": [],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(data.classes, 1)],
-    }
     write_text(written[1], json.dumps(content, indent=1) + "\n")
     table = StringIO()
     rows = csv.writer(table, lineterminator="\n")
