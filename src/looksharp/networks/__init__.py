@@ -1,6 +1,6 @@
 """Classifiers, and what the papers add to them."""
 
-from looksharp.networks.architectures import ARCHITECTURES, build_classifier
+from looksharp.networks.architecture import ARCHITECTURES, Architecture, Attending, OwnMaps
 from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_branch import AttentionBranchNetwork
 from looksharp.networks.backbones.build import build_network, network_names
@@ -10,6 +10,7 @@ from looksharp.networks.backbones.cifar_dense import cifar_densenet
 from looksharp.networks.backbones.cifar_wide import CifarWideResNet
 from looksharp.networks.backbones.clutter import ClutterNet
 from looksharp.networks.backbones.small import SmallNet
+from looksharp.networks.build import build_classifier
 from looksharp.networks.built_in import BuiltInAttention, built_in_attention
 from looksharp.networks.cam import CAMNetwork
 from looksharp.networks.head_parameters import head_parameters
@@ -17,7 +18,9 @@ from looksharp.networks.spatial_transformer import SpatialTransformer
 
 __all__ = [
     "ARCHITECTURES",
+    "Architecture",
     "AttendAndRectify",
+    "Attending",
     "AttentionBranchNetwork",
     "BuiltInAttention",
     "CAMNetwork",
@@ -25,6 +28,7 @@ __all__ = [
     "CifarResNet",
     "CifarWideResNet",
     "ClutterNet",
+    "OwnMaps",
     "SmallNet",
     "SpatialTransformer",
     "build_classifier",

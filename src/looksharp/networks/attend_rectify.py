@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from looksharp.attention.recording import find_modules, logits_of
 from looksharp.attention.stages import last_stages, untouched_forward
 from looksharp.attention.wrapping import Wrapping
+from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 from looksharp.networks.attention_module import AttentionModule
 from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities
 from looksharp.networks.head_parameters import classifier_of
@@ -25,7 +27,8 @@ _Mixing = Literal["probability", "log_probability"]
 _MIXES: dict[_Mixing, Any] = {"probability": mix_probabilities, "log_probability": mix_log_probabilities}
 
 
-class AttendAndRectify(Wrapping):
+@ARCHITECTURES.register("attend_rectify")
+class AttendAndRectify(Wrapping, Attending):
     """A classifier whose output is rectified by what attention modules find at several of its layers.
 
     Rodríguez et al., Attend and Rectify, 2018 (arXiv 1807.07320): WARN, where the backbone is a wide residual
@@ -70,6 +73,8 @@ class AttendAndRectify(Wrapping):
         (('layer1', 'layer2', 'layer3'), torch.Size([2, 10]))
 
     """
+
+    loss_parts: ClassVar[tuple[str, ...]] = ("head_diversity",)
 
     def __init__(
         self,
@@ -142,6 +147,30 @@ class AttendAndRectify(Wrapping):
         else:
             gates = self.gate(self._pooled(taps, maps[-1])).flatten(1)
         return self.mix(outputs, gates, multilabel=self.multilabel)
+
+    def added_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the attention modules and the gate."""
+        return [*self.attention.parameters(), *self.gate.parameters()]
+
+    def attention_layers(self) -> tuple[str, ...]:
+        """Return the names of every module's masks and head gates, and of the global gates."""
+        if self.mixed_by == "identity":
+            return ()
+        modules = [f"attention.{place}.{part}" for place in range(len(self.layers)) for part in ("mask", "gate")]
+        return (*modules, *(["gate"] if self.mixed_by == "attention" else []))
+
+    def own_maps(self, features: Mapping[str, Tensor]) -> dict[str, OwnMaps]:
+        """Return each layer's masks (B, K, h, w), the last layer first, with their shares by both gates.
+
+        WARN Fig. 6; the shares are those of Eq. 4 and 8.
+        """
+        found = {}
+        for place in reversed(range(len(self.layers))):
+            masks, shares = features[f"attention.{place}.mask"], None
+            if self.mixed_by == "attention":
+                shares = (features[f"attention.{place}.gate"] * features["gate"][:, [place]]).flatten(1)
+            found[self.layers[place]] = OwnMaps(masks, shares)
+        return found
 
     def _read(self, features: Tensor) -> Tensor:
         """The same, with its gradient scaled in training mode; maps made in evaluation are those of the output."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from looksharp.attention.recording import logits_of
 from looksharp.attention.wrapping import Wrapping
+from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
 
 __all__ = ["AttendedStage", "AttentionBranch", "AttentionBranchNetwork", "Explained", "WithMap"]
@@ -110,7 +112,8 @@ class AttendedStage(nn.Module):
         return output
 
 
-class AttentionBranchNetwork(Wrapping):
+@ARCHITECTURES.register("attention_branch")
+class AttentionBranchNetwork(Wrapping, Attending):
     """Any backbone with an attention branch: the map that explains a decision also takes part in it.
 
     ABN (Fukui et al. 2019). The backbone is cut before its last stage. What comes before is the feature
@@ -150,6 +153,8 @@ class AttentionBranchNetwork(Wrapping):
 
     """
 
+    loss_parts: ClassVar[tuple[str, ...]] = ("branch",)
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -188,6 +193,36 @@ class AttentionBranchNetwork(Wrapping):
         self.map_layer = f"backbone.{found.name}.branch.attention"
         self.branch_layer = f"backbone.{found.name}.branch.pool"
 
+    @classmethod
+    def backbone_outputs(cls, classes: int, multilabel: bool, settings: Mapping[str, Any]) -> int:
+        """Return one output for each class; two for each attribute of several tasks."""
+        if not settings.get("multitask"):
+            return classes
+        if not multilabel:
+            raise ValueError("attention_branch multitask needs images with several binary labels; these have one class")
+        return 2 * classes
+
+    @property
+    def branch(self) -> nn.Module:
+        """The attention branch."""
+        return self.backbone.get_submodule(self.map_layer.removeprefix("backbone.").rpartition(".")[0])
+
+    def added_parameters(self) -> list[nn.Parameter]:
+        """Return the attention branch's parameters."""
+        return list(self.branch.parameters())
+
+    def attention_layers(self) -> tuple[str, ...]:
+        """Return the name of the branch's map."""
+        return (self.map_layer,)
+
+    def own_maps(self, features: Mapping[str, Tensor]) -> dict[str, OwnMaps]:
+        """Return the branch's map, or one for each task, at the layer where the last stage begins.
+
+        ABN Sec. 3.1: "can visualize an attention map for visual explanation in feed forward propagation".
+        """
+        place = self.map_layer.removeprefix("backbone.").removesuffix(".branch.attention")
+        return {place: OwnMaps(features[self.map_layer], per_class=self.multitask)}
+
     def forward(self, images: Tensor) -> Tensor:
         """The perception branch's logits (B, C) for images (B, 3, H, W)."""
         logits = logits_of(self.backbone(images))
@@ -200,8 +235,7 @@ class AttentionBranchNetwork(Wrapping):
     def explained(self, images: Tensor) -> Explained:
         """Logits, the branch's logits and its maps, from one forward."""
         found: list[tuple[Tensor, Tensor]] = []
-        branch = self.backbone.get_submodule(self.map_layer.removeprefix("backbone.").rpartition(".")[0])
-        hook = branch.register_forward_hook(lambda _m, _a, output: found.append(output))
+        hook = self.branch.register_forward_hook(lambda _m, _a, output: found.append(output))
         try:
             logits = self(images)
         finally:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.recording import logits_of, record, unwrapped
-from looksharp.networks.attend_rectify import AttendAndRectify
-from looksharp.networks.attention_branch import AttentionBranch
+from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 
 __all__ = ["BuiltInAttention", "built_in_attention", "has_built_in_attention"]
 
@@ -33,16 +32,14 @@ class BuiltInAttention:
 
 
 def has_built_in_attention(model: nn.Module) -> bool:
-    """Whether a network's own forward makes attention maps."""
-    return any(_makes_maps(module) for module in unwrapped(model).modules())
+    """Return whether a network's own forward makes attention maps."""
+    return bool(_layers(unwrapped(model)))
 
 
 def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
-    """The maps that a network made and used on the way to its logits.
+    """Read the maps that a network made and used on the way to its logits.
 
-    Of an attention branch its map (ABN Sec. 3.1: "can visualize an attention map for visual explanation in feed forward
-    propagation"), or one for each task; of attention modules the masks of every head (WARN Fig. 6), by the layer they
-    look at, the last layer first, with the share that head and global gates give them (Eq. 4 and 8).
+    Each architecture says which maps it makes; see `Attending`.
 
     Args:
         model: a network around a backbone that has such attention.
@@ -60,47 +57,33 @@ def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
 
     """
     network = unwrapped(model)
-    branches = {name: module for name, module in network.named_modules() if isinstance(module, AttentionBranch)}
-    rectified = {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, AttendAndRectify) and _makes_maps(module)
-    }
-    layers = [_inside(name, "attention") for name in branches]
-    for name, module in rectified.items():
-        layers += [
-            _inside(name, f"attention.{place}.{part}")
-            for place in range(len(module.layers))
-            for part in ("mask", "gate")
-        ]
-        layers += [_inside(name, "gate")] if module.mixed_by == "attention" else []
+    layers = _layers(network)
     if not layers:
+        having = ", ".join(name for name, kind in ARCHITECTURES.items() if issubclass(kind, Attending))
         raise ValueError(
-            f"mechanism 'built_in' needs a network with attention of its own, as --architecture attention_branch or "
-            f"attend_rectify makes; {type(network).__name__} has none: take grad_cam"
+            f"mechanism 'built_in' needs a network with attention of its own, as one of --architecture {having} "
+            f"makes; {type(network).__name__} has none: take grad_cam"
         )
-    with torch.no_grad(), record(model, layers) as features:
+    with torch.no_grad(), record(model, [full for names in layers.values() for full in names.values()]) as features:
         logits = logits_of(model(images))
-    maps = {
-        name.removesuffix(".branch").removeprefix("backbone."): features[_inside(name, "attention")].detach()
-        for name in branches
-    }
-    shares = {}
-    for name, module in rectified.items():
-        for place in reversed(range(len(module.layers))):
-            layer = module.layers[place]
-            maps[layer] = features[_inside(name, f"attention.{place}.mask")].detach()
-            if module.mixed_by == "attention":
-                heads, all_gates = (features[_inside(name, f"{at}gate")] for at in (f"attention.{place}.", ""))
-                shares[layer] = (heads * all_gates[:, [place]]).detach().flatten(1)  # (B, K)
-    return BuiltInAttention(logits.detach(), maps, shares, any(branch.multitask for branch in branches.values()))
-
-
-def _makes_maps(module: nn.Module) -> bool:
-    return isinstance(module, AttentionBranch) or (
-        isinstance(module, AttendAndRectify) and module.mixed_by != "identity"
+    found: dict[str, OwnMaps] = {}
+    for path, names in layers.items():
+        architecture = network.get_submodule(path)
+        assert isinstance(architecture, Attending)
+        found |= architecture.own_maps({inside: features[full].detach() for inside, full in names.items()})
+    return BuiltInAttention(
+        logits.detach(),
+        {place: own.maps for place, own in found.items()},
+        {place: own.shares for place, own in found.items() if own.shares is not None},
+        any(own.per_class for own in found.values()),
     )
 
 
-def _inside(owner: str, name: str) -> str:
-    return f"{owner}.{name}" if owner else name
+def _layers(network: nn.Module) -> dict[str, dict[str, str]]:
+    """Return for the path of each architecture with attention: layer inside it -> the layer's name in the network."""
+    found = {}
+    for path, module in network.named_modules():
+        names = module.attention_layers() if isinstance(module, Attending) else ()
+        if names:
+            found[path] = {name: f"{path}.{name}".lstrip(".") for name in names}
+    return found

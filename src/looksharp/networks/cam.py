@@ -6,12 +6,14 @@ import copy
 
 from torch import Tensor, nn
 
+from looksharp.networks.architecture import ARCHITECTURES, Architecture
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
 
 __all__ = ["CAMNetwork"]
 
 
-class CAMNetwork(nn.Module):
+@ARCHITECTURES.register("cam")
+class CAMNetwork(Architecture):
     """A backbone rebuilt for class activation mapping: the baseline ResNet+CAM and VGG+CAM of ABN's Table 2.
 
     Zhou et al. 2016; ABN Sec. 3.1 and 4.2 and Fig. 1a: the last stage at stride 1, a convolution to K channels,
@@ -62,6 +64,10 @@ class CAMNetwork(nn.Module):
         self.classifier = nn.Linear(classes, classes)
         nn.init.kaiming_normal_(self.class_maps.weight, mode="fan_out", nonlinearity="relu")
         self.to(features.device)
+
+    def added_parameters(self) -> list[nn.Parameter]:
+        """None: the class maps learn as the backbone does."""
+        return []
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) for images (B, 3, H, W)."""

@@ -1,4 +1,4 @@
-"""Which parameters make a network's head: its classifier, and what was added around its backbone."""
+"""The parameters of a network's head: its classifier, and what was added to its backbone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 from looksharp.attention.recording import unwrapped
 from looksharp.attention.wrapping import backbone_path
-from looksharp.networks.attention_branch import AttentionBranch
+from looksharp.networks.architecture import Architecture
 
 __all__ = ["classifier_of", "head_parameters"]
 
@@ -38,10 +38,10 @@ def classifier_of(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters of the classifier and of all that was added around the backbone, each once.
+    """Return the parameters of the classifier and of all that architectures added to the backbone, each once.
 
-    Those that WARN trains ten times faster than a pre-trained backbone (Sec. 4.4: "the attention modules and the
-    classifier"). In a network that wraps no other it is the classifier alone.
+    WARN trains them ten times faster than a pre-trained backbone (Sec. 4.4: "the attention modules and the
+    classifier"). In a network without an `Architecture` they are the classifier's alone.
 
     Args:
         model: any classifier; wrappers for data parallelism and compilation are seen through.
@@ -51,9 +51,6 @@ def head_parameters(model: nn.Module) -> list[nn.Parameter]:
 
     """
     network = unwrapped(model)
-    backbone = network.get_submodule(backbone_path(network))
-    branches = [module for module in backbone.modules() if isinstance(module, AttentionBranch)]
-    in_branches = {id(parameter) for branch in branches for parameter in branch.parameters()}
-    inside = {id(parameter) for parameter in backbone.parameters()} - in_branches
-    added = [parameter for parameter in network.parameters() if id(parameter) not in inside]
-    return [*added, *classifier_of(network)[1].parameters()]
+    built = [module for module in network.modules() if isinstance(module, Architecture)]
+    added = [parameter for architecture in built for parameter in architecture.added_parameters()]
+    return list(dict.fromkeys([*added, *classifier_of(network)[1].parameters()]))

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from looksharp.networks.architecture import ARCHITECTURES, Architecture
+
 __all__ = ["SpatialTransformer"]
 
 _LARGEST = 10  # positions a side that the localisation network's linear layers read: a 40 px image's, unpooled
 
 
-class SpatialTransformer(nn.Module):
+@ARCHITECTURES.register("spatial_transformer")
+class SpatialTransformer(Architecture):
     """Samples every image by an affine map of its own, then classifies what was sampled.
 
     Jaderberg et al. 2015, "Spatial Transformer Networks" (arXiv 1506.02025). A localisation network reads the image
@@ -92,6 +95,10 @@ class SpatialTransformer(nn.Module):
             last.weight.zero_()
             last.bias.copy_(torch.eye(2, 3).flatten())
         self.backbone = backbone
+
+    def added_parameters(self) -> list[nn.Parameter]:
+        """None: the localisation network has a rate of its own, `localisation_gradient`."""
+        return []
 
     def theta(self, images: Tensor) -> Tensor:
         """The affine maps (B, 2, 3) from positions of the sampled images to positions of `images`."""

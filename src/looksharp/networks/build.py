@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from looksharp.networks.attend_rectify import AttendAndRectify
-from looksharp.networks.attention_branch import AttentionBranchNetwork
+from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
 from looksharp.networks.backbones.build import build_network
-from looksharp.networks.cam import CAMNetwork
-from looksharp.networks.spatial_transformer import SpatialTransformer
+from looksharp.settings import checked_arguments, settings_of
 
-__all__ = ["ARCHITECTURES", "build_classifier"]
-
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    "cam": CAMNetwork,
-    "attention_branch": AttentionBranchNetwork,
-    "attend_rectify": AttendAndRectify,
-    "spatial_transformer": SpatialTransformer,
-}
-"""What may be built around a backbone, by the name that the command line uses: (backbone, image_size=, ...)."""
+__all__ = ["build_classifier"]
 
 
 def build_classifier(
@@ -42,7 +31,7 @@ def build_classifier(
         num_classes: number of logits.
         image_size: (height, width) of the images, in pixels.
         architecture: "plain", or one of `ARCHITECTURES`.
-        options: the architecture's own arguments.
+        options: the architecture's own settings.
         multilabel: whether an image may have several classes, where the architecture asks.
         pretrained: see `build_network`.
 
@@ -54,24 +43,17 @@ def build_classifier(
         'CAMNetwork'
 
     """
-    options = dict(options or {})
     if architecture == "plain":
         return build_network(backbone, num_classes, pretrained=pretrained)
     if architecture not in ARCHITECTURES:
         known = ", ".join(("plain", *ARCHITECTURES))
         raise ValueError(f"architecture must be one of {known}; got {architecture!r}")
     build = ARCHITECTURES[architecture]
-    outputs = num_classes
-    if options.get("multitask"):
-        if not multilabel:
-            raise ValueError(f"{architecture} multitask needs images with several binary labels; these have one class")
-        outputs *= 2
-    if "multilabel" in inspect.signature(build).parameters:
-        options.setdefault("multilabel", multilabel)
+    settings = checked_arguments(build, options or {}, architecture, BUILT_WITH)
+    outputs = build.backbone_outputs(num_classes, multilabel, settings)
+    told = {"multilabel": multilabel} if "multilabel" in settings_of(build) else {}
     network = build_network(backbone, outputs, pretrained=pretrained)
     try:
-        return build(network, image_size=image_size, **options)
-    except TypeError as error:
-        raise ValueError(f"architecture {architecture!r}: {error}") from None
+        return build(network, image_size=image_size, **told, **settings)
     except ValueError as error:
         raise ValueError(f"architecture {architecture!r} around backbone {backbone!r}: {error}") from None

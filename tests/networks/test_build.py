@@ -54,9 +54,9 @@ def test_several_tasks_have_two_outputs_each():
         (
             "attention",
             None,
-            r"^architecture must be one of plain, cam, attention_branch, attend_rectify.*; got 'attention'$",
+            r"^architecture must be one of plain, attend_rectify, attention_branch, cam.*; got 'attention'$",
         ),
-        ("cam", {"depth": 3}, r"^architecture 'cam': .* unexpected keyword argument 'depth'$"),
+        ("cam", {"depth": 3}, r"^'cam.depth' is not a setting; there are cut$"),
         (
             "attention_branch",
             {"cut": "layer9"},
