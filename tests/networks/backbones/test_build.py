@@ -46,21 +46,21 @@ def test_every_own_name_classifies(name):
 
 def test_own_names_are_what_they_say():
     assert network_names() == (
-        "small",
-        "small_deep",
-        "clutter_cnn",
+        "cifar_densenet100_12",
+        "cifar_resnet110",
+        "cifar_resnet110_bottleneck",
         "cifar_resnet20",
         "cifar_resnet32",
         "cifar_resnet44",
         "cifar_resnet56",
-        "cifar_resnet110",
-        "cifar_resnet110_bottleneck",
         "cifar_resnext29_8x64",
         "cifar_wrn16_4",
-        "cifar_wrn28_4_drop30",
         "cifar_wrn28_10",
+        "cifar_wrn28_4_drop30",
         "cifar_wrn40_10",
-        "cifar_densenet100_12",
+        "clutter_cnn",
+        "small",
+        "small_deep",
     )
     assert isinstance(build_network("cifar_resnet26", 3), CifarResNet)
     assert isinstance(build_network("small", 3), SmallNet)
@@ -169,7 +169,7 @@ def test_adapted_weights_answer_to_grey_images_as_before(torchvision_weights):
         ),
         (
             "?",
-            r"^backbone '\?' is not known; take small, .*, 'torchvision/NAME' or one of timm.list_models\(\)$",
+            r"^backbone '\?' is not known; take .*, small, .*, 'torchvision/NAME' or one of timm.list_models\(\)$",
         ),
         ("timm/resnet18", r"^backbone 'timm/resnet18' is not known; "),
         ("cifar_wrn28x10", r"^backbone 'cifar_wrn28x10' is not known; did you mean 'cifar_wrn28_10', "),

@@ -5,55 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 import textwrap
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import nn
 
-from looksharp.networks.backbones.cifar import CifarResNet
-from looksharp.networks.backbones.cifar_bottleneck import cifar_bottleneck_resnet, cifar_resnext
-from looksharp.networks.backbones.cifar_dense import cifar_densenet
-from looksharp.networks.backbones.cifar_wide import CifarWideResNet
-from looksharp.networks.backbones.clutter import ClutterNet
-from looksharp.networks.backbones.small import SmallNet
+from looksharp.networks.backbones.families import FAMILIES
 from looksharp.networks.head_parameters import classifier_of
 
 __all__ = ["build_network", "network_names"]
 
 _PREFIX = "torchvision/"
 _SOURCES = ("hf-hub:", "local-dir:")  # timm's own prefixes
-# A name's numbers are the first arguments; the numbers of classes and of channels follow.
-_OWN: dict[str, Callable[..., nn.Module]] = {
-    r"small": SmallNet,
-    r"small_deep": partial(SmallNet, deep=True),
-    r"clutter_cnn": ClutterNet,
-    r"cifar_resnet(\d+)": CifarResNet,
-    r"cifar_resnet(\d+)_bottleneck": cifar_bottleneck_resnet,
-    r"cifar_resnext(\d+)_(\d+)x(\d+)": cifar_resnext,
-    r"cifar_wrn(\d+)_(\d+)": CifarWideResNet,
-    r"cifar_wrn(\d+)_(\d+)_drop(\d\d)": lambda depth, width, percent, **sizes: CifarWideResNet(
-        depth, width, dropout=percent / 100, **sizes
-    ),
-    r"cifar_densenet(\d+)_(\d+)": cifar_densenet,
-}
-_OWN_NAMES = (
-    "small",
-    "small_deep",
-    "clutter_cnn",
-    "cifar_resnet20",
-    "cifar_resnet32",
-    "cifar_resnet44",
-    "cifar_resnet56",
-    "cifar_resnet110",
-    "cifar_resnet110_bottleneck",
-    "cifar_resnext29_8x64",
-    "cifar_wrn16_4",
-    "cifar_wrn28_4_drop30",
-    "cifar_wrn28_10",
-    "cifar_wrn40_10",
-    "cifar_densenet100_12",
-)
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
@@ -62,7 +24,7 @@ def network_names() -> tuple[str, ...]:
 
     `build_network` knows the families' other sizes and the networks of torchvision and timm besides.
     """
-    return _OWN_NAMES
+    return tuple(sorted(name for family in FAMILIES.values() for name in family.names))
 
 
 def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
@@ -105,11 +67,11 @@ def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_c
     for argument, value in (("num_classes", num_classes), ("in_channels", in_channels)):
         if value < 1:
             raise ValueError(f"{argument} must be at least 1, got {value}; pass {argument} explicitly")
-    for pattern, own in _OWN.items():
+    for pattern, family in FAMILIES.items():
         if match := re.fullmatch(pattern, name):
             if pretrained:
                 raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
-            return own(*map(int, match.groups()), num_classes=num_classes, in_channels=in_channels)
+            return family.build(*map(int, match.groups()), num_classes=num_classes, in_channels=in_channels)
     build = _from_torchvision if name.startswith(_PREFIX) else _from_timm
     return build(name, num_classes, pretrained, in_channels)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from looksharp.networks.backbones.families import FAMILIES, Family
+
 __all__ = ["BasicBlock", "CifarResNet", "check_sizes", "initialize_convolutions"]
 
 
@@ -132,3 +134,9 @@ def initialize_convolutions(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+FAMILIES.add(
+    r"cifar_resnet(\d+)",
+    Family(CifarResNet, tuple(f"cifar_resnet{depth}" for depth in (20, 32, 44, 56, 110))),
+)

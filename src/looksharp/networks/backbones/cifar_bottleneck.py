@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from looksharp.networks.backbones.cifar import check_sizes, initialize_convolutions
+from looksharp.networks.backbones.families import FAMILIES, Family
 
 __all__ = ["CifarBottleneckResNet", "cifar_bottleneck_resnet", "cifar_resnext"]
 
@@ -167,3 +168,7 @@ def _stage(in_channels: int, planes: int, blocks: int, stride: int, groups: int,
         Bottleneck(in_channels, planes, stride, downsample, **options),
         *(Bottleneck(channels, planes, **options) for _ in range(blocks - 1)),
     )
+
+
+FAMILIES.add(r"cifar_resnet(\d+)_bottleneck", Family(cifar_bottleneck_resnet, ("cifar_resnet110_bottleneck",)))
+FAMILIES.add(r"cifar_resnext(\d+)_(\d+)x(\d+)", Family(cifar_resnext, ("cifar_resnext29_8x64",)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from looksharp.networks.backbones.cifar import check_sizes, initialize_convolutions
+from looksharp.networks.backbones.families import FAMILIES, Family
 
 __all__ = ["cifar_densenet"]
 
@@ -61,3 +62,6 @@ def cifar_densenet(depth: int, growth: int, num_classes: int, in_channels: int =
     del features.norm0, features.relu0, features.pool0
     initialize_convolutions(network)
     return network
+
+
+FAMILIES.add(r"cifar_densenet(\d+)_(\d+)", Family(cifar_densenet, ("cifar_densenet100_12",)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from looksharp.networks.backbones.cifar import check_sizes, initialize_convolutions
+from looksharp.networks.backbones.families import FAMILIES, Family
 
 __all__ = ["CifarWideResNet", "WideBlock"]
 
@@ -122,3 +123,11 @@ def _stage(in_channels: int, out_channels: int, blocks: int, stride: int, dropou
         WideBlock(in_channels, out_channels, stride, dropout),
         *(WideBlock(out_channels, out_channels, dropout=dropout) for _ in range(blocks - 1)),
     )
+
+
+def _with_dropout(depth: int, width: int, percent: int, **sizes: int) -> CifarWideResNet:
+    return CifarWideResNet(depth, width, dropout=percent / 100, **sizes)
+
+
+FAMILIES.add(r"cifar_wrn(\d+)_(\d+)", Family(CifarWideResNet, ("cifar_wrn16_4", "cifar_wrn28_10", "cifar_wrn40_10")))
+FAMILIES.add(r"cifar_wrn(\d+)_(\d+)_drop(\d\d)", Family(_with_dropout, ("cifar_wrn28_4_drop30",)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from looksharp.networks.backbones.families import FAMILIES, Family
+
 __all__ = ["ClutterNet"]
 
 _SIDE = 5  # of the last map of a 40 px image, which the linear layers read position by position
@@ -89,3 +91,6 @@ def _pooled(in_channels: int, out_channels: int) -> nn.Sequential:
         nn.ReLU(),
         nn.MaxPool2d(3, stride=2, padding=1),
     )
+
+
+FAMILIES.add("clutter_cnn", Family(ClutterNet, ("clutter_cnn",)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from looksharp.networks.backbones.cifar import BasicBlock, check_sizes, initialize_convolutions
+from looksharp.networks.backbones.families import FAMILIES, Family
 
 __all__ = ["SmallNet"]
 
@@ -82,3 +85,7 @@ def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Seq
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
+
+
+FAMILIES.add("small", Family(SmallNet, ("small",)))
+FAMILIES.add("small_deep", Family(partial(SmallNet, deep=True), ("small_deep",)))
