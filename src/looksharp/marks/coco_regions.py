@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from looksharp.marks.documents import shown
 from looksharp.marks.union import Box, Mask, MaskUnion
 
 __all__ = ["add_region", "numbers", "polygon_mask", "runs_mask"]
@@ -45,7 +46,7 @@ def add_region(entry: dict[str, Any], image: str, label: str, union: MaskUnion, 
         union.add_box(image, label, box, where)
     else:
         raise ValueError(
-            f"{where} must have a segmentation or a bbox [x, y, w, h], got bbox {str(entry.get('bbox'))[:60]}; add one"
+            f"{where} must have a segmentation or a bbox [x, y, w, h], got bbox {shown(entry.get('bbox'))}; add one"
         )
 
 
@@ -136,7 +137,7 @@ def _mask_of_rle(shape: dict[str, Any], image: str, union: MaskUnion, where: str
     sides = _whole(size)
     if runs is None or sides is None or len(sides) != 2:
         raise ValueError(
-            f"{where} must have RLE with size [height, width] and counts, got {str(shape)[:80]}; export it again"
+            f"{where} must have RLE with size [height, width] and counts, got {shown(shape, 80)}; export it again"
         )
     height, width = sides
     union.check_size(image, (height, width), where)
@@ -175,7 +176,7 @@ def _rings(shape: Any, where: str) -> list[NDArray[np.float64]]:
     if not all(ring is not None and len(ring) % 2 == 0 for ring in rings):
         raise ValueError(
             f"{where} must have polygons [[x1, y1, x2, y2, ...], ...] or RLE as its segmentation, got "
-            f"{str(shape)[:80]}; export it again"
+            f"{shown(shape, 80)}; export it again"
         )
     return [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]
 

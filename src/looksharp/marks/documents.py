@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-__all__ = ["read_json", "read_text", "read_xml", "read_yaml"]
+__all__ = ["read_json", "read_text", "read_xml", "read_yaml", "shown"]
 
 _LARGEST = 2 << 30  # bytes; COCO's training file has 450 million
 
@@ -71,3 +71,8 @@ def read_yaml(file: Path, kind: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = (str(error).splitlines() or ["it cannot be parsed"])[0]
         raise ValueError(f"{file} is not YAML: {reason}; expected {kind}; mend it") from None
+
+
+def shown(value: object, length: int = 60) -> str:
+    """Return the beginning of a value as text, in one line, for a message."""
+    return " ".join(str(value)[:length].split())

@@ -95,8 +95,8 @@ class MaskUnion:
         self.skip("class not in the data", f"{label!r} in {where}")
         return False
 
-    def check_size(self, image: str, size: tuple[float, float], where: str) -> None:
-        """Raise ValueError unless `image` has this (height, width)."""
+    def check_size(self, image: str, size: tuple[object, object], where: str) -> None:
+        """Raise ValueError unless `image` has this (height, width), which may be whatever stood in a file."""
         height, width = self.size(image)
         if tuple(size) == (height, width):
             return
@@ -107,8 +107,8 @@ class MaskUnion:
         else:
             mend = "mark the image at its own size"
         raise ValueError(
-            f"{where} is for an image of {size[0]:g}x{size[1]:g} pixels (height x width), but the image {image} "
-            f"has {height}x{width}; {mend}"
+            f"{where} is for an image of {_side(size[0])}x{_side(size[1])} pixels (height x width), but the image "
+            f"{image} has {height}x{width}; {mend}"
         )
 
     def check_inside(self, image: str, box: Box, where: str) -> None:
@@ -164,3 +164,7 @@ class MaskUnion:
 
     def _turns(self, image: str) -> bool:
         return swaps_sides(self._orientations.get(image, 1))
+
+
+def _side(side: object) -> str:
+    return f"{side:g}" if isinstance(side, int | float) and not abs(side) > 1e15 else f"{side!r:.20}"

@@ -8,11 +8,17 @@ import base64
 import io
 import json
 import math
+import re
 import sys
+import tempfile
 import zlib
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from looksharp.marks.mark_format import MARK_FORMATS
@@ -324,3 +330,84 @@ def test_it_says_what_it_takes_and_leaves_other_paths_alone(name, tmp_path):
     write(tmp_path, "other/notes.docx", b"\x00")
     assert not format.matches(tmp_path / "other" / "notes.docx")
     assert format.fallback or not format.matches(tmp_path / "other")
+
+
+# Damage: whatever the bytes and fields, marks or an error of one line -----------------------------------------------
+
+NASTY = [
+    None,
+    True,
+    -1,
+    0,
+    10**7,
+    10**400,
+    1e308,
+    1e-300,
+    math.inf,
+    math.nan,
+    "",
+    "48",
+    "a\nb",
+    "..",
+    [],
+    [[]],
+    {},
+    [None],
+]
+WORDS = [*map(str, NASTY), "1e999", "-3", "0.5 0.5", "\x00", "é" * 9, "/", "&lt;"]
+LEAF = re.compile(r"-?\d+\.?\d*(?:[eE][+-]?\d+)?|\w+")
+
+
+def places(content, path=()):
+    """The paths to everything inside a JSON value."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in inner:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+def with_another_field(content, draw):
+    """A JSON file with one value changed or gone, or another file with one word changed."""
+    try:
+        value = json.loads(content)
+        *above, last = draw(st.sampled_from(list(places(value))))
+    except ValueError:
+        words = list(LEAF.finditer(content.decode("latin-1")))
+        word = draw(st.sampled_from(words))
+        other = draw(st.sampled_from(WORDS)).encode("utf-8")
+        return content[: word.start()] + other + content[word.end() :]
+    holder = value
+    for key in above:
+        holder = holder[key]
+    if draw(st.integers(0, 5)):
+        holder[last] = draw(st.sampled_from(NASTY))
+    else:
+        del holder[last]
+    return json.dumps(value).encode()
+
+
+def with_other_bytes(content, draw):
+    """A file cut short, with some bytes changed, doubled or left out, or with noise in it."""
+    start = draw(st.integers(0, len(content)))
+    end = draw(st.integers(start, min(start + 40, len(content))))
+    between = draw(st.one_of(st.binary(max_size=8), st.just(content[start:end] * 3)))
+    return content[:start] + between + (content[end:] if draw(st.booleans()) else b"")
+
+
+@pytest.mark.parametrize("damage", [with_another_field, with_other_bytes])
+@pytest.mark.parametrize(("name", "kind"), ALL)
+@settings(max_examples=60, deadline=timedelta(seconds=20), derandomize=True, database=None, print_blob=False)
+@given(data=st.data())
+def test_damage_gives_marks_or_an_error_of_one_line(name, kind, damage, data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(name, kind, Path(folder))
+        files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+        file = data.draw(st.sampled_from(files))
+        file.write_bytes(damage(file.read_bytes(), data.draw))
+        try:
+            told, marks = folder, read_marks(path, IMAGES, CLASSES).marks
+        except (ValueError, OSError) as error:
+            told, marks = str(error), ()
+        assert folder in told
+        assert "\n" not in told
+        assert all(mark.mask.shape == IMAGES[mark.image] and mark.mask.any() for mark in marks)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from looksharp.marks.coco_regions import add_region
-from looksharp.marks.documents import read_json
+from looksharp.marks.documents import read_json, shown
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.union import MaskUnion
@@ -86,7 +86,7 @@ def coco_entries(path: Path, content: Any, section: str, **keys: Any) -> list[di
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), keys[key]) for key in keys):
             raise ValueError(
                 f"{path} is not a COCO instances file: {section}[{place}] must have {' and '.join(keys)}, got "
-                f"{str(entry)[:80]}; export as COCO instances"
+                f"{shown(entry, 80)}; export as COCO instances"
             )
     if "id" in keys and len({str(entry["id"]) for entry in entries}) < len(entries):
         raise ValueError(f"{path} uses an id twice in {section!r}; expected each id once; export it again")
@@ -102,8 +102,6 @@ def _find_image(path: Path, entry: dict[str, Any], index: ImageIndex, union: Mas
     name, height, width = entry["file_name"], entry.get("height"), entry.get("width")
     image = index.find_any(name, str(path))
     if image is not None and height and width:  # some tools leave them out, or write 0
-        if not isinstance(height, int | float) or not isinstance(width, int | float):
-            raise ValueError(f"{path}: image {name!r} must have a height and width in pixels; export it again")
         union.check_size(image, (height, width), f"{path}: image {name!r}")
     return image
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from looksharp.marks.documents import read_json
+from looksharp.marks.documents import read_json, shown
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.shapes import Place, Point, add_ellipse, add_polygon
@@ -191,4 +191,4 @@ def _number(value: dict[str, Any], name: str, where: str) -> float:
     found = value.get(name)
     if isinstance(found, int | float) and abs(found) < 1e9:  # not NaN
         return found
-    raise ValueError(f"{where} must have a number {name}; got {str(found)[:40]!r}; export it again")
+    raise ValueError(f"{where} must have a number {name}; got {shown(found, 40)!r}; export it again")

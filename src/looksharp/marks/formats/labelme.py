@@ -9,7 +9,7 @@ import math
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-from looksharp.marks.documents import read_json
+from looksharp.marks.documents import read_json, shown
 from looksharp.marks.label_files import LabelFiles
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.mask_images import load_pixels
@@ -59,14 +59,14 @@ class LabelMe(MarkFormat):
             for number, shape in enumerate(content["shapes"], 1):
                 where = f"{file}: shape {number}"
                 if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-                    raise ValueError(f"{where} must have a label and points; got {_shown(shape)}; save it again")
+                    raise ValueError(f"{where} must have a label and points; got {shown(shape)}; save it again")
                 if union.knows(shape["label"], where):
                     _add(shape, Place(union, image, shape["label"], where))
 
 
 def _add(shape: dict[str, Any], place: Place) -> None:
     kind = shape.get("shape_type") or "polygon"  # old files have no type
-    if kind in _NO_AREA:
+    if isinstance(kind, str) and kind in _NO_AREA:
         place.union.skip("empty mask", place.where)
         return
     points = _points(shape, kind, place.where)
@@ -83,14 +83,14 @@ def _add(shape: dict[str, Any], place: Place) -> None:
         add_polygon(points, place)
 
 
-def _points(shape: dict[str, Any], kind: str, where: str) -> list[Point]:
-    if kind not in _POINTS:
+def _points(shape: dict[str, Any], kind: object, where: str) -> list[Point]:
+    if not isinstance(kind, str) or kind not in _POINTS:
         raise ValueError(f"{where} has the type {kind!r}; expected {', '.join((*_POINTS, *_NO_AREA))}; draw it as one")
     points, least, exact = shape.get("points"), _POINTS[kind], kind in ("circle", "mask")
     if not _are_points(points) or len(points) < least or (exact and len(points) != least):
         raise ValueError(
             f"{where} must have {least}{'' if exact else ' or more'} points [x, y] for a {kind}; got "
-            f"{_shown(points)}; save it again"
+            f"{shown(points)}; save it again"
         )
     return [[float(x), float(y)] for x, y in points]
 
@@ -123,8 +123,3 @@ def _content(file: Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{file} is not a LabelMe file: expected 'shapes' and 'imagePath'; take it out of the folder")
     return content
-
-
-def _shown(value: Any) -> str:
-    """Return the beginning of a value, in one line."""
-    return " ".join(str(value)[:60].split())

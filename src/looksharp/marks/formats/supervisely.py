@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from looksharp.marks.documents import read_json
+from looksharp.marks.documents import read_json, shown
 from looksharp.marks.label_files import LabelFiles
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.mask_images import load_pixels
@@ -76,7 +76,7 @@ def _add(entry: dict[str, Any], place: Place) -> None:
         return
     if kind not in ("rectangle", "polygon"):
         reason = "which marks no area" if kind in _NO_AREA else "which is not known"
-        raise ValueError(f"{place.where} is a {str(kind)[:40]!r}, {reason}; draw a rectangle, polygon or bitmap")
+        raise ValueError(f"{place.where} is a {shown(kind, 40)!r}, {reason}; draw a rectangle, polygon or bitmap")
     points = entry.get("points")
     outside, inside = (points.get("exterior"), points.get("interior", [])) if isinstance(points, dict) else (None, [])
     rings = [_ring(ring, place.where) for ring in [outside, *(inside if isinstance(inside, list) else [None])]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from looksharp.marks.documents import read_text
+from looksharp.marks.documents import read_text, shown
 from looksharp.marks.label_files import LabelFiles
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.shapes import Place, add_polygon
@@ -122,5 +122,5 @@ def _pose_length(shape: Any, file: Path) -> int:
     if not shape:
         return 5
     if not (isinstance(shape, list) and len(shape) == 2 and all(type(number) is int for number in shape)):
-        raise ValueError(f"{file} must have kpt_shape [keypoints, 2 or 3]; got {str(shape)[:60]!r}; correct it")
+        raise ValueError(f"{file} must have kpt_shape [keypoints, 2 or 3]; got {shown(shape)!r}; correct it")
     return 5 + int(shape[0]) * int(shape[1])
