@@ -24,13 +24,17 @@ class PlainBoxes(MarkFormat):
         index = ImageIndex(union.images)
         for number, line in enumerate(read_text(path, "plain boxes").splitlines(), 1):
             where = f"{path}: line {number}"
-            name, label, height, width, *edges = line.split("\\t")
+            try:
+                name, label, *numbers = line.split("\\t")
+                height, width, left, top, right, bottom = map(float, numbers)
+            except ValueError:
+                raise ValueError(f"{where} must have an image, a class and six numbers; write them") from None
             image = index.find_any(name, where)
             if image is None:
                 union.skip("image not in the data", where)
             elif union.knows(label, where):
-                union.check_size(image, (int(height), int(width)), where)
-                Place(union, image, label, where).add_box(*map(float, edges))
+                union.check_size(image, (height, width), where)
+                Place(union, image, label, where).add_box(left, top, right, bottom)
 
 
 def write(folder, size, label, box):
@@ -50,7 +54,7 @@ def test_a_format_outside_the_package(plugin):
     assert "coco" in names
     told = run("-m", "pytest", "-p", "no:cacheprovider", "-rA", str(CONTRACT), "-k", "plain_boxes")
     assert "test_the_right_pixels[plain_boxes-box]" in told
-    assert "8 passed" in told
+    assert "10 passed" in told
 
 
 def test_an_error_about_marks_names_it(plugin):
