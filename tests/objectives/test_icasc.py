@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from looksharp.objectives import ICASC, Classification
+from looksharp.objectives.equations import separation_and_consistency
 from looksharp.objectives.icasc import confused_classes
 
 TERMS = ("separation_inner", "separation_last", "consistency")
@@ -49,7 +50,7 @@ def images():
 
 
 def attention(features, score, mechanism):
-    """Eq. 1 or Eq. 2 for one image, divided by its maximum."""
+    """Eq. 1 or Eq. 2 for one image, raw."""
     (gradient,) = torch.autograd.grad(score, features, create_graph=True)
     gradient, features = gradient[0], features[0]  # (C, h, w)
     positions = features.shape[1] * features.shape[2]
@@ -59,10 +60,14 @@ def attention(features, score, mechanism):
     else:
         weights = [torch.relu(channel).sum() for channel in gradient]
         values = torch.relu(sum(w * f for w, f in zip(weights, features, strict=True))) / positions
+    return values
+
+
+def by_maximum(values):
     return values / values.max() if values.max() > 0 else values
 
 
-def image_terms(model, image, true, mechanism, detach_mask):
+def image_terms(model, image, true, mechanism, detach_mask, normalize):
     """L_AS^in, L_AS^la and L_AC of one image, each the mean over its true classes; zeros without a wrong class."""
     inner = model.inner(image[None])
     last = model.last(inner.clone())
@@ -75,7 +80,10 @@ def image_terms(model, image, true, mechanism, detach_mask):
     for c in true:
         la_t, la_c = (attention(last, logits[k], mechanism) for k in (c, confusing))
         in_t, in_c = (attention(inner, logits[k], mechanism) for k in (c, confusing))
-        mask = 1 / (1 + torch.exp(-100 * (la_t - 0.55 * la_t.max())))  # Eq. 4
+        if normalize == "each":
+            la_t, la_c, in_t, in_c = map(by_maximum, (la_t, la_c, in_t, in_c))
+        region = by_maximum(la_t) if normalize == "mask" else la_t
+        mask = 1 / (1 + torch.exp(-100 * (region - 0.55 * region.max())))  # Eq. 4
         mask = mask.detach() if detach_mask else mask
         in_mask = F.interpolate(mask[None, None], in_t.shape, mode="bilinear", align_corners=False)[0, 0]
         values.append(
@@ -94,11 +102,12 @@ def share(part, whole):
     return part / whole if whole > 0 else part * 0
 
 
-def by_loop(model, images, targets, mechanism, detach_mask=False):
+def by_loop(model, images, targets, mechanism, detach_mask=False, normalize="each"):
     """The three terms, means over the batch."""
     labels = [row.nonzero().flatten().tolist() if targets.ndim == 2 else [int(row)] for row in targets]
     values = [
-        image_terms(model, image, true, mechanism, detach_mask) for image, true in zip(images, labels, strict=True)
+        image_terms(model, image, true, mechanism, detach_mask, normalize)
+        for image, true in zip(images, labels, strict=True)
     ]
     return {name: sum(terms) / len(images) for name, terms in zip(TERMS, zip(*values, strict=True), strict=True)}
 
@@ -112,11 +121,13 @@ def classification(logits, targets):
 @pytest.mark.parametrize("mechanism", ["grad_cam", "channel_weighted"])
 @pytest.mark.parametrize("targets", [SINGLE, MULTI], ids=["single-label", "multi-label"])
 @pytest.mark.parametrize("detach_mask", [True, False])
-def test_equals_the_papers_equations(model, images, mechanism, targets, detach_mask):
+@pytest.mark.parametrize("normalize", ["none", "mask", "each"])
+def test_equals_the_papers_equations(model, images, mechanism, targets, detach_mask, normalize):
+    model.head.weight.data *= 20  # so that raw maps are not far below 1 / omega
     other = copy.deepcopy(model)
-    objective = ICASC(mechanism, ("inner", "last"), detach_mask=detach_mask)
+    objective = ICASC(mechanism, ("inner", "last"), detach_mask=detach_mask, normalize=normalize)
     step = objective(model, (images, targets))
-    terms = by_loop(other, images, targets, mechanism, detach_mask)
+    terms = by_loop(other, images, targets, mechanism, detach_mask, normalize)
     plain = classification(other(images), targets)
     expected = plain + sum(terms.values())
 
@@ -129,6 +140,58 @@ def test_equals_the_papers_equations(model, images, mechanism, targets, detach_m
     expected.backward()
     for parameter, reference in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, reference.grad)
+
+
+def test_presets_choose_what_is_normalised(model, images):
+    def terms(**options):
+        return ICASC(layers=("inner", "last"), **options)(model, (images, SINGLE)).terms
+
+    torch.testing.assert_close(terms(), terms(normalize="each"))
+    torch.testing.assert_close(terms(preset="literal"), terms(normalize="none"))
+    torch.testing.assert_close(terms(preset="literal", normalize="mask"), terms(normalize="mask"))
+    assert terms()["separation_last"] != terms(preset="literal")["separation_last"]
+
+
+@pytest.mark.parametrize(("normalize", "factor"), [("none", 1e-3), ("mask", 1e-3), ("each", 1.0)])
+def test_a_weak_confusing_map_overlaps_little_unless_each_map_is_normalised(normalize, factor):
+    """Eq. 3 by hand: maps of one position; a confusing map a thousand times weaker."""
+    last = torch.tensor([[[[1.0]], [[1.0]]]], dtype=torch.float64)
+    weak = last * torch.tensor([1.0, 1e-3]).view(1, 2, 1, 1)
+    strong, faint = (separation_and_consistency(maps, maps, normalize=normalize) for maps in (last, weak))
+    assert strong["separation_last"].item() == pytest.approx(1, abs=1e-6)
+    assert faint["separation_last"].item() == pytest.approx(2 * factor / (1 + factor))
+
+
+def test_a_raw_map_far_below_one_over_omega_is_not_thresholded():
+    last = torch.tensor([[[[1.0, 0.1]], [[0.1, 1.0]]]], dtype=torch.float64) * 1e-6
+    raw, masked = (separation_and_consistency(last, last, normalize=how) for how in ("none", "mask"))
+    # The mask is one half at both positions: L_AS = 2 (0.1 + 0.1) / 2 / 2.2; else it is 1 and 0.
+    assert raw["separation_last"].item() == pytest.approx(0.2 / 2.2, rel=1e-4)
+    assert masked["separation_last"].item() == pytest.approx(2 * 0.1 / 2.2, rel=1e-4)
+
+
+class Deep(Net):
+    """Three stages."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
+
+    def forward(self, images):
+        return super().forward(self.first(images))
+
+
+def test_separation_at_further_layers(images):
+    """Sec. 3.2, "any other layers": the terms of two layers as ever, and L_AS^in of each further one."""
+    model = Deep().double()
+    step = ICASC("grad_cam", ("first", "inner", "last"), separation_inner=0.5)(model, (images, SINGLE))
+    pairs = [ICASC("grad_cam", (layer, "last"))(model, (images, SINGLE)) for layer in ("first", "inner")]
+    expected = pairs[1].terms | {"separation_first": pairs[0].terms["separation_inner"]}
+    torch.testing.assert_close(step.terms, expected)
+    assert list(step.maps) == ["first", "inner", "last"]
+    halved = ("separation_inner", "separation_first")
+    total = sum(value * (0.5 if name in halved else 1) for name, value in step.terms.items())
+    torch.testing.assert_close(step.loss.detach(), total)
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -329,12 +392,16 @@ def test_confused_classes_equal_a_loop():
 
 
 def test_wrong_arguments(model, images):
-    with pytest.raises(ValueError, match=r"layers must name 2 layer\(s\), the last one last; got \['last'\]"):
+    with pytest.raises(ValueError, match=r"layers must name 2 layer\(s\) or more, the last one last; got \['last'\]"):
         ICASC(layers=("last",))
     with pytest.raises(ValueError, match="mechanism 'gradcam' is not known; did you mean 'grad_cam'"):
         ICASC("gradcam")
     with pytest.raises(ValueError, match="warmup must be a number of steps >= 0; got -1"):
         ICASC(warmup=-1)
+    with pytest.raises(ValueError, match="preset must be one of paper, literal; got 'literally'"):
+        ICASC(preset="literally")
+    with pytest.raises(ValueError, match="normalize must be one of none, mask, each; got 'both'"):
+        ICASC(normalize="both")
     with pytest.raises(ValueError, match="layer 'final' is not in Net"):
         ICASC(layers=("inner", "final"))(model, (images, SINGLE))
     with pytest.raises(ValueError, match="create_graph=True needs a forward that can be trained"):

@@ -36,7 +36,6 @@ from dataclasses import dataclass
 
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.guidance.base import MapGuidance, masks_like
-from looksharp.objectives.pair_maps import pair_maps
 
 
 @PARTS.register("loud")
@@ -46,8 +45,8 @@ class Loud(MapGuidance):
 
     weight: float = 0.5
 
-    def compare(self, forward, layer, marks):
-        maps = pair_maps(forward, layer, marks.sample, marks.label, self.mechanism)
+    def losses(self, forward, marks):
+        maps = self.maps(forward, marks)
         return (maps * (1 - masks_like(marks.mask, maps))).mean((1, 2))
 '''
 

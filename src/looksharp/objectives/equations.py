@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from looksharp.attention.maps import normalize_maps, resize_maps
 
 __all__ = [
+    "Normalize",
     "attention_consistency",
     "attention_mining",
     "attention_separation",
@@ -25,6 +26,9 @@ __all__ = [
 
 _SPATIAL = (-2, -1)
 
+Normalize = Literal["none", "mask", "each"]
+"""Which of ICASC's maps are divided by their own maximum; see `separation_and_consistency`."""
+
 
 def soft_threshold(attention: Tensor, threshold: Tensor | float, omega: float) -> Tensor:
     """Soft mask of the positions above a threshold: 1 / (1 + exp(-omega (A - threshold))).
@@ -32,7 +36,8 @@ def soft_threshold(attention: Tensor, threshold: Tensor | float, omega: float) -
     ICASC Eq. 4 (threshold sigma times the map's maximum) and GAIN Eq. 4 (threshold sigma).
 
     Args:
-        attention: maps (..., h, w). The mask only thresholds if maps lie in [0, 1]; normalise them first.
+        attention: maps (..., h, w). Where they lie far below 1 / omega the mask is about one half everywhere and
+            thresholds nothing; in maps that reach 1 it spans 0 to 1.
         threshold: sigma, a number or a tensor that broadcasts to the maps.
         omega: steepness.
 
@@ -91,11 +96,17 @@ def separation_and_consistency(
     omega: float = 100.0,
     theta: float = 0.8,
     detach_mask: bool = False,
+    normalize: Normalize = "each",
 ) -> dict[str, Tensor]:
-    """All of ICASC's attention terms, of T true classes against the most confusing one.
+    """Compute ICASC's attention terms, of T true classes against the most confusing one.
 
-    ICASC Eq. 3 to 5. Each map is first divided by its own maximum, since Eq. 4 thresholds nothing on raw maps.
-    One mask, from the last layer's map of the true class, resized bilinearly for the inner layer, serves all.
+    ICASC Eq. 3 to 5. One mask, from the last layer's map of the true class, resized bilinearly for the inner layer,
+    serves all.
+
+    Eq. 3 is about raw maps: the weaker the confusing class's map, the smaller the overlap. Where each map is divided
+    by its own maximum the strength of the evidence is lost, and only its place counts: a confusing map a thousand
+    times weaker leaves L_AS as it was. Raw maps of an untrained network lie far below 1 / omega, so that Eq. 4 is one
+    half everywhere; their peaks grow within a few epochs, and with them the mask spans 0 to 1.
 
     Args:
         inner: raw maps >= 0, (B, T + 1, h, w), at the inner layer; the last one the most confusing class's.
@@ -104,13 +115,17 @@ def separation_and_consistency(
         omega: the mask's steepness.
         theta: offset of L_AC.
         detach_mask: stop the gradient through the mask.
+        normalize: which maps are divided by their own maximum: "none", as the paper has it; "mask", the map that
+            Eq. 4 makes the mask of, so that it thresholds at any strength; or "each" map.
 
     Returns:
         "separation_inner" and "separation_last" in [0, 1], "consistency" in [theta - 1, theta], each (B, T).
     """
-    inner, last = normalize_maps(inner), normalize_maps(last)
+    if normalize == "each":
+        inner, last = normalize_maps(inner), normalize_maps(last)
     true = last[:, :-1]
-    mask = soft_threshold(true, sigma * true.amax(_SPATIAL, keepdim=True), omega)
+    region = normalize_maps(true) if normalize == "mask" else true
+    mask = soft_threshold(region, sigma * region.amax(_SPATIAL, keepdim=True), omega)
     if detach_mask:
         mask = mask.detach()
     inner_mask = resize_maps(mask, (inner.shape[-2], inner.shape[-1]))

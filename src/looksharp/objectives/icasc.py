@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +14,18 @@ from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
 from looksharp.batch import Batch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.classification import classification_loss
-from looksharp.objectives.equations import separation_and_consistency
+from looksharp.objectives.equations import Normalize, separation_and_consistency
 from looksharp.objectives.layer_choice import LayerChoice
 from looksharp.objectives.warm_up import WarmUp
 
 __all__ = ["ICASC", "confused_classes"]
 
+_PRESETS: dict[str, Normalize] = {"paper": "each", "literal": "none"}
+_NORMALIZE = (None, *get_args(Normalize))
+
 
 def confused_classes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """True classes and the most confusing one: the wrong class with the highest score.
+    """Return the true classes and the most confusing one: the wrong class with the highest score.
 
     ICASC Sec. 3.2.
 
@@ -59,22 +64,30 @@ class ICASC(Part):
     """Classification, separated attention at two layers, and consistency between them.
 
     ICASC Eq. 6: L = L_C + L_AS^in + L_AS^la + L_AC, on maps of the true and of the most confusing class, at the
-    last feature layer and at the end of the stage before. Each map is divided by its own maximum before
-    Eq. 3 to 5, since the mask of Eq. 4 thresholds nothing on raw maps; one mask, from the last layer's map of the
-    true class, resized bilinearly for the inner layer, serves all three terms. In multi-label images the terms
-    average over an image's true classes. An image with no wrong class adds nothing to them.
+    last feature layer and at the end of the stage before. One mask, from the last layer's map of the true class,
+    resized bilinearly for the inner layer, serves all three terms. In multi-label images the terms average over an
+    image's true classes. An image with no wrong class adds nothing to them.
+
+    The paper writes Eq. 3 to 5 for raw maps (preset "literal"); preset "paper" divides each map by its own maximum.
+    See `separation_and_consistency` for the difference.
+
+    L_AS can be asked at further layers (Sec. 3.2, "any other layers"): name them all, the last one last. The term of
+    a further layer is called separation_LAYER and has the weight of L_AS^in.
 
     Terms: "classification", "separation_inner", "separation_last", "consistency".
 
     Args:
         mechanism: how maps are made; `channel_weighted` is the paper's A_ch.
-        layers: (inner, last); found in the backbone if not given.
+        layers: (inner, last), further ones before them; found in the backbone if not given.
         separation_inner: weight of L_AS^in.
         separation_last: weight of L_AS^la.
         consistency: weight of L_AC.
         sigma: the mask's threshold as a share of the map's maximum (Eq. 4).
         omega: the mask's steepness (Eq. 4).
         theta: offset of L_AC (Eq. 5).
+        preset: "paper", or "literal", the equations as they are written: without normalising.
+        normalize: which maps are divided by their own maximum: "none", the "mask"'s alone, or "each"; by preset if
+            not given.
         warmup: training steps over which the three weights rise from 0.
         detach_mask: stop the gradient through the mask.
         detach_weights: stop the gradient through the maps' channel weights: no second-order terms, cheaper.
@@ -92,7 +105,7 @@ class ICASC(Part):
     """
 
     mechanism: MechanismChoice = "channel_weighted"
-    layers: tuple[str, str] | None = None
+    layers: tuple[str, ...] | None = None
     _: KW_ONLY
     separation_inner: float = 1.0
     separation_last: float = 1.0
@@ -100,6 +113,8 @@ class ICASC(Part):
     sigma: float = 0.55
     omega: float = 100.0
     theta: float = 0.8
+    preset: Literal["paper", "literal"] = "paper"
+    normalize: Normalize | None = None
     warmup: int = 0
     detach_mask: bool = False
     detach_weights: bool = False
@@ -108,43 +123,57 @@ class ICASC(Part):
 
     def __post_init__(self) -> None:
         find_mechanism(self.mechanism)
-        self._choose, self._rise = LayerChoice(self.layers, 2), WarmUp(self.warmup)
+        for name, value, allowed in (("preset", self.preset, _PRESETS), ("normalize", self.normalize, _NORMALIZE)):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {value!r}")
+        self._choose, self._rise = LayerChoice(self.layers, 2, more=True), WarmUp(self.warmup)
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """Return the inner layer and the last."""
+        """Return the inner layers and the last."""
         return self._choose(model, batch)
 
     def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """Run one batched backward to the inner layer, and return the terms, each a mean over the batch."""
-        inner, last = self._choose(forward.model, forward.batch)
+        """Run one batched backward to the earliest layer, and return the terms, each a mean over the batch."""
+        layers = self._choose(forward.model, forward.batch)
         classes, valid = confused_classes(forward.logits, forward.batch.target)
         maps = attention_maps(
             forward.output,
-            forward.features.restricted((inner, last)),
+            forward.features.restricted(layers),
             classes,
             self.mechanism,
             create_graph=forward.differentiable,
             detach_weights=self.detach_weights,
         )
-        values = separation_and_consistency(
-            maps[inner],
-            maps[last],
-            sigma=self.sigma,
-            omega=self.omega,
-            theta=self.theta,
-            detach_mask=self.detach_mask,
-        )
         share = valid / valid.sum(1, keepdim=True).clamp(min=1)  # (B, T): an image's classes count as one
-        weights = {
-            "separation_inner": self.separation_inner,
-            "separation_last": self.separation_last,
-            "consistency": self.consistency,
-        }
         factor = self._rise(forward)
         found = {}
         if self.classifies:
             loss = classification_loss(forward.logits, forward.batch, self.label_smoothing)
             found["classification"] = Term(loss)
-        for name, value in values.items():
-            found[name] = Term((value * share).sum(1).mean(), factor * weights[name])
+        for name, (value, weight) in self._values([maps[layer] for layer in layers], layers).items():
+            found[name] = Term((value * share).sum(1).mean(), factor * weight)
         return found, maps
+
+    def _values(self, maps: Sequence[Tensor], layers: Sequence[str]) -> dict[str, tuple[Tensor, float]]:
+        """Return the terms' values (B, T) with their weights, for raw maps of every layer, the last one last."""
+        *further, inner, last = maps
+        weights = {
+            "separation_inner": self.separation_inner,
+            "separation_last": self.separation_last,
+            "consistency": self.consistency,
+        }
+        values = {name: (value, weights[name]) for name, value in self._compared(inner, last).items()}
+        for layer, other in zip(layers[: len(further)], further, strict=True):
+            values[f"separation_{layer}"] = (self._compared(other, last)["separation_inner"], self.separation_inner)
+        return values
+
+    def _compared(self, inner: Tensor, last: Tensor) -> dict[str, Tensor]:
+        return separation_and_consistency(
+            inner,
+            last,
+            sigma=self.sigma,
+            omega=self.omega,
+            theta=self.theta,
+            detach_mask=self.detach_mask,
+            normalize=self.normalize or _PRESETS[self.preset],
+        )

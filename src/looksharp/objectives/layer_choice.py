@@ -17,15 +17,17 @@ class LayerChoice:
 
     Args:
         names: names of layers, the last one last; None to find them.
-        count: how many are needed.
+        count: how many are needed, and found.
+        more: whether more may be named.
 
     Raises:
-        ValueError: if there are more or fewer names.
+        ValueError: if there are fewer names, or more.
     """
 
-    def __init__(self, names: Sequence[str] | None, count: int) -> None:
-        if names is not None and len(names) != count:
-            raise ValueError(f"layers must name {count} layer(s), the last one last; got {list(names)}")
+    def __init__(self, names: Sequence[str] | None, count: int, *, more: bool = False) -> None:
+        if names is not None and (len(names) < count or (len(names) > count and not more)):
+            least = " or more" if more else ""
+            raise ValueError(f"layers must name {count} layer(s){least}, the last one last; got {list(names)}")
         self.names, self.count = None if names is None else tuple(names), count
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:

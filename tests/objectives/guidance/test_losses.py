@@ -137,16 +137,18 @@ def map_loss(loss, model, image, true, c, mask, layer, several):
 
 
 def by_loop(loss, model, batch, layer="last"):
+    """GAIN Eq. 7: each image's classes are averaged first, 1/n sum_c, then the images."""
     pairs = zip(batch.marks.sample.tolist(), batch.marks.label.tolist(), batch.marks.mask, strict=True)
-    values = []
+    values = {}
     for b, c, mask in pairs:
         true = batch.target[b].nonzero().flatten().tolist() if batch.multilabel else [batch.target[b].item()]
         image = batch.image[b]
         if loss == "rrr":
-            values.append(input_gradient_outside(model, image, batch.multilabel, mask))
+            value = input_gradient_outside(model, image, batch.multilabel, mask)
         else:
-            values.append(map_loss(loss, model, image, true, c, mask, layer, batch.multilabel))
-    return sum(values) / len(values)
+            value = map_loss(loss, model, image, true, c, mask, layer, batch.multilabel)
+        values.setdefault(b, []).append(value)
+    return sum(sum(each) / len(each) for each in values.values()) / len(values)
 
 
 @pytest.mark.parametrize("layer", ["last", "inner"])
@@ -445,3 +447,21 @@ def test_maps_of_pairs_are_those_of_each_pair(model, targets, pairs, signed):
             torch.testing.assert_close(found, expected)
             if not signed:
                 torch.testing.assert_close(found, evidence(model, images[b], c, layer).relu())
+
+
+def test_an_image_counts_once_however_many_of_its_classes_are_marked(model):
+    """GAIN Eq. 7 divides by the number of an image's classes: here two and one."""
+    images, masks = torch.randn(2, 3, 8, 6, dtype=torch.float64), torch.rand(3, 8, 6, dtype=torch.float64)
+    several = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 0]])
+
+    def value(*pairs):
+        sample, label = (torch.tensor(column) for column in zip(*(PAIRS_OF_TWO[p] for p in pairs), strict=True))
+        marks = BatchMarks(sample, label, masks[list(pairs)])
+        return guided("squared_error")(model, Batch(images, several, marks)).terms["guidance"]
+
+    each = [value(pair) for pair in range(3)]
+    torch.testing.assert_close(value(0, 1, 2), ((each[0] + each[1]) / 2 + each[2]) / 2)
+    assert value(0, 1, 2) != sum(each) / 3
+
+
+PAIRS_OF_TWO = [(0, 0), (0, 2), (1, 1)]

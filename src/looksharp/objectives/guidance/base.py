@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from looksharp.attention.attend import attention_maps
 from looksharp.attention.maps import resize_masks
 from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
 from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.layer_choice import LayerChoice
+from looksharp.objectives.pair_maps import pair_maps
 from looksharp.objectives.warm_up import WarmUp
 
 __all__ = ["Guidance", "GuidanceLoss", "MapGuidance", "guidance_losses", "masks_like"]
@@ -20,10 +23,10 @@ __all__ = ["Guidance", "GuidanceLoss", "MapGuidance", "guidance_losses", "masks_
 
 @dataclass(eq=False)
 class GuidanceLoss(Part, ABC):
-    """The term "guidance": a loss of each marked (image, class) pair, averaged over the batch's pairs.
+    """The term "guidance": a loss of each marked (image, class) pair.
 
-    GAIN Eq. 8, L_ext = L_cl + alpha L_am + 10 L_e, is `GAIN() + Guidance("squared_error")`. Batches without marks
-    add nothing.
+    It is averaged over an image's marked classes, as in GAIN Eq. 7, then over the batch's marked images. GAIN Eq. 8,
+    L_ext = L_cl + alpha L_am + 10 L_e, is `GAIN() + Guidance("squared_error")`. Batches without marks add nothing.
 
     Args:
         weight: of the term.
@@ -37,14 +40,26 @@ class GuidanceLoss(Part, ABC):
         self._rise = WarmUp(self.warmup)
 
     def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """Return the mean over the batch's marked pairs."""
-        weight = self.weight * self._rise(forward)
-        value = self.losses(forward).mean() if forward.batch.marks else forward.logits.new_zeros(())
+        """Return the mean over an image's marked classes, then over the marked images."""
+        weight, marks = self.weight * self._rise(forward), forward.batch.marks
+        if not marks:
+            return {"guidance": Term(forward.logits.new_zeros(()), weight)}, {}
+        order = marks.sample.argsort(stable=True)
+        marks = BatchMarks(marks.sample[order], marks.label[order], marks.mask[order])
+        counts = torch.bincount(marks.sample, minlength=len(forward.batch))  # of each image's pairs
+        values = self.losses(forward, marks)
+        sums = values.new_zeros(len(counts)).index_add(0, marks.sample, values)
+        value = (sums / counts.clamp(min=1)).sum() / (counts > 0).sum()
         return {"guidance": Term(value, weight)}, {}
 
     @abstractmethod
-    def losses(self, forward: Forward) -> Tensor:
-        """Return the loss (G,) of each marked pair; there is at least one."""
+    def losses(self, forward: Forward, marks: BatchMarks) -> Tensor:
+        """Return the loss (G,) of each marked pair.
+
+        Args:
+            forward: the batch's.
+            marks: the pairs, at least one, in rising order of their images.
+        """
 
 
 @dataclass(eq=False)
@@ -70,23 +85,26 @@ class MapGuidance(GuidanceLoss, ABC):
         """Return the layer that maps are read from."""
         return self._choose(model, batch)
 
-    def losses(self, forward: Forward) -> Tensor:
-        """Return the loss (G,) of each marked pair, the pairs in the order of their images."""
-        marks = forward.batch.marks
-        assert marks is not None
+    def maps(
+        self, forward: Forward, marks: BatchMarks, classes: Tensor | None = None, *, signed: bool = False
+    ) -> Tensor:
+        """Return the maps (G, h, w) of the marked pairs, or of other classes (G,) in their images."""
         (layer,) = self._choose(forward.model, forward.batch)
-        order = marks.sample.argsort(stable=True)
-        return self.compare(forward, layer, BatchMarks(marks.sample[order], marks.label[order], marks.mask[order]))
+        chosen = marks.label if classes is None else classes
+        return pair_maps(forward, layer, marks.sample, chosen, self.mechanism, signed=signed)
 
-    @abstractmethod
-    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
-        """Return the loss (G,) of each pair.
-
-        Args:
-            forward: the forward that recorded the layer.
-            layer: its name.
-            marks: the pairs, in rising order of their images.
-        """
+    def maps_of_all(self, forward: Forward) -> Tensor:
+        """Return the signed maps (B, C, h, w) of all classes in every image."""
+        (layer,) = self._choose(forward.model, forward.batch)
+        classes = torch.arange(forward.logits.shape[1], device=forward.logits.device)
+        return attention_maps(
+            forward.output,
+            forward.features.restricted([layer]),
+            classes.expand(len(forward.batch), -1),
+            self.mechanism,
+            create_graph=forward.differentiable,
+            signed=True,
+        )[layer]
 
 
 def masks_like(masks: Tensor, maps: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from looksharp.batch import BatchMarks
 from looksharp.objectives.base import PARTS, Forward
 from looksharp.objectives.equations import guidance_energy
 from looksharp.objectives.guidance.base import MapGuidance, masks_like
-from looksharp.objectives.pair_maps import pair_maps
 
 __all__ = ["Contrast"]
 
@@ -31,14 +30,12 @@ class Contrast(MapGuidance):
         warmup: training steps over which the weight rises from 0.
     """
 
-    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+    def losses(self, forward: Forward, marks: BatchMarks) -> Tensor:
         """Return the share of each pair's difference of maps outside its mask, (G,)."""
         samples, labels = marks.sample, marks.label
         scores = forward.logits.detach().float()[samples]
         true = forward.batch.multi_hot(scores.shape[1])[samples].scatter(1, labels.unsqueeze(1), True)
         confusing = scores.masked_fill(true, -torch.inf).argmax(1)
-        own, rival = (
-            pair_maps(forward, layer, samples, classes, self.mechanism, signed=True) for classes in (labels, confusing)
-        )
+        own, rival = (self.maps(forward, marks, classes, signed=True) for classes in (labels, confusing))
         attention = (own - rival).masked_fill(true.all(1)[:, None, None], 0)  # no wrong class to tell it from
         return guidance_energy(attention, masks_like(marks.mask, attention))

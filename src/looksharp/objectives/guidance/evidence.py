@@ -10,7 +10,6 @@ from looksharp.batch import BatchMarks
 from looksharp.objectives.base import PARTS, Forward
 from looksharp.objectives.equations import guidance_energy
 from looksharp.objectives.guidance.base import MapGuidance, masks_like
-from looksharp.objectives.pair_maps import pair_maps
 
 __all__ = ["Evidence"]
 
@@ -29,7 +28,7 @@ class Evidence(MapGuidance):
         warmup: training steps over which the weight rises from 0.
     """
 
-    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+    def losses(self, forward: Forward, marks: BatchMarks) -> Tensor:
         """Return the share of each pair's signed map outside its mask, (G,)."""
-        attention = pair_maps(forward, layer, marks.sample, marks.label, self.mechanism, signed=True)
+        attention = self.maps(forward, marks, signed=True)
         return guidance_energy(attention, masks_like(marks.mask, attention))

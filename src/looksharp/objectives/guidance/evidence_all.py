@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from looksharp.attention.attend import attention_maps
 from looksharp.batch import BatchMarks
 from looksharp.objectives.base import PARTS, Forward
 from looksharp.objectives.equations import guidance_energy
@@ -31,18 +29,9 @@ class EvidenceAll(MapGuidance):
         warmup: training steps over which the weight rises from 0.
     """
 
-    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+    def losses(self, forward: Forward, marks: BatchMarks) -> Tensor:
         """Return the share of the image's evidence outside each pair's mask, (G,)."""
-        count = forward.logits.shape[1]
-        classes = torch.arange(count, device=forward.logits.device).expand(len(forward.batch), -1)
-        maps = attention_maps(
-            forward.output,
-            forward.features.restricted([layer]),
-            classes,
-            self.mechanism,
-            create_graph=forward.differentiable,
-            signed=True,
-        )[layer]  # (B, C, h, w)
+        maps = self.maps_of_all(forward)  # (B, C, h, w)
         if not forward.batch.multilabel:
             maps = maps - maps.mean(1, keepdim=True)
         attention = maps.abs().sum(1)[marks.sample]  # (G, h, w)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from looksharp.attention.second_derivative import FastSecondDerivative
-from looksharp.batch import Batch
+from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives.base import PARTS, Forward
 from looksharp.objectives.equations import guidance_input_gradient
 from looksharp.objectives.guidance.base import GuidanceLoss
@@ -37,10 +37,8 @@ class RightForTheRightReasons(GuidanceLoss):
         """None: the gradient is that of the image."""
         return ()
 
-    def losses(self, forward: Forward) -> Tensor:
+    def losses(self, forward: Forward, marks: BatchMarks) -> Tensor:
         """Return the squared input gradient outside each pair's mask, (G,)."""
-        marks = forward.batch.marks
-        assert marks is not None
         trained = forward.differentiable
         # Fused attention has no second derivative. Evaluation needs a first one, whatever mode it runs in.
         with (

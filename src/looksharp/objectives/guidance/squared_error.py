@@ -11,7 +11,6 @@ from looksharp.batch import BatchMarks
 from looksharp.objectives.base import PARTS, Forward
 from looksharp.objectives.equations import guidance_squared_error
 from looksharp.objectives.guidance.base import MapGuidance, masks_like
-from looksharp.objectives.pair_maps import pair_maps
 
 __all__ = ["SquaredError"]
 
@@ -30,7 +29,7 @@ class SquaredError(MapGuidance):
 
     weight: float = 10.0
 
-    def compare(self, forward: Forward, layer: str, marks: BatchMarks) -> Tensor:
+    def losses(self, forward: Forward, marks: BatchMarks) -> Tensor:
         """Return the mean squared difference of each pair's map and mask, (G,)."""
-        attention = pair_maps(forward, layer, marks.sample, marks.label, self.mechanism)
+        attention = self.maps(forward, marks)
         return guidance_squared_error(normalize_maps(attention), masks_like(marks.mask, attention))
