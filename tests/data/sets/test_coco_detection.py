@@ -133,10 +133,96 @@ def test_broken_layouts(coco):
     coco.split("val", {3: [(2, {"bbox": [1, 1, 2, 2]})]})
     fails(r"HOME/.*: annotation 1 has image_id 3 and category_id 2; expected ids of the file's 'images' and")
     (annotations / "instances_val2017.json").write_text("{")
-    fails(r"HOME/annotations/instances_val2017\.json is not JSON: .*; expected a COCO instances file$")
+    fails(r"HOME/annotations/instances_val2017\.json is not JSON: .*; expected a COCO instances file; export it again$")
     (annotations / "instances_val2017.json").write_text('{"info": {}}')
     fails(r"HOME/annotations/instances_val2017\.json is not a COCO instances file: expected lists")
     (annotations / "instances_val2017.json").unlink()
     fails(r"HOME/annotations/instances_val2017\.json does not exist$")
     annotations.rename(coco.root / "other")
     fails(r"coco was not found in root HOME: there is no HOME/annotations/instances_train2017\.json$")
+
+
+AIRPLANE = {"id": 5, "name": "airplane"}
+
+
+def test_categories_without_a_training_image_are_left_out_and_noted(coco):
+    boat = {"id": 9, "name": "boat"}
+    val = {3: [(18, {"bbox": [1, 1, 2, 2]}), (1, {"bbox": [0, 0, 1, 1]}), (90, {"bbox": [4, 4, 2, 2]})]}
+    coco.split("train", OBJECTS, [*CATEGORIES, AIRPLANE, boat])
+    coco.split("val", val | {4: [(5, {"bbox": [0, 0, 1, 1]})]}, [*CATEGORIES, AIRPLANE, boat])
+    data = read_coco_detection(coco.root)
+    assert data.classes == ("person", "dog", "toothbrush")
+    assert data.splits["train"].targets.tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0], [1, 0, 1]]
+    assert data.splits["val"].targets.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert data.notes == {
+        "train: category without an image, left out (airplane, boat)": 2,
+        "train: iscrowd": 1,
+        "train: image of no class": 1,
+        "val: object of a category that is not used": 1,
+        "val: image of no class": 1,
+    }
+
+
+def test_classes_may_be_chosen(coco):
+    data = read_coco_detection(coco.root, classes=["toothbrush", "dog"])
+    assert data.classes == ("dog", "toothbrush")  # by number
+    assert data.splits["train"].targets.tolist() == [[1, 0], [0, 1], [0, 0], [0, 1]]
+    train = data.splits["train"].marks
+    assert [(sample, label) for sample in range(4) for label, _ in train.of(sample)] == [(0, 0), (1, 1), (3, 1)]
+    assert data.notes["train: object of a category that is not used"] == 2
+    coco.split("train", OBJECTS, [*CATEGORIES, AIRPLANE])
+    coco.split("val", OBJECTS, [*CATEGORIES, AIRPLANE])
+    for wrong, message in {
+        "dgo": r"^classes names 'dgo', which is no category of .*instances_train2017\.json; did you mean 'dog'\?$",
+        "airplane": r"^class 'airplane' has no train image in .*instances_train2017\.json; leave it out of classes$",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            read_coco_detection(coco.root, classes=["dog", wrong])
+    with pytest.raises(ValueError, match=r"must have two categories or more with images to train on; got 1$"):
+        read_coco_detection(coco.root, classes=["dog"])
+
+
+def test_an_image_of_another_size_than_its_entry_is_refused(coco):
+    Image.new("RGB", (WIDTH, HEIGHT + 1)).save(coco.root / "train2017" / f"{5:012d}.jpg")
+    with pytest.raises(ValueError, match=r"annotation 4 is for an image of .* mark the image at its own size"):
+        read_coco_detection(coco.root).splits["train"].marks.of(1)
+
+
+def test_images_without_sizes_and_ids_that_are_text(coco):
+    for name in ("train", "val"):
+        file = coco.root / "annotations" / f"instances_{name}2017.json"
+        content = json.loads(file.read_text())
+        for image in content["images"]:
+            image["height"] = 0
+            del image["width"]
+            image["id"] = str(image["id"])
+        file.write_text(json.dumps(content))
+    data = read_coco_detection(coco.root)
+    assert data.classes == ("person", "dog", "toothbrush")
+    ((_, mask),) = data.splits["train"].marks.of(1)
+    assert torch.equal(mask, pixels(0, 0, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        (
+            {"bbox": [0, 0, float("nan"), 1]},
+            r"annotation 4 must have finite numbers of pixels in its segmentation and bb",
+        ),
+        ({"segmentation": [[0, 0, 1, 1, float("inf"), 1]]}, r"must have finite numbers of pixels"),
+        ({"segmentation": [3]}, r"must have finite numbers of pixels"),
+    ],
+)
+def test_regions_without_sense_are_refused_before_training(coco, rest, message):
+    coco.split("train", OBJECTS | {5: [(90, rest)]})
+    file = coco.root / "annotations" / "instances_train2017.json"
+    with pytest.raises(ValueError, match=message):
+        read_coco_detection(coco.root)
+    content = json.loads(file.read_text())
+    content["images"][0] |= {"height": 10**6, "width": 10**6}
+    good = content["annotations"][-1] | {"segmentation": [], "bbox": [0, 0, 1, 1]}
+    content["annotations"] = [*content["annotations"][:3], good]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"must have a height and width of at most 268,435,456 pixels$"):
+        read_coco_detection(coco.root)
