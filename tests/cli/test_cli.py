@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from looksharp import cli
 from looksharp.data.sets import synthetic
-from looksharp.data.splits.files import read_image
+from looksharp.images.reading import read_image
 from looksharp.networks import build_classifier
 from looksharp.networks.profiling import profile
 from looksharp.training import load_run

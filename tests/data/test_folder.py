@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from looksharp.data.folder import ImageSizes, divide, read_folder
+from looksharp.data.folder import divide, read_folder
 from looksharp.data.splits.files import FileSplit
+from looksharp.images.headers import ImageSizes
 
 
 def save(path, height=4, width=4, value=0):

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from looksharp.attention.attend import attend
 from looksharp.data.split import Pixels
-from looksharp.data.splits.files import read_image
 from looksharp.explaining.explain import explain, parse_classes
+from looksharp.images.reading import read_image
 from looksharp.networks import AttentionBranchNetwork, SmallNet
 from looksharp.training import Run
 from looksharp.training.settings import RunConfig

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from looksharp.images.orientation import ImageOrientations, read_orientation
-from looksharp.marks.orientation import swaps_sides, upright
+from looksharp.images.orientation import ImageOrientations, read_orientation, swaps_sides
+from looksharp.marks.orientation import upright
 from looksharp.marks.reading import read_marks
 
 CLASSES = ["cat", "dog"]

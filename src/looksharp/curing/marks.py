@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from looksharp.data.folder import ImageSizes, marks_of
+from looksharp.data.folder import marks_of
 from looksharp.data.marked import choose_marked, mark_notes, read_marks_of
 from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.files import replacing
+from looksharp.images.headers import ImageSizes
 from looksharp.marks.mark import Mark
 from looksharp.marks.marks import Marks
 from looksharp.marks.writing import write_coco

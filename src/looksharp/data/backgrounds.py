@@ -9,7 +9,8 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.split import Pixels
-from looksharp.data.splits.files import image_transform, read_image
+from looksharp.data.splits.files import image_transform
+from looksharp.images.reading import read_image
 
 __all__ = ["read_backgrounds"]
 

@@ -25,7 +25,7 @@ from looksharp.data.folder import read_folder
 from looksharp.data.sets.synthetic import handwriting
 from looksharp.data.sets.torchvision_sets import read_torchvision
 from looksharp.data.split import Split
-from looksharp.data.splits.files import read_image
+from looksharp.images.reading import read_image
 
 __all__ = ["Cutouts", "compose", "cutouts_of"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchvision import tv_tensors
 
-from looksharp.data.splits.files import DecodedSplit, read_image
+from looksharp.data.splits.files import DecodedSplit
 from looksharp.marks.union import Box
 
 __all__ = ["CroppedSplit", "read_box"]
@@ -29,22 +29,36 @@ class CroppedSplit(DecodedSplit):
         """Return the file's path and the box, since a file may come several times."""
         return f"{self.paths[index]}[{','.join(f'{edge:g}' for edge in self.boxes[index])}]"
 
+    def encoded(self, index: int) -> tuple[Path, None]:
+        """Return the file that the image is cut out of."""
+        return self.root / self.paths[index], None
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of an image: its box within the file."""
+        top, bottom, left, right = self._edges(index, super().size(index))
+        return bottom - top, right - left
+
     def image(self, index: int) -> tv_tensors.Image:
         """Return one image (3, H, W) of bytes, at its box's size.
 
         Raises:
             ValueError: if the file cannot be read, or the box lies outside it.
         """
-        path, (left, top, right, bottom) = self.root / self.paths[index], (round(edge) for edge in self.boxes[index])
-        whole = read_image(path)
-        cut = whole[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-        if not cut.numel():
-            height, width = whole.shape[-2:]
+        whole = super().image(index)
+        height, width = whole.shape[-2:]
+        top, bottom, left, right = self._edges(index, (height, width))
+        return tv_tensors.Image(whole[:, top:bottom, left:right])
+
+    def _edges(self, index: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the box's top, bottom, left and right edge within an image of `size` (height, width)."""
+        (height, width), (left, top, right, bottom) = size, (round(edge) for edge in self.boxes[index])
+        rows, columns = (max(top, 0), min(bottom, height)), (max(left, 0), min(right, width))
+        if rows[0] >= rows[1] or columns[0] >= columns[1]:
             raise ValueError(
-                f"{path} has {height}x{width} pixels (height x width), but its box goes from x {left} to {right} "
-                f"and y {top} to {bottom}"
+                f"{self.root / self.paths[index]} has {height}x{width} pixels (height x width), but its box goes from "
+                f"x {left} to {right} and y {top} to {bottom}"
             )
-        return tv_tensors.Image(cut)
+        return *rows, *columns
 
 
 def read_box(words: Sequence[str], where: str) -> Box:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -11,31 +10,13 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import SMALL, FileSplit
-from looksharp.images.headers import read_size
+from looksharp.images.headers import ImageSizes, read_size
 from looksharp.marks.marks import Marks
 from looksharp.marks.reading import ReadMarks, read_marks
 
-__all__ = ["ImageSizes", "divide", "marks_of", "read_folder"]
+__all__ = ["divide", "marks_of", "read_folder"]
 
 _VALIDATION = ("val", "valid", "validation")
-
-
-class ImageSizes(Mapping[str, tuple[int, int]]):
-    """(height, width) of each image of a folder, read from its header when asked for."""
-
-    def __init__(self, root: Path, paths: list[str]) -> None:
-        self.root, self.paths = root, dict.fromkeys(paths)
-
-    def __getitem__(self, path: str) -> tuple[int, int]:
-        if path not in self.paths:
-            raise KeyError(path)
-        return read_size(self.root / path)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
 
 def read_folder(root: Path, size: int | None = None, val_share: float = 0.1, seed: int = 0) -> Data:
@@ -162,7 +143,7 @@ def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> list[tuple[str
 def _size(first: Path, size: int | None) -> tuple[int, int]:
     if size is not None:
         return size, size
-    height, width = ImageSizes(first.parent, [first.name])[first.name]
+    height, width = read_size(first)
     return (height, width) if height == width <= SMALL else (224, 224)
 
 

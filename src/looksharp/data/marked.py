@@ -10,8 +10,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from looksharp.data.folder import ImageSizes, marks_of
+from looksharp.data.folder import marks_of
 from looksharp.data.split import Data, Split
+from looksharp.images.headers import ImageSizes
 from looksharp.images.orientation import ImageOrientations
 from looksharp.marks.marks import Marks
 from looksharp.marks.reading import ReadMarks, read_marks

@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from looksharp.batch import Batch
+from looksharp.images.depth import ValueRange
+from looksharp.images.look import Look
 from looksharp.marks.marks import Marks
 
 __all__ = ["Augment", "BatchLoader", "Data", "Pixels", "Split"]
@@ -28,13 +30,15 @@ class Pixels:
     """How pixels become a network's input: size (height, width), then (pixel / 255 - mean) / std per channel.
 
     `crop_share` is for image files that are not augmented: they are resized to cover `size` / `crop_share`, and the
-    middle of `size` is cut out: with 0.875, 224 of 256.
+    middle of `size` is cut out: with 0.875, 224 of 256. `value_range` is for image files of more than 8 bits a channel:
+    the values that become black and white.
     """
 
     size: tuple[int, int]
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     crop_share: float = 1.0
+    value_range: ValueRange | None = None
 
     def normalize(self, images: Tensor) -> Tensor:
         """Images (..., 3, H, W) of bytes as the network reads them."""
@@ -94,6 +98,10 @@ class Split(ABC):
         workers: int = 0,
     ) -> BatchLoader:
         """Return batches of the images that `batches` lists, normalised, with their marks."""
+
+    def look(self, index: int) -> Look | None:
+        """Look at an image's file; None where images are decoded already, or come as a stream."""
+        return None
 
     @property
     def folder(self) -> Path | None:

@@ -14,7 +14,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from looksharp.attention.recording import logits_of
-from looksharp.data.splits.files import image_transform, read_image
+from looksharp.data.splits.files import image_transform
+from looksharp.images.reading import read_image
 from looksharp.training.folder import Run
 
 __all__ = ["cue_test"]

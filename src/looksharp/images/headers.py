@@ -1,25 +1,50 @@
-"""The size of an image file, from its header."""
+"""Sizes of image files, from their headers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
-from PIL import Image
+from looksharp.images.opening import UNREADABLE, opened
+from looksharp.images.orientation import orientation_of, swaps_sides
 
-__all__ = ["UNREADABLE", "read_size"]
-
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What PIL raises for files that are missing, damaged or no images."""
+__all__ = ["UNREADABLE", "ImageSizes", "read_size"]
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file.
+def read_size(path: Path | str, content: IO[bytes] | None = None) -> tuple[int, int]:
+    """Return (height, width) of an image file, upright; its pixels are not decoded.
+
+    Args:
+        path: the file, or a name for messages.
+        content: what it holds, if it is open already.
 
     Raises:
         ValueError: if it is missing or no image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None
+    with opened(path, content) as image:
+        swapped = image.format != "TIFF" and swaps_sides(orientation_of(image))  # PIL gives TIFF's sizes upright
+        return (image.width, image.height) if swapped else (image.height, image.width)
+
+
+class ImageSizes(Mapping[str, tuple[int, int]]):
+    """(height, width) of each image of a folder, upright, read from its header when asked for.
+
+    Args:
+        root: the folder.
+        paths: the images' paths below it.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[str]) -> None:
+        self.root, self.paths = root, dict.fromkeys(paths)
+
+    def __getitem__(self, path: str) -> tuple[int, int]:
+        if path not in self.paths:
+            raise KeyError(path)
+        return read_size(self.root / path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)

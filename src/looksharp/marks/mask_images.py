@@ -7,20 +7,19 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from looksharp.images.headers import UNREADABLE
+from looksharp.images.opening import UNREADABLE, one_line, open_image, reason_of
+from looksharp.images.orientation import turn_of
 from looksharp.marks.union import Mask
 
 __all__ = ["load_pixels", "object_pixels", "read_mask"]
-
-_DAMAGED = (*UNREADABLE, MemoryError, IndexError, OverflowError, EOFError)
 
 
 def load_pixels(file: Path | str, content: IO[bytes] | None = None) -> tuple[str, NDArray[Any]]:
     """Return an image file's PIL mode and pixels, (H, W) or (H, W, channels); for a palette image the indices.
 
-    A palette whose first colour is not black has the mode "P, not black"; transparency makes colours "RGBA".
+    EXIF turns it upright, as it does images. A palette whose first colour is not black has the mode "P, not black";
+    transparency makes colours "RGBA".
 
     Args:
         file: the file, or a name for messages.
@@ -30,16 +29,18 @@ def load_pixels(file: Path | str, content: IO[bytes] | None = None) -> tuple[str
         ValueError: if the file is no image, is damaged, or has more pixels than PIL takes for safe.
     """
     try:
-        with Image.open(content or file) as picture:
+        with open_image(file, content) as picture:
+            turn = turn_of(picture)
+            shown = picture if turn is None else picture.transpose(turn)
             if picture.mode == "P":
                 black = (picture.getpalette() or [0, 0, 0])[:3] == [0, 0, 0]
-                return "P" if black else "P, not black", np.asarray(picture)
+                return "P" if black else "P, not black", np.asarray(shown)
             if picture.mode in ("1", "L", "F") or picture.mode.startswith("I"):
-                return picture.mode, np.asarray(picture)
-            return "RGBA", np.asarray(picture.convert("RGBA"))
-    except _DAMAGED as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise ValueError(f"{file} must be an image, but cannot be read: {reason}; save it again as PNG")
+                return picture.mode, np.asarray(shown)
+            return "RGBA", np.asarray(shown.convert("RGBA"))
+    except UNREADABLE as error:
+        reason = reason_of(error, file)
+    raise ValueError(f"{one_line(file)} must be an image, but cannot be read: {reason}; save it again as PNG")
 
 
 def object_pixels(mode: str, pixels: NDArray[Any], file: Path | str) -> Mask:

@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["swaps_sides", "upright"]
-
-
-def swaps_sides(orientation: int) -> bool:
-    """Return whether an EXIF orientation (1 to 8) turns height into width."""
-    return orientation in (5, 6, 7, 8)
+__all__ = ["upright"]
 
 
 def upright(mask: NDArray[np.bool_], orientation: int) -> NDArray[np.bool_]:

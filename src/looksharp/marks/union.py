@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from looksharp.marks.orientation import swaps_sides, upright
+from looksharp.images.orientation import swaps_sides
+from looksharp.marks.orientation import upright
 
 __all__ = ["Box", "Mask", "MaskUnion", "Reason", "box_mask"]
 

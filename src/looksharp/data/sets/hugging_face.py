@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 from looksharp.data.folder import divide
 from looksharp.data.split import Data, Pixels, Split
-from looksharp.data.splits.files import DecodedSplit, read_image
+from looksharp.data.splits.files import DecodedSplit
 
 __all__ = ["read_hugging_face"]
 
@@ -34,14 +33,18 @@ class _TableSplit(DecodedSplit):
     column: str
     rows: Sequence[int] = field(repr=False)
 
-    def image(self, index: int) -> tv_tensors.Image:
-        """One image (3, H, W) of bytes, at its own size."""
+    def encoded(self, index: int) -> tuple[str, IO[bytes] | None]:
+        """Return the image's cell.
+
+        Raises:
+            ValueError: if it is empty.
+        """
         row = self.rows[index]
         cell = self.table[row][self.column]
         where = f"{self.column!r} of row {row}"
         if not isinstance(cell, dict) or not (cell.get("bytes") or cell.get("path")):
             raise ValueError(f"{where} holds no image")
-        return read_image(cell.get("path") or where, BytesIO(cell["bytes"]) if cell.get("bytes") else None)
+        return cell.get("path") or where, BytesIO(cell["bytes"]) if cell.get("bytes") else None
 
 
 def read_hugging_face(

@@ -12,13 +12,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from PIL import Image
 
-from looksharp.data.folder import ImageSizes, marks_of
+from looksharp.data.folder import marks_of
 from looksharp.data.sets.voc_augmented import augmented_names, class_mask_marks
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
+from looksharp.images.headers import ImageSizes
 from looksharp.marks.formats.voc import VOC_CLASSES, voc_folder
+from looksharp.marks.mask_images import load_pixels
 from looksharp.marks.reading import read_marks
 
 __all__ = ["VocSet", "read_pascal"]
@@ -118,8 +119,7 @@ def _labels(home: Path, path: str) -> torch.Tensor:
             raise ValueError(f"{annotation} is not XML: {error}; expected a VOC annotation") from None
         present = [VOC_CLASSES.index(n) for n in names if n in VOC_CLASSES]
     elif mask.is_file():
-        with Image.open(mask) as image:
-            present = [int(v) - 1 for v in np.unique(np.asarray(image)) if 0 < v <= len(VOC_CLASSES)]
+        present = [int(v) - 1 for v in np.unique(load_pixels(mask)[1]) if 0 < v <= len(VOC_CLASSES)]
     else:
         raise ValueError(f"{home / path} has neither {annotation.name} in Annotations nor a class mask")
     labels[present] = 1

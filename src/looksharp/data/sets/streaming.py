@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import torch
 from torch import Tensor, distributed
@@ -15,8 +15,9 @@ from torchvision.transforms import v2
 
 from looksharp.data.sampling import Shuffled
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
-from looksharp.data.splits.files import DecodedSplit, image_batches, image_transform, read_image
+from looksharp.data.splits.files import DecodedSplit, image_batches, image_transform
 from looksharp.data.splits.shards import Sample, class_names, expand, read_shard, shard_sizes, stored_samples
+from looksharp.images.reading import read_image
 
 __all__ = ["StoredSplit", "StreamSplit", "read_shards"]
 
@@ -33,9 +34,9 @@ class StoredSplit(DecodedSplit):
         """Return the sample's shard and name."""
         return self.samples[index].where
 
-    def image(self, index: int) -> tv_tensors.Image:
-        """Return one image (3, H, W) of bytes, at its own size."""
-        return read_image(self.samples[index].where, self.samples[index].open())
+    def encoded(self, index: int) -> tuple[str, IO[bytes]]:
+        """Return the sample's image."""
+        return self.samples[index].where, self.samples[index].open()
 
 
 @dataclass(kw_only=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
@@ -20,7 +19,10 @@ from tqdm import tqdm
 from looksharp.batch import Batch, BatchMarks
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.tensors import TensorSplit
-from looksharp.images.headers import UNREADABLE, read_size
+from looksharp.images.depth import ValueRange
+from looksharp.images.headers import read_size
+from looksharp.images.look import Look, look_at
+from looksharp.images.reading import read_image
 from looksharp.marks.marks import Marks
 
 __all__ = [
@@ -31,8 +33,6 @@ __all__ = [
     "image_batches",
     "image_transform",
     "keep_in_memory",
-    "read_image",
-    "to_rgb",
 ]
 
 SMALL = 96
@@ -42,38 +42,6 @@ LARGER = 8 / 7
 _MEMORY = 1 << 30  # and bytes that they may take together
 
 _Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
-
-
-def read_image(path: Path | str, content: IO[bytes] | None = None) -> tv_tensors.Image:
-    """A file's pixels as RGB bytes (3, H, W), whatever its colour mode; of 16 bits the higher 8.
-
-    Args:
-        path: the file.
-        content: what it holds, if it is open already; `path` is then for messages.
-
-    Raises:
-        ValueError: if the file is missing, no image, truncated, or of floating-point pixels.
-    """
-    try:
-        with Image.open(content or path) as image:
-            return tv_tensors.Image(to_rgb(image))
-    except UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any colour mode as 8-bit RGB.
-
-    Raises:
-        ValueError: if its pixels are floating-point numbers.
-    """
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits a channel")
-    if image.mode.startswith("I"):  # PIL's conversion would clip at 255
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:  # PIL warns of the direct way
-        image = image.convert("RGBA")
-    return image.convert("RGB")
 
 
 def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
@@ -117,7 +85,30 @@ class _Cover(v2.Transform):
 
 @dataclass(kw_only=True)
 class DecodedSplit(Split):
-    """A split whose images are decoded one by one, by worker processes; masks are of the images' own sizes."""
+    """A split whose images are decoded one by one, by worker processes; masks are of the images' own sizes.
+
+    Attributes:
+        value_range: of images with more than 8 bits a channel, the values that become black and white; those of 16
+            bits keep their own range if it is None.
+    """
+
+    value_range: ValueRange | None = None
+
+    @abstractmethod
+    def encoded(self, index: int) -> tuple[Path | str, IO[bytes] | None]:
+        """Return the file of an image, or a name for messages and its content."""
+
+    def image(self, index: int) -> tv_tensors.Image:
+        """Return one image (3, H, W) of bytes, at its own size."""
+        return read_image(*self.encoded(index), self.value_range)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of an image, from its header."""
+        return read_size(*self.encoded(index))
+
+    def look(self, index: int) -> Look:
+        """Look at one image."""
+        return look_at(*self.encoded(index), self.value_range)
 
     def loader(
         self,
@@ -150,13 +141,9 @@ class FileSplit(DecodedSplit):
         """Return an image's path."""
         return self.paths[index]
 
-    def size(self, index: int) -> tuple[int, int]:
-        """Return (height, width) of an image, from its file's header."""
-        return read_size(self.root / self.paths[index])
-
-    def image(self, index: int) -> tv_tensors.Image:
-        """Return one image (3, H, W) of bytes, at its own size."""
-        return read_image(self.root / self.paths[index])
+    def encoded(self, index: int) -> tuple[Path, None]:
+        """Return the image's file."""
+        return self.root / self.paths[index], None
 
     def content(self) -> Iterator[bytes]:
         """Yield every file's path, size and time of change."""
