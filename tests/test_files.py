@@ -1,8 +1,11 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from looksharp.files import replacing, write_text
+from looksharp.files import locked, read_text, remove_leftovers, replacing, write_text
 
 
 def test_the_file_is_replaced_at_the_end(tmp_path):
@@ -62,3 +65,83 @@ def test_text_is_utf8_in_a_folder_made_for_it(tmp_path):
 def test_others_may_read_it(tmp_path):
     write_text(tmp_path / "a.txt", "")
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_file_is_on_the_disk_before_it_is_moved(tmp_path, monkeypatch):
+    steps = []
+    sync, move = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append(os.path.realpath(f"/dev/fd/{handle}")), sync(handle)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (steps.append("moved"), move(self, to)))
+    write_text(tmp_path / "a.txt", "new")
+    assert len(steps) == 3
+    assert Path(steps[0]).name.startswith(".a.txt.")
+    assert steps[1:] == ["moved", str(tmp_path)]
+
+
+def test_text_that_is_none(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"^\S*a\.csv is not UTF-8 text$"):
+        read_text(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_bytes("\ufeffwäter".encode())
+    assert read_text(tmp_path / "a.csv") == "wäter"
+
+
+# Folders ---------------------------------------------------------------------------------------------------------
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from looksharp.files import locked, replacing
+with locked(Path(sys.argv[1])), replacing(Path(sys.argv[1]) / "deep" / "a.txt") as temporary:
+    temporary.write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def writing(tmp_path):
+    """A process that holds a folder and has half a file written in it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, tmp_path / "out"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "writing\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_that_another_process_writes(writing, tmp_path):
+    with (
+        pytest.raises(ValueError, match=r"^another process is writing \S*out; wait for it, or choose"),
+        locked(tmp_path / "out"),
+    ):
+        pass
+    assert (tmp_path / "out" / ".lock").exists()
+
+
+def test_death_releases_a_folder_and_what_it_left_is_removed(writing, tmp_path):
+    out = tmp_path / "out"
+    remove_leftovers(out)
+    assert len(list((out / "deep").iterdir())) == 1  # of a process that is alive
+    writing.kill()
+    writing.wait()
+    (out / ".hidden").touch()
+    with locked(out):
+        assert list((out / "deep").iterdir()) == []
+        write_text(out / "a.txt", "whole")
+    assert sorted(path.name for path in out.iterdir()) == [".hidden", "a.txt", "deep"]
+
+
+def test_a_folder_for_nothing_is_removed(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path / "new"):
+        raise KeyError
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    with locked(tmp_path / "old"):
+        pass
+    assert list((tmp_path / "old").iterdir()) == []
+
+
+def test_one_process_does_not_take_a_folder_twice(tmp_path):
+    with locked(tmp_path), pytest.raises(ValueError, match="another process is writing"), locked(tmp_path):
+        pass
