@@ -8,7 +8,7 @@ SOURCE = '''
 from looksharp.marks.documents import read_text
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
-from looksharp.marks.shapes import Place
+from looksharp.marks.place import Place
 
 
 @MARK_FORMATS.register("plain_boxes")

@@ -36,30 +36,30 @@ class Marks:
 
     @property
     def images(self) -> list[int]:
-        """Places of the images that have a mask, in order, each once."""
+        """Places of the images that have a mark, in order, each once."""
         return sorted(self._rows)
 
     def of(self, sample: int) -> list[tuple[int, Tensor]]:
-        """(class, mask) for every pair of an image."""
+        """Return the (class, mask) of every mark of an image."""
         return [(self.labels[row], self.masks[row]) for row in self._rows.get(sample, ())]
 
     def restricted(self, samples: Iterable[int]) -> Marks:
-        """The pairs of some images alone."""
+        """Return the marks of some images alone."""
         return self.taken([row for sample in samples for row in self._rows.get(sample, ())])
 
     def taken(self, rows: Sequence[int]) -> Marks:
-        """Some of the pairs, by their places here."""
+        """Return some of the marks, by their places here."""
         masks = self.masks.taken(rows) if isinstance(self.masks, MadeMasks) else [self.masks[r] for r in rows]
         return Marks([self.samples[r] for r in rows], [self.labels[r] for r in rows], masks)
 
     def as_boxes(self) -> Marks:
-        """Every mask replaced by the box around it: what a person who draws boxes would give."""
+        """Return the marks with every mask replaced by the box around it."""
         masks = self.masks.boxed() if isinstance(self.masks, MadeMasks) else boxes_of(self.masks)
         return Marks(self.samples, self.labels, masks)
 
 
 def boxes_of(masks: Sequence[Tensor] | Tensor) -> list[Tensor]:
-    """For each mask (H, W), the filled box around it; an empty mask stays empty."""
+    """Return, for each mask (H, W), the filled box around it; an empty mask stays empty."""
     boxes = []
     for mask in masks:
         box = torch.zeros_like(mask)

@@ -1,4 +1,4 @@
-"""Masks that are made when asked for: data sets with an object marked in every image are too many to keep."""
+"""Masks made when asked for; those of a data set with a mark on every image would not fit into memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["Boxes", "ClassMask", "Discs", "MadeMasks", "MaskFile", "Region", "bo
 
 
 class Region(Protocol):
-    """Where an object is in its image."""
+    """An object's place in its image."""
 
     def mask(self) -> Mask:
-        """The object's pixels (H, W), of the image's own size."""
+        """Return the object's pixels (H, W), of the image's own size."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Boxes:
     boxes: tuple[Box, ...]
 
     def mask(self) -> Mask:
-        """(H, W)."""
+        """Return the mask (H, W)."""
         return np.logical_or.reduce([box_mask(box, self.size) for box in self.boxes])
 
 
@@ -48,7 +48,7 @@ class Discs:
     radius: float
 
     def mask(self) -> Mask:
-        """(H, W)."""
+        """Return the mask (H, W)."""
         rows, columns = (np.arange(length) + 0.5 for length in self.size)
         inside = np.zeros(self.size, dtype=bool)
         for x, y in self.centres:
@@ -63,7 +63,7 @@ class MaskFile:
     file: Path
 
     def mask(self) -> Mask:
-        """(H, W)."""
+        """Return the mask (H, W)."""
         return read_mask(self.file)
 
 
@@ -75,7 +75,7 @@ class ClassMask:
     index: int
 
     def mask(self) -> Mask:
-        """(H, W)."""
+        """Return the mask (H, W)."""
         mask: Mask = load_pixels(self.file)[1] == self.index
         return mask
 
@@ -112,16 +112,18 @@ class MadeMasks(Sequence[Tensor]):
         return torch.from_numpy(self.regions[row].mask())
 
     def taken(self, rows: Iterable[int]) -> MadeMasks:
-        """Some of them."""
+        """Return some of them, by their places."""
         return MadeMasks(self.regions[row] for row in rows)
 
     def boxed(self) -> MadeMasks:
-        """Each replaced by the box around it."""
+        """Return each replaced by the box around it."""
         return MadeMasks(_Around(region) for region in self.regions)
 
 
 def box_regions(root: Path, boxes: Mapping[str, Sequence[Box]], source: Path) -> tuple[dict[str, Region], Counter[str]]:
-    """Each image's boxes as a region, and what was left out or clipped; images without a box have none.
+    """Return each image's boxes as a region, and counts of what was left out or clipped.
+
+    Images without a box have no region.
 
     Args:
         root: the folder of the images.

@@ -8,41 +8,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from looksharp.marks.coco_regions import polygon_mask
-from looksharp.marks.union import Mask, MaskUnion
+from looksharp.marks.place import Place
+from looksharp.marks.union import Mask
 
-__all__ = ["Place", "Point", "add_crop", "add_ellipse", "add_polygon", "rotated_box", "row_runs"]
+__all__ = ["Point", "add_crop", "add_ellipse", "add_polygon", "rotated_box", "row_runs"]
 
 Point = Sequence[float]
 """x and y in pixels: (0, 0) is the first pixel's outer corner, (0.5, 0.5) its centre."""
 _MOST = 1 << 28
 """Pixels that a painted part may have; an image of 16,000 x 16,000."""
-
-
-class Place:
-    """Where a shape belongs.
-
-    Args:
-        union: what it is added to.
-        image: the image's path.
-        label: the class's name.
-        where: starts messages.
-    """
-
-    def __init__(self, union: MaskUnion, image: str, label: str, where: str) -> None:
-        self.union, self.image, self.label, self.where = union, image, label, where
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The image's (height, width) in the coordinates of the marks."""
-        return self.union.size(self.image)
-
-    def add_box(self, left: float, top: float, right: float, bottom: float) -> bool:
-        """Add the pixels whose centre a box holds."""
-        return self.union.add_box(self.image, self.label, (left, top, right, bottom), self.where)
-
-    def add_mask(self, mask: Mask) -> bool:
-        """Add a mask (H, W)."""
-        return self.union.add_mask(self.image, self.label, mask, self.where)
 
 
 def add_polygon(points: Sequence[Point], place: Place, holes: Iterable[Sequence[Point]] = ()) -> None:

@@ -25,7 +25,7 @@ def write_coco(
     """Write marks as COCO instances: compressed RLE, with box and area, one per (image, class) pair.
 
     `read_marks` reads the same marks back in the same order. The file lists all `classes`, and of
-    the `images` those marked. It appears whole or not at all: it is written beside `path`, then moved there.
+    the `images` those marked. It appears whole or not at all.
 
     Args:
         path: a .json file in a folder that exists; replaced if it exists.
@@ -45,28 +45,16 @@ def write_coco(
     image_ids: dict[str, int] = {}
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for mark in marks:
-        image, label, mask = mark.image, mark.label, mark.mask
-        where = f"the mark of {image!r} as {label!r}"
-        if image not in names or label not in classes or (image, label) in entries:
+        pair = mark.image, mark.label
+        if mark.image not in names or mark.label not in classes or pair in entries:
             raise ValueError(
-                f"{where} must be the only one of its pair, for an image in `images` and a class in `classes` "
-                f"({', '.join(classes)}); unite the masks of a pair, or add the image or class"
+                f"the mark of {mark.image!r} as {mark.label!r} must be the only one of its pair, for an image in "
+                f"`images` and a class in `classes` ({', '.join(classes)}); unite the masks of a pair, or add the "
+                f"image or class"
             )
-        if mask.shape != tuple(images[image]) or mask.dtype != np.bool_ or not mask.any():
-            raise ValueError(
-                f"{where} must have a boolean mask of the image's {images[image]} (height, width) with a pixel "
-                f"set, got {mask.dtype} {mask.shape} with {np.count_nonzero(mask)}; leave empty masks out"
-            )
-        runs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-        entries[image, label] = {
-            "id": len(entries) + 1,
-            "image_id": image_ids.setdefault(image, len(image_ids) + 1),
-            "category_id": classes.index(label) + 1,
-            "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")},
-            "bbox": coco_mask.toBbox(runs).tolist(),
-            "area": int(coco_mask.area(runs)),
-            "iscrowd": 0,
-        }
+        number = image_ids.setdefault(mark.image, len(image_ids) + 1)
+        ids = {"id": len(entries) + 1, "image_id": number, "category_id": classes.index(mark.label) + 1}
+        entries[pair] = ids | _region(mark, images[mark.image])
     content = {
         "images": [
             {"id": number, "file_name": image, "height": height, "width": width}
@@ -77,3 +65,21 @@ def write_coco(
         "categories": [{"id": number, "name": name} for number, name in enumerate(classes, 1)],
     }
     write_text(path, json.dumps(content))
+
+
+def _region(mark: Mark, size: tuple[int, int]) -> dict[str, Any]:
+    """Return a mark's mask as COCO writes it."""
+    mask = mark.mask
+    if mask.shape != tuple(size) or mask.dtype != np.bool_ or not mask.any():
+        raise ValueError(
+            f"the mark of {mark.image!r} as {mark.label!r} must have a boolean mask of the image's {size} (height, "
+            f"width) with a pixel set, got {mask.dtype} {mask.shape} with {np.count_nonzero(mask)}; leave empty masks "
+            f"out"
+        )
+    runs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {
+        "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")},
+        "bbox": coco_mask.toBbox(runs).tolist(),
+        "area": int(coco_mask.area(runs)),
+        "iscrowd": 0,
+    }

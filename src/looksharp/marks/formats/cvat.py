@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 from looksharp.marks.documents import read_xml
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
-from looksharp.marks.shapes import Place, add_crop, add_ellipse, add_polygon, rotated_box, row_runs
+from looksharp.marks.place import Place
+from looksharp.marks.shapes import add_crop, add_ellipse, add_polygon, rotated_box, row_runs
 from looksharp.marks.union import MaskUnion
 
 __all__ = ["Cvat"]

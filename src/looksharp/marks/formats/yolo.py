@@ -11,7 +11,8 @@ import yaml
 from looksharp.marks.documents import read_text, shown
 from looksharp.marks.label_files import LabelFiles
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
-from looksharp.marks.shapes import Place, add_polygon
+from looksharp.marks.place import Place
+from looksharp.marks.shapes import add_polygon
 from looksharp.marks.union import MaskUnion
 
 __all__ = ["Yolo"]
