@@ -1,3 +1,4 @@
+import os
 import re
 from collections import Counter
 
@@ -278,3 +279,35 @@ def test_masks_must_be_of_their_images_size(lay):
     mask(root, "train/a/0.png", 1, size=(4, 5))
     with pytest.raises(ValueError, match=r"0\.png is for an image of 4x5 pixels \(height x width\), but .* has 4x4"):
         read_folder(root)
+
+
+def test_nobody_waits_for_a_pipe(lay):
+    root = lay(train={"a": 2, "b": 2}, val={"a": 1, "b": 1})
+    os.mkfifo(root / "train" / "a" / "pipe.png")
+    fails(root, "ROOT/train/a/pipe.png is no regular file; remove it")
+
+
+def test_names_of_every_kind(tmp_path):
+    names = {"Übergröße 猫": "grün.png", "two\nlines": "a\nb.png", "dots..": "c...png", "ends": "d.png."}
+    for label, name in names.items():
+        (tmp_path / "train" / label).mkdir(parents=True)
+        for number in range(2):
+            Image.new("L", (4, 4), number).save(tmp_path / "train" / label / f"{number}{name}", "PNG")
+    data = read_folder(tmp_path, val_share=0.5)
+    assert set(data.classes) == set(names)
+    found = {path for split in data.splits.values() for path in split.paths}
+    assert found == {f"train/{label}/{number}{name}" for label, name in names.items() for number in range(2)}
+    for split in data.splits.values():
+        (batch,) = split.loader([[0, 1, 2, 3]], data.pixels)
+        assert len(batch) == 4
+
+
+def test_formats_of_every_kind_are_found(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        for suffix in ("gif", "webp", "avif", "JPG", "jfif", "tiff"):
+            format = "JPEG" if suffix == "jfif" else None
+            Image.new("RGB", (4, 4)).save(tmp_path / "train" / label / f"1.{suffix}", format)
+        (tmp_path / "train" / label / "._1.jpg").write_bytes(b"left by a Mac")
+    data = read_folder(tmp_path, val_share=0.34)
+    assert sum(len(split) for split in data.splits.values()) == 12

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.split import Pixels
 from looksharp.data.splits.files import image_transform
+from looksharp.images.finding import find_images
 from looksharp.images.reading import read_image
 
 __all__ = ["read_backgrounds"]
@@ -27,11 +27,14 @@ def read_backgrounds(folder: Path, pixels: Pixels, seed: int = 0, most: int = 51
     Raises:
         ValueError: if there is no such folder, or no image in it.
     """
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS) if folder.is_dir() else []
+    found = find_images(folder) if folder.is_dir() else []
     if not found:
         problem = "holds no image" if folder.is_dir() else "is not a folder"
         raise ValueError(f"guidance_backgrounds: {folder} {problem}")
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:most].tolist()
     transform = image_transform(pixels)
-    images = [transform(read_image(found[place])).as_subclass(Tensor) for place in sorted(order)]
+    images = [
+        transform(read_image(found[place], value_range=pixels.value_range)).as_subclass(Tensor)
+        for place in sorted(order)
+    ]
     return pixels.normalize(torch.stack(images))

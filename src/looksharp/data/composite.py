@@ -17,19 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from looksharp.data.folder import read_folder
+from looksharp.data.folder import check_class_folder, read_folder
 from looksharp.data.sets.synthetic import handwriting
 from looksharp.data.sets.torchvision_sets import read_torchvision
 from looksharp.data.split import Split
+from looksharp.images.finding import find_images
 from looksharp.images.reading import read_image
 
 __all__ = ["Cutouts", "compose", "cutouts_of"]
 
 _Array = npt.NDArray[np.float32]
+_LARGEST = 8192  # side of an image in pixels
 _SHARES = (0.45, 0.75)  # a foreground's longer side as a share of the image's
 
 
@@ -143,6 +144,7 @@ def compose(
     known = sorted({name for cutouts in foregrounds.values() for name in cutouts.classes})
     labels = labels or {name: [name] for name in known}
     for name, members in labels.items():
+        check_class_folder(name)
         for member in members:
             if member not in known:
                 raise ValueError(f"label {name!r} names {member!r}, which is no foreground class: {', '.join(known)}")
@@ -153,6 +155,8 @@ def compose(
         raise ValueError(f"labels must be at least two classes; got {', '.join(labels) or 'none'}")
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel; got {size}")
+    if size > _LARGEST:
+        raise ValueError(f"size must be at most {_LARGEST:,} pixels; got {size:,}")
     sizes = {"train": train, "val": val, "test_biased": test, "test_balanced": test}
     for split, count in sizes.items():
         if count < len(labels):
@@ -191,7 +195,7 @@ def _photographs(folder: Path) -> dict[str, list[Path]]:
     """A folder's images for training (two of three) and test, by name, so that a folder is always cut alike."""
     if not folder.is_dir():
         raise ValueError(f"background folder {folder} does not exist")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+    found = find_images(folder)
     if len(found) < 3:
         raise ValueError(f"background folder {folder} must hold at least three photographs; found {len(found)}")
     return {"train": [p for i, p in enumerate(found) if i % 3], "test": found[::3]}

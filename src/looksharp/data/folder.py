@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import SMALL, FileSplit
+from looksharp.images.finding import find_images
 from looksharp.images.headers import ImageSizes, read_size
 from looksharp.marks.marks import Marks
 from looksharp.marks.reading import ReadMarks, read_marks
 
-__all__ = ["divide", "marks_of", "read_folder"]
+__all__ = ["check_class_folder", "divide", "marks_of", "read_folder"]
 
+_LONGEST_NAME = 255  # bytes that file systems allow
 _VALIDATION = ("val", "valid", "validation")
 
 
@@ -78,6 +80,21 @@ def read_folder(root: Path, size: int | None = None, val_share: float = 0.1, see
     return Data(str(root), classes, splits, pixels, augment, group_names, notes)  # type: ignore[arg-type]
 
 
+def check_class_folder(name: str) -> None:
+    """Check that a class can have a folder of its name.
+
+    Raises:
+        ValueError: if the name is empty, hidden, too long, or leads out of the folder above it.
+    """
+    if not name or name.startswith(".") or set(name) & set("/\\\0") or not name.isprintable():
+        raise ValueError(
+            f"class {name!r} cannot have a folder of its name; give a name that does not begin with a dot and has no "
+            f"slash or line break"
+        )
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise ValueError(f"class {name[:40]!r}... has a name of {len(name)} characters, too many for its folder")
+
+
 def divide(labels: list[int], shares: tuple[float, ...], seed: int) -> list[list[int]]:
     """Places divided at random in the given shares, class by class, so that each part has all classes.
 
@@ -133,7 +150,7 @@ def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> list[tuple[str
     files = []
     for label, name in enumerate(classes):
         where = folder / name
-        found = sorted(p for p in where.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS) if where.is_dir() else []
+        found = find_images(where) if where.is_dir() else []
         if not found:
             raise ValueError(f"class folder {where} " + ("holds no image" if where.is_dir() else "does not exist"))
         files += [(p.relative_to(root).as_posix(), label) for p in found]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from looksharp.data.folder import divide
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
+from looksharp.images.finding import find_images
 from looksharp.marks.marks import Marks
 from looksharp.marks.regions import MadeMasks, Region
 
@@ -111,8 +110,7 @@ def images_in(root: Path, folder: str) -> list[str]:
     where = root / folder
     if not where.is_dir():
         raise ValueError(f"class folder {where} does not exist")
-    with os.scandir(where) as entries:
-        found = sorted(entry.name for entry in entries if Path(entry.name).suffix.lower() in IMG_EXTENSIONS)
+    found = [path.name for path in find_images(where, below=False)]
     if not found:
         raise ValueError(f"class folder {where} holds no image")
     return [f"{folder}/{name}" for name in found]

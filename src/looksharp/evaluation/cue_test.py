@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from looksharp.attention.recording import logits_of
 from looksharp.data.splits.files import image_transform
+from looksharp.images.finding import find_images
 from looksharp.images.reading import read_image
 from looksharp.training.folder import Run
 
@@ -53,7 +53,7 @@ def cue_test(
 
 
 def _images(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS) if folder.is_dir() else []
+    found = find_images(folder) if folder.is_dir() else []
     if not found:
         raise ValueError(f"{folder} " + ("holds no image" if folder.is_dir() else "does not exist"))
     return found
@@ -64,7 +64,10 @@ def _positive(run: Run, paths: Sequence[Path], label: int, batch_size: int, prog
     transform, device = image_transform(run.pixels), next(run.model.parameters()).device
     answers = []
     for start in tqdm(range(0, len(paths), batch_size), paths[0].parent.name, disable=not progress, leave=False):
-        images = [transform(read_image(path)).as_subclass(Tensor) for path in paths[start : start + batch_size]]
+        images = [
+            transform(read_image(path, value_range=run.pixels.value_range)).as_subclass(Tensor)
+            for path in paths[start : start + batch_size]
+        ]
         logits = logits_of(run.model(run.pixels.normalize(torch.stack(images)).to(device)))
         answers.append(logits[:, label] > 0 if run.multilabel else logits.argmax(1) == label)
     return torch.cat(answers).cpu()

@@ -88,7 +88,9 @@ def explain(
 
     chosen = parse_classes(classes, run.classes)
     transform = image_transform(run.pixels)
-    pictures = [transform(read_image(path)).as_subclass(Tensor) for path in images]  # all are read before work starts
+    pictures = [
+        transform(read_image(path, value_range=run.pixels.value_range)).as_subclass(Tensor) for path in images
+    ]  # all are read before work starts
     device = next(run.model.parameters()).device
     if mechanism is None:
         own = layer is None and not signed and has_built_in_attention(run.model)

@@ -274,6 +274,18 @@ def test_broken_shards(folder):
     fails(folder / "train-0000.tar", rf"^sample set/0101 of {home}/val-0000\.tar is of class 1, but there are 1 ", val)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("x{0000..99999999}.tar", "100,000,000"),
+        ("{a,b}/{0..999}/{0..999}.tar", "2,000,000"),
+        ("{9..-99999}", "100,009"),
+    ],
+)
+def test_more_shards_than_anybody_has_are_refused_at_once(pattern, count):
+    fails(pattern, f"^wds:{re.escape(pattern)} names {count} shards; there may be 100,000$")
+
+
 def test_faults_found_in_training(folder):
     (folder / "sizes.json").write_text('{"train-0000.tar": 2}')
     train, val = folder / "train-0000.tar", str(folder / "val-0000.tar")

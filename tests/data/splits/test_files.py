@@ -136,6 +136,22 @@ def test_images_of_any_proportions_become_the_size(tmp_path):
             assert batch.image.shape == (5, 3, *size)
 
 
+def test_a_line_of_pixels_is_cut_to_its_middle_before_it_is_enlarged(tmp_path, monkeypatch):
+    line = np.zeros((1, 5000, 3), np.uint8)
+    line[:, 2490:2510] = 77  # what 224 x 224 px of it show is a single pixel
+    split = file_split(tmp_path, [line, line.swapaxes(0, 1)])
+    largest = []
+    resize = functional.resize
+    monkeypatch.setattr(
+        functional, "resize", lambda image, size, **options: largest.append(max(size)) or resize(image, size, **options)
+    )
+    for augment in ("none", "crop_flip", "resize_crop_flip"):
+        (batch,) = split.loader(InOrder(2, 2), Pixels((224, 224)), augment=augment)
+        shown = bytes_of(batch, Pixels((224, 224)))
+        assert set(shown.unique().tolist()) <= ({77} if augment != "crop_flip" else {0, 77}), augment  # 0: padding
+    assert max(largest) <= 16 * 256
+
+
 def test_crops_pad_by_an_eighth_of_each_side():
     _, _, crop, flip = image_transform(Pixels((16, 64)), "crop_flip").transforms
     assert crop.padding == [8, 8, 2, 2]  # left, right, top, bottom

@@ -39,6 +39,7 @@ SMALL = 96
 """The largest side, in pixels, of images that are kept in memory and cropped there."""
 LARGER = 8 / 7
 """Times the network's size that images have from which crops are cut: 256 pixels for 224."""
+_LONGEST = 16  # times the network's size, of an image from which a crop is cut
 _MEMORY = 1 << 30  # and bytes that they may take together
 
 _Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
@@ -69,16 +70,24 @@ def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:
 
 
 class _Cover(v2.Transform):
-    """Resize, keeping proportions, to the smallest size that covers (height, width)."""
+    """Resize, keeping proportions, to the smallest size that covers (height, width).
+
+    Of an image that would become more than 16 times as long as that, such as a line of pixels, only the middle is
+    taken; else its size would know no bound.
+    """
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
 
     def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
-        """One image or mask."""
+        """Return one image or mask resized."""
         height, width = inpt.shape[-2:]
         scale = max(self.size[0] / height, self.size[1] / width)
+        most = [max(int(_LONGEST * length / scale), 1) for length in self.size]
+        if height > most[0] or width > most[1]:
+            height, width = min(height, most[0]), min(width, most[1])
+            inpt = v2.functional.center_crop(inpt, [height, width])
         size = [max(round(height * scale), self.size[0]), max(round(width * scale), self.size[1])]
         return inpt if size == [height, width] else v2.functional.resize(inpt, size, antialias=True)
 

@@ -13,6 +13,7 @@ Needs `pip install looksharp[wds]`.
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import IO, Any
 __all__ = ["Sample", "class_names", "expand", "read_shard", "shard_sizes", "stored_samples"]
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
+_MOST_SHARDS = 100_000
 _DAMAGED = (OSError, ValueError, EOFError, tarfile.TarError)
 
 
@@ -63,12 +65,27 @@ def expand(pattern: str) -> list[str]:
         from webdataset.shardlists import expand_urls
     except ImportError:
         raise ValueError(f"data wds:{pattern} needs the package webdataset: pip install looksharp[wds]") from None
+    if (count := _count(pattern)) > _MOST_SHARDS:
+        raise ValueError(f"wds:{pattern} names {count:,} shards; there may be {_MOST_SHARDS:,}")
     shards = [str(shard) for shard in expand_urls(pattern)]
     missing = [shard for shard in shards if _is_path(shard) and not Path(shard).is_file()]
     if missing:
         others = f", nor do {len(missing) - 1} others of {len(shards)}" if len(missing) > 1 else ""
         raise ValueError(f"shard {missing[0]} does not exist{others}")
     return shards
+
+
+def _count(pattern: str) -> int:
+    """Return how many shards a pattern names at most, without making their names."""
+    count = 1
+    for part in re.findall(r"\{([^{}]*)\}", pattern):
+        first, dots, rest = part.partition("..")
+        last = rest.partition("..")[0]
+        if dots and first.lstrip("-").isdecimal() and last.lstrip("-").isdecimal():
+            count *= abs(int(last) - int(first)) + 1
+        else:
+            count *= part.count(",") + 1
+    return count
 
 
 def read_shard(shard: str) -> Iterator[Sample]:
