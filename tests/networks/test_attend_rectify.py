@@ -1,4 +1,5 @@
 import copy
+import inspect
 import math
 
 import pytest
@@ -70,8 +71,10 @@ def module_by_loop(module, features, attention="softmax"):
         mask = exponents / exponents.sum() if attention == "softmax" else 1 / (1 + (-logits).exp())
         classes = F.conv2d(features[None], w_o, padding=1)[0]  # (classes, h, w)
         masks.append(mask)
-        hypotheses.append(torch.stack([(mask * scores_of_class).sum() for scores_of_class in classes]))
-        scores.append((mask * F.conv2d(features[None], w_g, padding=1)[0, 0]).sum())
+        # "weighted by the spatial attention scores and spatially averaged"; softmax masks sum to 1.
+        positions = 1 if attention == "softmax" else mask.numel()
+        hypotheses.append(torch.stack([(mask * scores_of_class).sum() / positions for scores_of_class in classes]))
+        scores.append((mask * F.conv2d(features[None], w_g, padding=1)[0, 0]).sum() / positions)
     exponents = [score.tanh().exp() for score in scores]
     gates = [exponent / sum(exponents) for exponent in exponents]
     return masks, gates, sum(g * o for g, o in zip(gates, hypotheses, strict=True))
@@ -518,3 +521,48 @@ def test_refusals():
         warn(backbone_gradient=-1)
     with pytest.raises(ValueError, match=r"^image_size must be at least 1 px; got 0x0$"):
         AttendAndRectify(Net(), image_size=0)
+
+
+def test_hypotheses_under_sigmoid_masks_are_of_the_size_of_those_under_softmax_masks():
+    """Sums over a 16 x 16 map would be two orders larger."""
+    features = torch.randn(8, 4, 16, 16)
+    sizes = []
+    for attention in ("softmax", "sigmoid"):
+        torch.manual_seed(0)
+        sizes.append(AttentionModule(4, CLASSES, attention=attention)(features).abs().mean().item())
+    assert sizes[1] < 3 * sizes[0]
+
+
+OPTIONS = {
+    "preset": ("paper", "official_code"),
+    "attention": ("softmax", "sigmoid"),
+    "gate": ("attention", "linear", "average", "identity"),
+    "mixing": ("probability", "log_probability", "scores"),
+    "multilabel": (False, True),
+    "backbone_gradient": (0.0, 0.1, 1.0),
+    "depth": (1, 3),
+    "heads": (1, 4),
+}
+
+
+def test_every_option_with_values_is_trained_here():
+    for name, parameter in inspect.signature(AttendAndRectify).parameters.items():
+        assert name in OPTIONS or name in ("backbone", "image_size", "layers"), parameter
+
+
+@pytest.mark.parametrize(("option", "value"), [(o, v) for o, values in OPTIONS.items() for v in values])
+def test_every_option_trains(images, option, value):
+    """With the loss parts that the architecture brings, a few steps lower the loss."""
+    net = warn(**{option: value})
+    objective = Classification() + HeadDiversity()
+    targets = torch.arange(len(images)) % CLASSES
+    if option == "multilabel" and value:
+        targets = F.one_hot(targets, CLASSES)
+    optimizer, losses = torch.optim.SGD(net.parameters(), lr=0.1), []
+    for _ in range(6):
+        step = objective(net, (images, targets))
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+        losses.append(step.loss.item())
+    assert losses[-1] < losses[0]

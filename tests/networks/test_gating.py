@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
-from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities
+from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities, mix_scores
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +60,18 @@ def test_mixing_is_stable_and_differentiable(mix, multilabel):
     outputs = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     gates = torch.rand(2, 3, dtype=torch.float64).softmax(1).requires_grad_()
     assert torch.autograd.gradcheck(lambda o, g: mix(o, g, multilabel=multilabel), (outputs, gates))
+
+
+def test_mixed_scores_have_the_softmax_of_mixed_log_probabilities():
+    outputs = torch.randn(4, 3, 5, dtype=torch.float64)
+    gates = torch.rand(4, 3, dtype=torch.float64).softmax(1)
+    mixed = mix_scores(outputs, gates)
+    for b in range(4):  # Eq. 8 by a loop
+        expected = sum(gates[b, n] * outputs[b, n] for n in range(3))
+        torch.testing.assert_close(mixed[b], expected)
+    torch.testing.assert_close(mixed.softmax(1), mix_log_probabilities(outputs, gates).softmax(1))
+    targets = torch.tensor([0, 4, 2, 2])
+    losses = [F.cross_entropy(mix(outputs, gates), targets) for mix in (mix_scores, mix_log_probabilities)]
+    torch.testing.assert_close(*losses)
+    assert not torch.allclose(mixed, mix_log_probabilities(outputs, gates))
+    torch.testing.assert_close(mix_scores(outputs, gates, multilabel=True), mixed)

@@ -228,13 +228,13 @@ def test_head_diversity_by_loop():
     torch.testing.assert_close(head_diversity(masks), expected)
 
 
-@pytest.mark.parametrize("preset", ["paper", "official_code"])
-def test_head_diversity_is_zero_for_disjoint_masks_and_for_one_head(preset):
+@pytest.mark.parametrize("overlap", ["cosine", "product"])
+def test_head_diversity_is_zero_for_disjoint_masks_and_for_one_head(overlap):
     masks = torch.zeros(1, 3, 6, 6)
     for head in range(3):
         masks[0, head, 2 * head : 2 * head + 2] = torch.rand(2, 6)
-    assert head_diversity(masks, preset).tolist() == [0.0]
-    assert head_diversity(torch.rand(2, 1, 4, 4), preset).tolist() == [0.0, 0.0]
+    assert head_diversity(masks, overlap).tolist() == [0.0]
+    assert head_diversity(torch.rand(2, 1, 4, 4), overlap).tolist() == [0.0, 0.0]
 
 
 def test_head_diversity_is_largest_for_equal_masks_and_for_them_alone():
@@ -252,7 +252,7 @@ def test_products_of_masks_as_they_are_are_not_largest_for_equal_ones():
     peaked = torch.zeros(1, 2, 4, 4)
     peaked[0, 0, 0, 0] = 1
     peaked[0, 1, :2, :2] = 1 / 4
-    authors = [float(head_diversity(masks, "official_code")) for masks in (spread, peaked)]
+    authors = [float(head_diversity(masks, "product")) for masks in (spread, peaked)]
     assert authors == pytest.approx([2 * (4 / 16**2) ** 2 / 4, 2 * (1 / 4 * 1 / 4) ** 2 / 4])  # by hand
     assert authors[0] < authors[1]
     assert float(head_diversity(spread)) == pytest.approx(1)
@@ -265,14 +265,14 @@ def test_head_diversity_of_the_authors_averages_two_by_two():
     expected = [
         sum(float(image[i] @ image[j]) ** 2 for i in range(3) for j in range(3) if i != j) / 9 for image in small
     ]
-    torch.testing.assert_close(head_diversity(masks, "official_code"), torch.tensor(expected, dtype=torch.float64))
-    assert head_diversity(torch.ones(1, 2, 1, 1), "official_code").tolist() == [0.5]
+    torch.testing.assert_close(head_diversity(masks, "product"), torch.tensor(expected, dtype=torch.float64))
+    assert head_diversity(torch.ones(1, 2, 1, 1), "product").tolist() == [0.5]
 
 
-@pytest.mark.parametrize("preset", ["paper", "official_code"])
-def test_gradient_of_head_diversity(preset):
+@pytest.mark.parametrize("overlap", ["cosine", "product"])
+def test_gradient_of_head_diversity(overlap):
     masks = torch.rand(2, 3, 4, 4, dtype=torch.float64).add(0.1).requires_grad_()
-    assert gradcheck(lambda m: head_diversity(m, preset), masks)
+    assert gradcheck(lambda m: head_diversity(m, overlap), masks)
 
 
 def test_head_diversity_of_a_mask_that_is_zero_everywhere():

@@ -33,22 +33,22 @@ def masks_of(net, images):
     return found
 
 
-@pytest.mark.parametrize("preset", ["paper", "official_code"])
-def test_term_is_the_mean_over_images_modules_and_pairs(net, batch, preset):
+@pytest.mark.parametrize("overlap", ["cosine", "product"])
+def test_term_is_the_mean_over_images_modules_and_pairs(net, batch, overlap):
     net.eval()
     values = []
     for masks in masks_of(net, batch[0]):  # (B, K, hw)
         for found in masks:
             side = int(len(found[0]) ** 0.5)
-            if preset == "official_code":
+            if overlap == "product":
                 heads = found.reshape(3, side // 2, 2, side // 2, 2).mean((2, 4)).flatten(1)
             else:
                 heads = [h / sum(v * v for v in h) ** 0.5 for h in found]
             pairs = [(heads[i] @ heads[j]) ** 2 for i in range(3) for j in range(3) if i != j]
-            values.append(sum(pairs) / (9 if preset == "official_code" else 6))
+            values.append(sum(pairs) / (9 if overlap == "product" else 6))
     expected = sum(values) / len(values)
     plain = Classification()(net, batch)
-    step = (Classification() + HeadDiversity(0.5, preset))(net, batch)
+    step = (Classification() + HeadDiversity(0.5, overlap))(net, batch)
     torch.testing.assert_close(step.terms["head_diversity"], expected.detach())
     torch.testing.assert_close(step.loss, plain.loss + 0.5 * expected)
     assert {layer: tuple(maps.shape) for layer, maps in step.maps.items()} == {
@@ -91,9 +91,26 @@ def test_network_without_attention_modules_is_refused(batch):
         objective(CifarResNet(8, 5).double(), batch)
 
 
-def test_preset_is_refused():
-    with pytest.raises(ValueError, match=r"^preset must be paper or official_code; got 'theirs'$"):
-        HeadDiversity(preset="theirs")
+def test_overlap_is_refused():
+    with pytest.raises(ValueError, match=r"^overlap must be one of cosine, product; got 'theirs'$"):
+        HeadDiversity(overlap="theirs")
+
+
+def test_overlap_follows_the_networks_preset(batch):
+    net = AttendAndRectify(CifarResNet(8, 5), image_size=16, heads=3, preset="official_code").double().eval()
+    values = {o: HeadDiversity(overlap=o)(net, batch).terms["head_diversity"] for o in (None, "cosine", "product")}
+    assert values[None] == values["product"] != values["cosine"]
+
+
+def test_modules_that_do_not_run_have_nothing_to_part(batch):
+    """With gate identity the backbone alone is trained."""
+    net = AttendAndRectify(CifarResNet(8, 5), image_size=16, gate="identity").double()
+    step = (Classification() + HeadDiversity())(net, batch)
+    assert step.terms["head_diversity"] == 0
+    assert not step.maps
+    torch.testing.assert_close(step.loss.detach(), step.terms["classification"])
+    step.loss.backward()
+    assert net.backbone.conv1.weight.grad.any()
 
 
 def test_a_module_alone(batch):

@@ -13,7 +13,7 @@ from looksharp.attention.stages import last_stages, untouched_forward
 from looksharp.attention.wrapping import Wrapping
 from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 from looksharp.networks.attention_module import AttentionModule
-from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities
+from looksharp.networks.gating import GlobalGate, mix_log_probabilities, mix_probabilities, mix_scores
 from looksharp.networks.head_parameters import classifier_of
 from looksharp.networks.tapping import Taps, tap
 
@@ -22,9 +22,13 @@ __all__ = ["AttendAndRectify"]
 _Preset = Literal["paper", "official_code"]
 _Attention = Literal["softmax", "sigmoid"]
 _Gate = Literal["attention", "linear", "average", "identity"]
-_Mixing = Literal["probability", "log_probability"]
+_Mixing = Literal["probability", "log_probability", "scores"]
 
-_MIXES: dict[_Mixing, Any] = {"probability": mix_probabilities, "log_probability": mix_log_probabilities}
+_MIXES: dict[_Mixing, Any] = {
+    "probability": mix_probabilities,
+    "log_probability": mix_log_probabilities,
+    "scores": mix_scores,
+}
 
 
 @ARCHITECTURES.register("attend_rectify")
@@ -57,7 +61,8 @@ class AttendAndRectify(Wrapping, Attending):
             as being about these gates; head gates stay), linear, a learned projection of all outputs together, which
             begins as their mean; average; identity, the backbone's output alone, exactly as without attention
             (modules are then not run).
-        mixing: probability (Eq. 8) or log_probability; by preset if not given.
+        mixing: probability (Eq. 8), log_probability, or scores, raw ones, with the same softmax as log_probability; by
+            preset if not given.
         backbone_gradient: factor, in training mode, of the gradient that modules and gates send into the backbone: 0
             blocks it, so that the backbone learns from its own output alone.
         multilabel: whether classes are independent: probabilities are then sigmoids.
@@ -105,6 +110,7 @@ class AttendAndRectify(Wrapping, Attending):
         if not backbone_gradient >= 0:
             raise ValueError(f"backbone_gradient must be at least 0; got {backbone_gradient:g}")
         self.backbone = backbone
+        self.preset = preset
         self.mixed_by, self.multilabel, self.backbone_gradient = gate, multilabel, backbone_gradient
         self.mix = _MIXES[mixing or ("probability" if preset == "paper" else "log_probability")]
         self.classifier = classifier_of(backbone)[0]

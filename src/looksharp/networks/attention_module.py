@@ -56,7 +56,8 @@ class AttentionModule(nn.Module):
     summed first, over the 3x3 neighbourhood of every position, and W_O and W_g are applied to that sum alone. It is
     the same number, at 1 / classes of the cost, and no map of K * classes channels is ever made.
 
-    Sigmoid masks are not divided by their sum, as Eq. 3 stands. Weights are initialised as by He et al. (2015).
+    The sums over positions are averages, as the text beside Eq. 3 and 5 says: softmax masks sum to 1, and sums under
+    sigmoid masks are divided by the number of positions. Weights are initialised as by He et al. (2015).
 
     Args:
         in_channels: channels of the feature map.
@@ -93,6 +94,8 @@ class AttentionModule(nn.Module):
             attended = _attended(features.to(mask.dtype), mask)  # (B, C, K, 9)
             weight = self.hypothesis.flatten(3).to(mask.dtype)  # (K, classes + 1, C, 9)
             found = torch.einsum("bckp,kocp->bko", attended, weight)  # (B, K, classes + 1)
+            if self.mask.attention == "sigmoid":
+                found = found / (mask.shape[-2] * mask.shape[-1])
             hypotheses, scores = found[..., :-1], found[..., -1]
             gates = self.gate(scores[..., None, None]).flatten(1)  # (B, K)
             return torch.einsum("bk,bko->bo", gates, hypotheses)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["GlobalGate", "mix_log_probabilities", "mix_probabilities"]
+__all__ = ["GlobalGate", "mix_log_probabilities", "mix_probabilities", "mix_scores"]
 
 
 class GlobalGate(nn.Module):
@@ -67,7 +67,7 @@ def mix_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = Fals
 def mix_log_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = False) -> Tensor:
     """Gated mean of the outputs' log-probabilities, as in the authors' code; see `mix_probabilities`.
 
-    With several labels the mean of log-odds is that of the logits themselves. Cross-entropy of the result divides
+    In multi-label images the mean of log-odds is that of the logits themselves. Cross-entropy of the result divides
     by its sum over classes; the authors take the negative log-likelihood as it is, which is the gated mean of the
     outputs' cross-entropies.
 
@@ -81,6 +81,24 @@ def mix_log_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = 
 
     """
     if multilabel:
-        return (gates.unsqueeze(2) * outputs).sum(1)
+        return mix_scores(outputs, gates)
     mixed = (gates.unsqueeze(2) * outputs.log_softmax(2)).sum(1)
     return mixed + outputs[:, -1].logsumexp(1, keepdim=True)
+
+
+def mix_scores(outputs: Tensor, gates: Tensor, *, multilabel: bool = False) -> Tensor:
+    """Gated mean of the outputs' raw scores: WARN Eq. 8 with scores in the place of probabilities.
+
+    It differs from `mix_log_probabilities` by a constant over classes, so that softmax, and with it the cross-entropy,
+    are the same; only the scale of the logits is another.
+
+    Args:
+        outputs: (B, N, classes) logits.
+        gates: (B, N), each in [0, 1], which sum to 1.
+        multilabel: whether classes are independent; the same mean.
+
+    Returns:
+        (B, classes).
+
+    """
+    return (gates.unsqueeze(2) * outputs).sum(1)

@@ -12,6 +12,7 @@ from looksharp.attention.maps import normalize_maps, resize_maps
 
 __all__ = [
     "Normalize",
+    "Overlap",
     "attention_consistency",
     "attention_mining",
     "attention_separation",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 _SPATIAL = (-2, -1)
+
+Overlap = Literal["cosine", "product"]
+"""How WARN's regulariser compares two masks; see `head_diversity`."""
 
 Normalize = Literal["none", "mask", "each"]
 """Which of ICASC's maps are divided by their own maximum; see `separation_and_consistency`."""
@@ -218,21 +222,22 @@ def guidance_input_gradient(gradient: Tensor, mask: Tensor) -> Tensor:
     return ((1 - mask).unsqueeze(1) * gradient).square().flatten(1).sum(1)
 
 
-def head_diversity(masks: Tensor, preset: Literal["paper", "official_code"] = "paper") -> Tensor:
-    """How much the masks of an attention module's heads overlap: the squared off-diagonal of H H^T.
+def head_diversity(masks: Tensor, overlap: Overlap = "cosine") -> Tensor:
+    """Measure how much the masks of an attention module's heads overlap: the squared off-diagonal of H H^T.
 
-    WARN Sec. 3.2, after Zhao et al. 2017, "Diversified Visual Attention Networks". Each mask is first divided by its
-    length, so that two heads' entry of H H^T is the cosine between their masks: 0 if they share no position, and at
-    most 1, for equal ones alone. As it stands in the authors' code ("official_code") the product of two equal masks
-    that are spread out is smaller than that of two peaked ones that differ, so that spreading lowers it as well; its
-    masks are those averaged over 2x2 positions, and the mean counts the diagonal's zeros.
+    WARN Sec. 3.2 names the regulariser of Zhao et al. 2017, "Diversified Visual Attention Networks", without an
+    equation. "cosine" is this library's choice: each mask is first divided by its length, so that two heads' entry of
+    H H^T is the cosine between their masks, 0 if they share no position and 1 for equal masks alone. "product" is the
+    authors' code: masks as they are, averaged over 2x2 positions, and a mean that counts the diagonal's zeros. There
+    the product of two equal masks that are spread out is smaller than that of two peaked ones that differ, so that
+    spreading lowers it as well.
 
     Args:
         masks: H >= 0, (B, K, h, w).
-        preset: see above.
+        overlap: see above.
 
     Returns:
-        (B,), a mean over pairs of heads; in [0, 1] for "paper". 0 for one head.
+        (B,), a mean over pairs of heads; in [0, 1] for "cosine". 0 for one head.
 
     Example:
         >>> head_diversity(torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]], [[[0.0, 0.7]], [[0.0, 0.7]]]]))
@@ -240,7 +245,7 @@ def head_diversity(masks: Tensor, preset: Literal["paper", "official_code"] = "p
 
     """
     heads = masks.shape[1]
-    if preset == "official_code":
+    if overlap == "product":
         masks = F.avg_pool2d(masks, (min(2, masks.shape[2]), min(2, masks.shape[3])))
         pairs = heads**2
     else:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from looksharp.attention.recording import unwrapped
 from looksharp.batch import Batch
+from looksharp.networks.attend_rectify import AttendAndRectify
 from looksharp.networks.attention_module import AttentionModule
 from looksharp.objectives.base import PARTS, Forward, Part, Term
-from looksharp.objectives.equations import head_diversity
+from looksharp.objectives.equations import Overlap, head_diversity
 
 __all__ = ["HeadDiversity"]
 
@@ -22,15 +23,17 @@ __all__ = ["HeadDiversity"]
 class HeadDiversity(Part):
     """The term "head_diversity": heads of one attention module overlap little.
 
-    WARN Sec. 3.2; `Classification() + HeadDiversity()` trains it as in the paper, and any other objective with it.
-    The mean over the batch and over the network's attention modules; see `head_diversity`.
+    WARN Sec. 3.2; it combines with any objective: `Classification() + HeadDiversity()`. The mean over
+    the batch and over the network's attention modules; see `head_diversity`. 0 where the modules do not run (gate
+    identity).
 
     Args:
         weight: of the term; 0.001 in the authors' code, the paper gives none.
-        preset: "paper" measures overlap by the cosine between masks, "official_code" by their product.
+        overlap: how two masks are compared: "cosine", this library's choice, or "product", the authors' code; if not
+            given, product where the network's preset is official_code.
 
     Raises:
-        ValueError: if there is no such preset, or if the network has no attention modules.
+        ValueError: if there is no such overlap, or if the network has no attention modules.
 
     Example:
         >>> from looksharp.networks import AttendAndRectify, CifarResNet
@@ -44,27 +47,45 @@ class HeadDiversity(Part):
     """
 
     weight: float = 0.001
-    preset: Literal["paper", "official_code"] = "paper"
+    overlap: Overlap | None = None
 
     def __post_init__(self) -> None:
-        if self.preset not in ("paper", "official_code"):
-            raise ValueError(f"preset must be paper or official_code; got {self.preset!r}")
+        if self.overlap not in (None, *get_args(Overlap)):
+            raise ValueError(f"overlap must be one of {', '.join(get_args(Overlap))}; got {self.overlap!r}")
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """Return the names of every attention module's mask."""
-        network = unwrapped(model)
-        modules = [name for name, module in network.named_modules() if isinstance(module, AttentionModule)]
-        if not modules:
+        """Return the names of the masks of every attention module that runs."""
+        return tuple(f"{name}.mask".lstrip(".") for name in self._running(unwrapped(model)))
+
+    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        """Return the mean over images and modules, and the masks."""
+        modules = self._running(unwrapped(forward.model))
+        masks = {f"{name}.mask".lstrip("."): overlap for name, overlap in modules.items()}
+        value = forward.logits.new_zeros(())
+        if masks:
+            # Disabled, because autocast would bring the products of masks to half precision.
+            with torch.autocast(forward.logits.device.type, enabled=False):
+                each = [head_diversity(forward.features[layer], overlap) for layer, overlap in masks.items()]
+                value = torch.stack(each).mean()  # of (N, B)
+        return {"head_diversity": Term(value, self.weight)}, {layer: forward.features[layer] for layer in masks}
+
+    def _running(self, network: nn.Module) -> dict[str, Overlap]:
+        """Return for the name of each attention module that runs how its masks are compared."""
+        found: dict[str, Overlap] = {
+            name: self.overlap or "cosine"
+            for name, module in network.named_modules()
+            if isinstance(module, AttentionModule)
+        }
+        if not found:
             raise ValueError(
                 f"head diversity needs a network with attention modules, such as AttendAndRectify; "
                 f"{type(network).__name__} has none"
             )
-        return tuple(f"{name}.mask" if name else "mask" for name in modules)
-
-    def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """Return the mean over images and modules, and the masks."""
-        masks = {layer: forward.features[layer] for layer in self.recorded(forward.model, forward.batch)}
-        # Disabled, because autocast would bring the products of masks to half precision.
-        with torch.autocast(forward.logits.device.type, enabled=False):
-            values = torch.stack([head_diversity(mask, self.preset) for mask in masks.values()])  # (N, B)
-        return {"head_diversity": Term(values.mean(), self.weight)}, masks
+        for path, module in network.named_modules():
+            if isinstance(module, AttendAndRectify):
+                own = [f"{path}.attention.{place}".lstrip(".") for place in range(len(module.attention))]
+                kind: Overlap = "product" if module.preset == "official_code" else "cosine"
+                found |= dict.fromkeys(own, self.overlap or kind)
+                if not module.attention_layers():
+                    found = {name: overlap for name, overlap in found.items() if name not in own}
+        return found

@@ -73,7 +73,7 @@ def _architecture_parts(config: RunConfig) -> list[Part]:
     if network.architecture == "attention_branch":
         return [BranchLoss(network.branch_weight, config.options.get("label_smoothing", 0.0))]
     if network.architecture == "attend_rectify":
-        return [HeadDiversity(network.diversity_weight, config.architecture_options.get("preset", "paper"))]
+        return [HeadDiversity(network.diversity_weight)]
     return []
 
 
