@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from looksharp.data.folder import read_folder
 from looksharp.data.marked import choose_marked, few
@@ -263,3 +263,37 @@ def test_crowds_are_marks_where_asked_for(folder, tmp_path):
         choose_marked(read_folder(folder), choice(str(tmp_path / "a.json")), 0)
     data = choose_marked(read_folder(folder), choice(str(tmp_path / "a.json"), mark_crowds=True), 0)
     assert len(data.splits["train"].marks) == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("stored", [True, False])
+def test_marks_lie_on_photographs_whichever_way_the_camera_was_held(tmp_path, orientation, stored):
+    """White pixels are marked, in coordinates of the pixels as stored or of the picture as shown."""
+    pixels = np.zeros((6, 8), dtype=np.uint8)
+    pixels[1:3, 2:7] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in (
+        "train/cat/1.png",
+        "train/cat/2.png",
+        "train/dog/1.png",
+        "train/dog/2.png",
+        "val/cat/3.png",
+        "val/dog/3.png",
+    ):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).convert("RGB").save(tmp_path / "images" / name, exif=exif)
+    with Image.open(tmp_path / "images" / "train/cat/1.png") as opened:
+        shown = pixels if stored else np.asarray(ImageOps.exif_transpose(opened).convert("L"))
+    rows, columns = np.nonzero(shown)
+    left, top, right, bottom = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+    content = {
+        "images": [{"id": 0, "file_name": "train/cat/1.png", "height": shown.shape[0], "width": shown.shape[1]}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"image_id": 0, "category_id": 1, "bbox": [left, top, right - left, bottom - top]}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    asked = choice(str(tmp_path / "a.json"), marks_orientation="stored" if stored else "upright")
+    train = choose_marked(read_folder(tmp_path / "images"), asked, 0).splits["train"]
+    ((_, mask),) = train.marks.of(0)
+    assert torch.equal(mask, train.image(0)[0] > 127)
