@@ -442,3 +442,11 @@ def test_an_outline_without_end_is_refused_by_a_stated_bound(read):
 def test_a_run_without_end_is_refused(read):
     with pytest.raises(ValueError, match=r"a run of its counts has no end; export it again"):
         read({"segmentation": {"size": [6, 8], "counts": "o" * 1_000_000}})
+
+
+@pytest.mark.parametrize("rotation", [90, "90.0", 270])
+def test_boxes_that_cvat_turned(read, rotation):
+    found = read({"bbox": [2, 2, 4, 2], "segmentation": [], "attributes": {"occluded": False, "rotation": rotation}})
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(3, 1, 2, 4))  # about (4, 3)
+    found = read({"bbox": [2, 2, 4, 2], "attributes": {"rotation": 0.0}})
+    np.testing.assert_array_equal(found.marks[0].mask, naive_box(2, 2, 4, 2))

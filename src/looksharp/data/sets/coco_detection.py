@@ -30,6 +30,7 @@ from looksharp.marks.coco_regions import add_region
 from looksharp.marks.documents import read_json
 from looksharp.marks.formats.coco import coco_entries
 from looksharp.marks.marks import Marks
+from looksharp.marks.place import Place
 from looksharp.marks.regions import MadeMasks
 from looksharp.marks.union import Mask, MaskUnion
 
@@ -66,7 +67,7 @@ class _Outlines:
         if self.size is not None:
             union.check_size(image, self.size, self.where)
         for entry in self.entries:
-            add_region(dict(entry), image, "", union, self.where)
+            add_region(entry, Place(union, image, "", self.where))
         return union.masks.get((image, ""), np.zeros(size, dtype=bool))
 
 

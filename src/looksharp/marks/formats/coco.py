@@ -9,6 +9,7 @@ from looksharp.marks.coco_regions import add_region
 from looksharp.marks.documents import read_json, shown
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
+from looksharp.marks.place import Place
 from looksharp.marks.union import MaskUnion
 
 __all__ = ["Coco", "coco_entries"]
@@ -66,7 +67,7 @@ def _read(path: Path, union: MaskUnion) -> None:
         if image is None:
             union.skip("image not in the data", f"{images[image_id]['file_name']!r} in {where}")
         elif union.knows(label, where):
-            add_region(entry, image, label, union, where)
+            add_region(entry, Place(union, image, label, where))
 
 
 def coco_entries(path: Path, content: Any, section: str, **keys: Any) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from looksharp.marks.documents import read_xml
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.place import Place
-from looksharp.marks.shapes import add_crop, add_ellipse, add_polygon, rotated_box, row_runs
+from looksharp.marks.polygons import rotated_box
+from looksharp.marks.runs import row_runs
+from looksharp.marks.shapes import add_crop, add_ellipse, add_polygon
 from looksharp.marks.union import MaskUnion
 
 __all__ = ["Cvat"]

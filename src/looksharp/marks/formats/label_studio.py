@@ -12,7 +12,8 @@ from looksharp.marks.documents import read_json, shown
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.place import Place
-from looksharp.marks.shapes import Point, add_ellipse, add_polygon
+from looksharp.marks.polygons import Point
+from looksharp.marks.shapes import add_ellipse, add_polygon
 from looksharp.marks.union import Mask, MaskUnion
 
 __all__ = ["LabelStudio"]

@@ -14,7 +14,8 @@ from looksharp.marks.label_files import LabelFiles
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.mask_images import load_pixels
 from looksharp.marks.place import Place
-from looksharp.marks.shapes import Point, add_crop, add_ellipse, add_polygon
+from looksharp.marks.polygons import Point
+from looksharp.marks.shapes import add_crop, add_ellipse, add_polygon
 from looksharp.marks.union import Mask, MaskUnion
 
 __all__ = ["LabelMe"]
