@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from looksharp.data.sets.synthetic import digits
-from looksharp.networks import build_network
+from looksharp.networks import build_classifier, build_network
 from looksharp.training import train
 from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
-from looksharp.training.weights import load_weights
+from looksharp.training.weights import load_weights, start_from
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +56,73 @@ def test_weights_that_do_not_fit(run, tmp_path):
     (tmp_path / "damaged.ckpt").write_bytes(b"hello")
     with pytest.raises(ValueError, match=r"damaged\.ckpt cannot be read as a checkpoint"):
         load_weights(model, tmp_path / "damaged.ckpt")
+
+
+def around(architecture, **settings):
+    def build(weights=None, classes=10):
+        return build_classifier(
+            "small", classes, image_size=(32, 32), architecture=architecture, options=settings, weights=weights
+        )
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("architecture", "new"),
+    [
+        ("attend_rectify", ["attention", "gate"]),
+        (
+            "attention_branch",
+            [f"backbone.stage3.branch.{name}" for name in ("head", "class_maps", "attention")],
+        ),
+        ("spatial_transformer", ["localisation"]),
+    ],
+)
+def test_a_plain_run_starts_the_backbone_inside_an_architecture(run, capsys, architecture, new):
+    model = start_from(around(architecture), run.path / "model.safetensors")
+    said = capsys.readouterr().err
+    for name in new:
+        assert name in said
+    plain, whole = run.model.state_dict(), model.state_dict()
+    for name, value in plain.items():
+        held = [other for key, other in whole.items() if other.shape == value.shape and torch.equal(other, value)]
+        assert held, name
+    count = sum(p.numel() for name in new for p in model.get_submodule(name).parameters())
+    assert f"{count:,} parameters" in said
+
+
+def test_an_attention_branch_starts_as_a_copy_of_the_trained_stage(run):
+    model = start_from(around("attention_branch"), run.path / "model.safetensors")
+    branch = model.branch.stage.state_dict()
+    stage = model.backbone.get_submodule(model.map_layer.removeprefix("backbone.").partition(".branch")[0]).stage
+    assert branch
+    torch.testing.assert_close(dict(branch), dict(stage.state_dict()))
+    trained = run.model.state_dict().values()
+    assert all(any(torch.equal(value, t) for t in trained if t.shape == value.shape) for value in branch.values())
+
+
+def test_training_around_a_plain_run(run, data, tmp_path):
+    """The backbone inside is the plain run's; with gate identity so are the answers."""
+    settings = {"architecture": "attend_rectify", "attend_rectify": {"gate": "identity"}}
+    config = RunConfig.from_flat(_config(run.path / "model.safetensors", 1e-12).flat() | settings | {"augment": "none"})
+    tuned = train(config, tmp_path / "around", data=data, progress=False)
+    torch.testing.assert_close(
+        tuned.model.backbone.fc.weight, run.model.fc.weight.to(tuned.model.backbone.fc.weight), atol=1e-8, rtol=0
+    )
+
+
+def test_a_plain_run_of_other_classes_starts_all_but_the_classifier(run, capsys):
+    build = around("attend_rectify")
+    model = start_from(lambda weights=None: build(weights, classes=7), run.path / "model.safetensors")
+    assert "backbone.fc" in capsys.readouterr().err
+    assert torch.equal(model.backbone.stage1[0][0].weight, run.model.stage1[0][0].weight)
+
+
+def test_what_starts_no_backbone(run):
+    with pytest.raises(ValueError, match=r"are of another network: .* does not fit; check backbone$"):
+        start_from(
+            lambda weights=None: build_classifier("small_deep", 10, image_size=(32, 32), weights=weights),
+            run.path / "model.safetensors",
+        )
+    with pytest.raises(ValueError, match=r"are of another network: fc\.bias does not fit; check backbone$"):
+        start_from(lambda weights=None: around("plain")(weights, classes=9), run.path / "model.safetensors")

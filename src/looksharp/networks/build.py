@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
 from looksharp.networks.backbones.build import build_network
+from looksharp.networks.head_parameters import classifier_of
 from looksharp.settings import checked_arguments, settings_of
 
 __all__ = ["build_classifier"]
@@ -23,6 +24,7 @@ def build_classifier(
     options: Mapping[str, Any] | None = None,
     multilabel: bool = False,
     pretrained: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> nn.Module:
     """Build a backbone by name, and around it an architecture by name.
 
@@ -34,9 +36,12 @@ def build_classifier(
         options: the architecture's own settings.
         multilabel: whether an image may have several classes, where the architecture asks.
         pretrained: see `build_network`.
+        weights: state of a trained backbone, which it starts from before anything is built around it. The classifier
+            is new where it has another number of outputs.
 
     Raises:
-        ValueError: if there is no such architecture or option, or backbone and architecture do not go together.
+        ValueError: if there is no such architecture or option, backbone and architecture do not go together, or the
+            weights are of another backbone.
 
     Example:
         >>> type(build_classifier("cifar_resnet20", 10, image_size=(32, 32), architecture="cam")).__name__
@@ -44,7 +49,7 @@ def build_classifier(
 
     """
     if architecture == "plain":
-        return build_network(backbone, num_classes, pretrained=pretrained)
+        return _started_network(backbone, num_classes, pretrained, weights)
     if architecture not in ARCHITECTURES:
         known = ", ".join(("plain", *ARCHITECTURES))
         raise ValueError(f"architecture must be one of {known}; got {architecture!r}")
@@ -52,8 +57,27 @@ def build_classifier(
     settings = checked_arguments(build, options or {}, architecture, BUILT_WITH)
     outputs = build.backbone_outputs(num_classes, multilabel, settings)
     told = {"multilabel": multilabel} if "multilabel" in settings_of(build) else {}
-    network = build_network(backbone, outputs, pretrained=pretrained)
+    network = _started_network(backbone, outputs, pretrained, weights)
     try:
         return build(network, image_size=image_size, **told, **settings)
     except ValueError as error:
         raise ValueError(f"architecture {architecture!r} around backbone {backbone!r}: {error}") from None
+
+
+def _started_network(name: str, outputs: int, pretrained: bool, weights: Mapping[str, Tensor] | None) -> nn.Module:
+    network = build_network(name, outputs, pretrained=pretrained)
+    if weights is None:
+        return network
+    own, classifier = network.state_dict(), classifier_of(network)[0]
+    new = {key for key in own if key.rpartition(".")[0] == classifier and _misfits(own[key], weights.get(key))}
+    known = {key: value for key, value in weights.items() if key not in new}
+    other = next((key for key in own.keys() - new if _misfits(own[key], known.get(key))), None)
+    other = other or next((key for key in known if key not in own), None)
+    if other is not None:
+        raise ValueError(f"weights are of another network than backbone {name!r}: {other} does not fit")
+    network.load_state_dict(known | {key: own[key] for key in new})
+    return network
+
+
+def _misfits(own: Tensor, given: Tensor | None) -> bool:
+    return given is None or given.shape != own.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,12 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
 
 
 def build_model(
-    config: RunConfig, classes: int, pixels: Pixels, multilabel: bool, pretrained: bool | None = None
+    config: RunConfig,
+    classes: int,
+    pixels: Pixels,
+    multilabel: bool,
+    pretrained: bool | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> nn.Module:
     """The network that the settings describe.
 
@@ -105,6 +111,7 @@ def build_model(
         pixels: how images become input.
         multilabel: whether an image may have several classes.
         pretrained: start from published weights; as the settings say if not given.
+        weights: state of a trained backbone that it starts from; see `build_classifier`.
 
     Raises:
         ValueError: if there is no such network or option.
@@ -118,6 +125,7 @@ def build_model(
         options=config.architecture_options,
         multilabel=multilabel,
         pretrained=network.pretrained if pretrained is None else pretrained,
+        weights=weights,
     )
 
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
 from looksharp.training.selection import validation_splits
 from looksharp.training.settings import RunConfig
-from looksharp.training.weights import load_weights
+from looksharp.training.weights import start_from
 
 __all__ = ["build_objective", "train"]
 
@@ -127,9 +128,9 @@ def train(
     data = data or build_data(config.data, config.training.seed)
     data = keep_in_memory(choose_marked(data, config.guidance, config.training.seed))
     objective = build_objective(config, data.pixels, data.splits["train"].groups)
-    model = build_model(config, len(data.classes), data.pixels, data.multilabel)
-    if config.network.weights is not None and not last.is_file():
-        load_weights(model, Path(config.network.weights))
+    build = partial(build_model, config, len(data.classes), data.pixels, data.multilabel)
+    weights = config.network.weights if not last.is_file() else None
+    model = build() if weights is None else start_from(build, Path(weights))
     _check_size(model, data.pixels, config.network.backbone)
     training, device = config.training, find_device(config.training.device)
     marks = data.splits["train"].marks
