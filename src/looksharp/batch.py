@@ -40,6 +40,7 @@ class Batch:
         marks: masks for some images; None if there are none.
         group: (B,) group indices, where groups are known (worst-group accuracy).
         copies: (M,) if the last M images are altered copies of others, the places of those.
+        external: how many of the last images, copies not counted, were drawn for their marks: GAIN's external stream.
 
     """
 
@@ -48,6 +49,7 @@ class Batch:
     marks: BatchMarks | None = None
     group: Tensor | None = None
     copies: Tensor | None = None
+    external: int = 0
 
     def __len__(self) -> int:
         return len(self.image)
@@ -56,6 +58,13 @@ class Batch:
     def multilabel(self) -> bool:
         """Whether targets are multi-hot."""
         return self.target.ndim == 2
+
+    @property
+    def labelled(self) -> Tensor:
+        """Places (N,) of all images but the external ones."""
+        places = torch.arange(len(self), device=self.image.device)
+        own = len(self) - (0 if self.copies is None else len(self.copies))
+        return torch.cat([places[: own - self.external], places[own:]])
 
     def multi_hot(self, classes: int) -> Tensor:
         """Targets as booleans (B, classes)."""
@@ -70,13 +79,13 @@ class Batch:
             marks = BatchMarks(*(part.to(device) for part in (marks.sample, marks.label, marks.mask)))
         group = None if self.group is None else self.group.to(device)
         copies = None if self.copies is None else self.copies.to(device)
-        return Batch(self.image.to(device), self.target.to(device), marks, group, copies)
+        return Batch(self.image.to(device), self.target.to(device), marks, group, copies, self.external)
 
 
 def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
     """A `Batch` from what data loaders yield: a Batch, `(images, targets)`, or a mapping.
 
-    A mapping holds `image` and `target`, and for marks `sample`, `label` and `mask`; see `BatchMarks`.
+    A mapping holds `image` and `target`, and for marks `sample`, `label` and `mask` (see `BatchMarks`) and `external`.
 
     Raises:
         ValueError: if shapes do not fit each other.
@@ -86,7 +95,9 @@ def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
     if isinstance(batch, Mapping):
         marked = "mask" in batch
         marks = BatchMarks(batch["sample"], batch["label"], batch["mask"]) if marked else None
-        batch = Batch(batch["image"], batch["target"], marks, batch.get("group"))
+        batch = Batch(
+            batch["image"], batch["target"], marks, batch.get("group"), external=int(batch.get("external", 0))
+        )
     elif isinstance(batch, Sequence) and len(batch) == 2:
         batch = Batch(batch[0], batch[1])
     if not isinstance(batch, Batch):
@@ -100,6 +111,8 @@ def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
             f"batch must hold images (B, C, H, W) and B targets; "
             f"got {tuple(image.shape)} and targets {tuple(target.shape)}"
         )
+    if not 0 <= batch.external <= len(image):
+        raise ValueError(f"external must be a number of the batch's {len(image)} images; got {batch.external}")
     if target.ndim == 1 and (target.is_floating_point() or target.dtype == torch.bool):
         raise ValueError(f"targets (B,) must be class indices; got {target.dtype}; multi-hot is (B, classes)")
     if marks is not None and (

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from looksharp.attention.mechanisms.layer_cam import layer_cam
-from looksharp.batch import Batch
-from looksharp.objectives import GAIN, Classification
+from looksharp.batch import Batch, BatchMarks
+from looksharp.objectives import GAIN, BackgroundExchange, Classification, Guidance
 from looksharp.objectives.pair_maps import true_classes
 
 SINGLE = torch.tensor([2, 0, 4, 2])
@@ -357,3 +357,53 @@ def test_training_mines_attention(images):
         Classification()(plain, (images, SINGLE)).loss.backward()
         optimizer.step()
     assert steps[-1].terms["mining"] < 0.2 * objective(plain, (images, SINGLE)).terms["mining"]
+
+
+def marked_batch(images, targets, external):
+    """The last two images are the external stream; one of the others is marked too."""
+    masks = torch.rand(3, *images.shape[-2:], generator=torch.Generator().manual_seed(1)).round()
+    marks = BatchMarks(torch.tensor([3, 1, 2]), torch.tensor([0, 2, 4]), masks)
+    return Batch(images, targets, marks, external=external)
+
+
+@pytest.mark.parametrize("targets", [SINGLE, MULTI], ids=["single-label", "multi-label"])
+def test_the_external_stream_serves_its_own_loss_alone(model, images, targets):
+    """Sec. 3.2 and Fig. 3: S_cl, the images with labels, has L_cl and L_am; S_e, the few with masks, L_e."""
+    objective = GAIN(alpha=2.0) + Guidance("squared_error")
+    step = objective(model, marked_batch(images, targets, 2))
+    labelled = GAIN(alpha=2.0)(model, Batch(images[:2], targets[:2]))
+    marked = Guidance("squared_error")(model, marked_batch(images, targets, 0))
+    for name in ("classification", "mining"):
+        torch.testing.assert_close(step.terms[name], labelled.terms[name])
+    torch.testing.assert_close(step.terms["guidance"], marked.terms["guidance"])
+    torch.testing.assert_close(step.loss, labelled.loss + marked.loss)
+    assert step.logits.shape == (4, 5)
+
+
+def test_the_external_stream_can_be_shared(model, images):
+    shared = (GAIN(external="shared") + Guidance())(model, marked_batch(images, SINGLE, 2))
+    without = (GAIN() + Guidance())(model, marked_batch(images, SINGLE, 0))
+    torch.testing.assert_close(shared.terms, without.terms)
+    assert shared.terms["mining"] != (GAIN() + Guidance())(model, marked_batch(images, SINGLE, 2)).terms["mining"]
+
+
+def test_exchanged_copies_of_external_images_are_classified(model, images):
+    batch = marked_batch(images, SINGLE, 2)
+    copies = BackgroundExchange().extend(batch)
+    assert copies.external == 2
+    assert copies.labelled.tolist() == [0, 1, *range(4, len(copies))]
+
+
+def test_a_batch_of_external_images_alone(model, images):
+    step = (GAIN() + Guidance())(model, marked_batch(images, SINGLE, 4))
+    assert step.terms["classification"] == 0
+    assert step.terms["mining"] == 0
+    assert step.terms["guidance"] > 0
+    step.loss.backward()
+
+
+def test_external_is_a_word_and_a_number(model, images):
+    with pytest.raises(ValueError, match="external must be 'alone' or 'shared'; got 'apart'"):
+        GAIN(external="apart")
+    with pytest.raises(ValueError, match="external must be a number of the batch's 4 images; got 5"):
+        GAIN()(model, marked_batch(images, SINGLE, 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,12 +129,12 @@ class Exchange(Extension, ABC):
         if len(samples) <= (self.backgrounds is None):  # nothing, or none to exchange with
             return batch
         copies = self._exchanged(batch.image[samples], masks.to(batch.image.dtype), targets)
-        return Batch(
-            torch.cat([batch.image, copies]),
-            torch.cat([batch.target, targets]),
-            batch.marks,
-            None if batch.group is None else torch.cat([batch.group, batch.group[samples]]),
-            samples,
+        return replace(
+            batch,
+            image=torch.cat([batch.image, copies]),
+            target=torch.cat([batch.target, targets]),
+            group=None if batch.group is None else torch.cat([batch.group, batch.group[samples]]),
+            copies=samples,
         )
 
     def _exchanged(self, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:

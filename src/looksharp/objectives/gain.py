@@ -32,6 +32,10 @@ class GAIN(Part):
     (Eq. 3), goes through the same network, and L_am is the class's remaining probability (Eq. 5). The paper gives
     no numbers for sigma and omega. BatchNorm's statistics do not see the masked images.
 
+    With a guidance loss it is GAIN_ext (Eq. 8 and Fig. 3): places of a batch that are drawn for their marks
+    (`Batch.external`) are the stream S_e, which serves L_e alone, while the others, images with labels, are the stream
+    S_cl of L_cl and L_am.
+
     Args:
         mechanism: how maps are made; Grad-CAM in the paper.
         layer: the layer they are read from; found in the backbone if not given.
@@ -39,6 +43,8 @@ class GAIN(Part):
         sigma: threshold of the soft mask, as a share of the map's maximum.
         omega: its steepness.
         fill: what replaces the masked region, in normalised colours; 0 is the data set's mean colour.
+        external: "alone", as in the paper's Fig. 3, leaves places drawn for their marks to the guidance loss;
+            "shared" has them in L_cl and L_am as well.
         labels: "all" true classes of a multi-label image (one masked image each), or one "sampled" per step: about
             the cost of single-label training, the same loss in expectation.
         warmup: training steps over which alpha rises from 0.
@@ -61,6 +67,7 @@ class GAIN(Part):
     omega: float = 10.0
     fill: float = 0.0
     labels: Literal["all", "sampled"] = "all"
+    external: Literal["alone", "shared"] = "alone"
     warmup: int = 0
     label_smoothing: float = 0.0
     classifies: bool = True
@@ -68,6 +75,8 @@ class GAIN(Part):
     def __post_init__(self) -> None:
         if self.labels not in ("all", "sampled"):
             raise ValueError(f"labels must be 'all' or 'sampled'; got {self.labels!r}")
+        if self.external not in ("alone", "shared"):
+            raise ValueError(f"external must be 'alone' or 'shared'; got {self.external!r}")
         find_mechanism(self.mechanism)
         self._choose = LayerChoice(None if self.layer is None else [self.layer], 1)
         self._rise = WarmUp(self.warmup)
@@ -80,10 +89,12 @@ class GAIN(Part):
         """Mask out each true class's attention, run the model again, and read what is left of the class."""
         batch = forward.batch
         found = {}
+        places = batch.labelled if self.external == "alone" else torch.arange(len(batch), device=batch.image.device)
         if self.classifies:
-            found["classification"] = Term(classification_loss(forward.logits, batch, self.label_smoothing))
+            found["classification"] = Term(self._classification(forward, places))
         (layer,) = self._choose(forward.model, batch)
-        samples, classes = true_classes(batch.target, sampled=self.labels == "sampled")
+        samples, classes = true_classes(batch.target[places], sampled=self.labels == "sampled")
+        samples = places[samples]
         weight = self.alpha * self._rise(forward)
         if not len(samples):
             return found | {"mining": Term(forward.logits.new_zeros(()), weight)}, {}
@@ -97,3 +108,10 @@ class GAIN(Part):
         counts = torch.bincount(samples, minlength=len(batch))
         value = (left / counts[samples]).sum() / (counts > 0).sum()
         return found | {"mining": Term(value, weight)}, {}
+
+    def _classification(self, forward: Forward, places: Tensor) -> Tensor:
+        """Return L_cl of the images at some places."""
+        if len(places) == len(forward.batch):
+            return classification_loss(forward.logits, forward.batch, self.label_smoothing)
+        losses = classification_loss(forward.logits, forward.batch, self.label_smoothing, "none")
+        return losses[places].sum() / max(len(places), 1)
