@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["ImageIndex", "original_names", "path_in"]
+__all__ = ["ImageIndex", "original_names", "path_in", "split_in"]
 
 _SPLITS = re.compile(r"(train|val|valid|validation|test|dev)\d*", re.IGNORECASE)
 _PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the name of an uploaded file
@@ -21,6 +21,8 @@ class ImageIndex:
     Args:
         images: paths relative to the data folder, POSIX.
         key: turns an image's path into what mark files write for it; by default the path itself.
+        references: all names of images in the mark file, for `find_any`. Where the data knows one of them as it
+            stands, the file names images as the data does, and folders that the data lacks are another place's.
 
     Example:
         >>> index = ImageIndex(["train/dog/1.png", "train/cat/1.png"])
@@ -31,7 +33,9 @@ class ImageIndex:
 
     """
 
-    def __init__(self, images: Iterable[str], key: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, images: Iterable[str], key: Callable[[str], str] = str, references: Iterable[str] | None = None
+    ) -> None:
         self._by_name: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         self._folders: set[str] = set()
         for image in images:
@@ -39,6 +43,7 @@ class ImageIndex:
             self._by_name[written.rpartition("/")[2]].append((written, image))
             self._folders.update(PurePosixPath(written).parts[:-1])
         self._guessed: dict[str, str] = {}  # image -> the reference that was shortened to find it
+        self._guesses = references is not None and not any(self._fitting(path_in(name)) for name in references)
 
     def find(self, reference: str, where: str) -> str | None:
         """Return the image whose key is `reference`, else the only one whose key ends in "/" + `reference`, else None.
@@ -58,8 +63,9 @@ class ImageIndex:
     def find_any(self, reference: str, where: str) -> str | None:
         """Return the image of a path or URL whose first folders, query or upload prefix the data may lack.
 
-        Where `find` has no answer, leading folders are left out, but none that the data has too and none that
-        names a split; then the prefix of an upload ("5f3e1a2b-1.png") or what Roboflow adds.
+        Where `find` has no answer, the end of the reference may be the whole path of an image, and the prefix of an
+        upload ("5f3e1a2b-1.png") or what Roboflow adds is left out. Where no reference of the file is known as it
+        stands, leading folders are left out too, but none that the data has and none that names a split.
 
         Raises:
             ValueError: if several images fit, or two such references mean one image.
@@ -92,10 +98,10 @@ class ImageIndex:
         for each in original_names(name):
             ends = ["/".join([*folders[start:], each]) for start in range(len(folders) + 1)]
             keys = {written for written, _ in self._by_name.get(each, [])}
-            yield from (end for end in ends if end in keys)  # a whole path of the data, whatever comes before it
-            for start, end in enumerate(ends):
+            yield from (end for end in ends[:-1] if end in keys)  # a whole path of the data, whatever is before it
+            for start, end in enumerate(ends if self._guesses else ends[:1]):
                 yield end
-                if start < len(folders) and (folders[start] in self._folders or _SPLITS.fullmatch(folders[start])):
+                if start < len(folders) and (folders[start] in self._folders or split_in(folders[start : start + 1])):
                     break
 
 
@@ -130,5 +136,11 @@ def path_in(reference: str) -> str:
         except ValueError:  # such as http://[
             return text
         text = unquote(named[0] if named else parts.path)
-    text = re.sub(r"^[a-zA-Z]:", "", text)
-    return PurePosixPath(text.lstrip("/")).as_posix()
+    text = re.sub(r"^[a-zA-Z]:", "", text).lstrip("/")
+    return PurePosixPath(re.sub(r"^data/upload/(\d+/)?", "", text)).as_posix()
+
+
+def split_in(folders: Iterable[str]) -> str | None:
+    """Return what the first folder that names a split calls it, such as "train" or "val"; None if there is none."""
+    found = next((match for match in map(_SPLITS.fullmatch, folders) if match), None)
+    return None if found is None else found[1].lower()[:3]

@@ -450,3 +450,16 @@ def test_boxes_that_cvat_turned(read, rotation):
     np.testing.assert_array_equal(found.marks[0].mask, naive_box(3, 1, 2, 4))  # about (4, 3)
     found = read({"bbox": [2, 2, 4, 2], "attributes": {"rotation": 0.0}})
     np.testing.assert_array_equal(found.marks[0].mask, naive_box(2, 2, 4, 2))
+
+
+def test_folders_are_left_out_only_where_no_name_of_the_file_is_the_datas(tmp_path):
+    """Another folder's image of the same name is not the data's, as where the data has some of the file's images."""
+    box = {"bbox": [0, 0, 1, 1]}
+    for names, images in {
+        ("other/3.png",): ["val/3.png"],
+        ("dog/2.png", "other/3.png"): ["val/dog/2.png"],
+        ("val/3.png", "images/2.png"): ["val/3.png"],
+    }.items():
+        entries = [box | {"image_id": 10 + place} for place in range(len(names))]
+        (tmp_path / "a.json").write_text(json.dumps(content(*entries, names=names)))
+        assert [mark.image for mark in read_marks(tmp_path / "a.json", IMAGES, CLASSES).marks] == images

@@ -188,3 +188,10 @@ def test_the_shape_of_keypoints_is_checked(write, shape):
 def test_the_whole_file_system_is_not_searched(write):
     folder = write({"labels/1.txt": "1 0.5 0.5 1 1"}, "path: /\nnames: [person, cat, dog]\n")
     assert [mark.label for mark in read(folder).marks] == ["cat"]
+
+
+def test_labels_of_another_split_are_not_those_of_an_image_of_the_same_name(write):
+    folder = write({"labels/train/1.txt": "2 0.5 0.5 0.25 0.5", "labels/val/1.txt": "1 0.5 0.5 1 1"})
+    found = read(folder)
+    assert [(mark.image, mark.label) for mark in found.marks] == [(DOG_1, "dog")]
+    assert found.skipped == {"image not in the data": 1}

@@ -47,7 +47,7 @@ def _read(path: Path, union: MaskUnion) -> None:
     content = read_json(path, "a COCO instances file")
     images = _by_id(path, content, "images", "file_name")
     labels = _by_id(path, content, "categories", "name")
-    index = ImageIndex(union.images)
+    index = ImageIndex(union.images, references=(entry["file_name"] for entry in images.values()))
     found: dict[str, str | None] = {}  # image id -> image
     annotations = coco_entries(path, content, "annotations", image_id=int | str, category_id=int | str)
     for place, entry in enumerate(annotations):

@@ -48,7 +48,7 @@ class Cvat(MarkFormat):
             mend = "export as 'CVAT for images 1.1' or 'COCO 1.0'"
             mend = "of VOC give the folder" if root.tag == "annotation" else mend
             raise ValueError(f"{path} must be a 'CVAT for images' file, got {got}; {mend}")
-        index = ImageIndex(union.images)
+        index = ImageIndex(union.images, references=(entry.get("name", "") for entry in root.findall("image")))
         for entry in root.findall("image"):
             name = entry.get("name", "")
             image = index.find_any(name, str(path))

@@ -48,14 +48,15 @@ class LabelStudio(MarkFormat):
             ValueError: if the file is damaged, is JSON-MIN, has keypoints, or a result does not fit its image.
         """
         tasks = read_json(path, "Label Studio's JSON")
-        index = ImageIndex(union.images)
-        for number, task in enumerate(tasks if isinstance(tasks, list) else [tasks], 1):
+        listed = tasks if isinstance(tasks, list) else [tasks]
+        if any(isinstance(task, dict) and "annotation_id" in task and "annotations" not in task for task in listed):
+            raise ValueError(
+                f"{path} is Label Studio's JSON-MIN, which is not read; export the project there as JSON or COCO"
+            )
+        drawn = [_task(task, f"{path}: task {number}") for number, task in enumerate(listed, 1)]
+        index = ImageIndex(union.images, references=(name for name, _ in drawn))
+        for number, (name, results) in enumerate(drawn, 1):
             where = f"{path}: task {number}"
-            if isinstance(task, dict) and "annotation_id" in task and "annotations" not in task:
-                raise ValueError(
-                    f"{path} is Label Studio's JSON-MIN, which is not read; export the project there as JSON or COCO"
-                )
-            name, results = _task(task, where)
             image = index.find_any(name, where)
             for place, result in enumerate(results, 1):
                 _add(result, image, name, union, f"{where}, result {place}")
