@@ -1,4 +1,4 @@
-"""What a network around another one is."""
+"""Networks around another one."""
 
 from __future__ import annotations
 

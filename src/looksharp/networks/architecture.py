@@ -1,4 +1,4 @@
-"""What is built around a backbone, and what it says of itself."""
+"""Architectures built around a backbone, and what each says of itself."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class AttendAndRectify(Wrapping, Attending):
         self.gate.to(logits.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) for images (B, C, H, W)."""
+        """Return logits (B, classes) for images (B, C, H, W)."""
         if self.mixed_by == "identity":
             return logits_of(self.backbone(images))
         with tap(self.backbone, self.layers, self.classifier) as taps:
@@ -179,13 +179,13 @@ class AttendAndRectify(Wrapping, Attending):
         return found
 
     def _read(self, features: Tensor) -> Tensor:
-        """The same, with its gradient scaled in training mode; maps made in evaluation are those of the output."""
+        """Scale the gradient of features in training mode; maps made in evaluation are those of the output."""
         if not self.training or self.backbone_gradient == 1:
             return features
         return torch.lerp(features.detach(), features, self.backbone_gradient)
 
     def _pooled(self, taps: Taps, last: Tensor) -> Tensor:
-        """The last feature activation z, (B, F)."""
+        """Return the last feature activation z, (B, F)."""
         found = taps.classified
         if found is None:
             return last.mean((2, 3))
@@ -195,7 +195,7 @@ class AttendAndRectify(Wrapping, Attending):
 
 
 def _zeros(backbone: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
-    """Two images that the backbone takes."""
+    """Make two images that the backbone takes."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if height < 1 or width < 1:
         raise ValueError(f"image_size must be at least 1 px; got {height}x{width}")

@@ -18,7 +18,7 @@ Preset = Literal["paper", "official_code"]
 
 
 class Explained(NamedTuple):
-    """What one forward says: logits (B, C), the branch's own logits (B, C) and its maps (B, T, h, w)."""
+    """The result of one forward: logits (B, C), the branch's own logits (B, C) and its maps (B, T, h, w)."""
 
     logits: Tensor
     branch_logits: Tensor
@@ -83,7 +83,7 @@ class AttentionBranch(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (B, 1, h, w), or (B, T, h, w), and the branch's logits (B, K) for features (B, C, h, w)."""
+        """Return maps (B, 1, h, w), or (B, T, h, w), and the branch's logits (B, K) for features (B, C, h, w)."""
         features = self.head(self.connected(self.stage(features)))  # (B, K, h, w)
         class_maps = self.class_maps(features)  # (B, K, h, w)
         maps: Tensor = self.attention(class_maps if self.multitask else features)
@@ -104,7 +104,7 @@ class AttendedStage(nn.Module):
         self.branch, self.stage, self.residual = branch, stage, residual
 
     def forward(self, features: Tensor) -> Tensor:
-        """The stage's output, (B, ...), or (B T, ...), image by image, where there are T maps."""
+        """Return the stage's output, (B, ...), or (B T, ...), image by image, where there are T maps."""
         maps, _ = self.branch(features)  # (B, T, h, w)
         weights = 1 + maps if self.residual else maps
         attended = features.unsqueeze(1) * weights.unsqueeze(2)  # (B, T, C, h, w)
@@ -224,7 +224,7 @@ class AttentionBranchNetwork(Wrapping, Attending):
         return {place: OwnMaps(features[self.map_layer], per_class=self.multitask)}
 
     def forward(self, images: Tensor) -> Tensor:
-        """The perception branch's logits (B, C) for images (B, 3, H, W)."""
+        """Return the perception branch's logits (B, C) for images (B, 3, H, W)."""
         logits = logits_of(self.backbone(images))
         if not self.multitask:
             return logits
@@ -233,7 +233,7 @@ class AttentionBranchNetwork(Wrapping, Attending):
         return own[:, 1] - own[:, 0]
 
     def explained(self, images: Tensor) -> Explained:
-        """Logits, the branch's logits and its maps, from one forward."""
+        """Return the logits, the branch's logits and its maps, from one forward."""
         found: list[tuple[Tensor, Tensor]] = []
         hook = self.branch.register_forward_hook(lambda _m, _a, output: found.append(output))
         try:
@@ -244,7 +244,7 @@ class AttentionBranchNetwork(Wrapping, Attending):
         return Explained(logits, branch_logits, maps)
 
     def with_map(self) -> WithMap:
-        """A module that returns `explained` as a tuple: what to export."""
+        """Return a module whose output is `explained` as a tuple, to export."""
         return WithMap(self)
 
 
@@ -256,6 +256,6 @@ class WithMap(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (B, C), the branch's logits (B, C), maps (B, T, h, w)."""
+        """Return logits (B, C), the branch's logits (B, C) and maps (B, T, h, w)."""
         logits, branch_logits, maps = self.network.explained(images)
         return logits, branch_logits, maps

@@ -15,7 +15,7 @@ __all__ = ["BuiltInAttention", "built_in_attention", "has_built_in_attention"]
 
 @dataclass(frozen=True)
 class BuiltInAttention:
-    """What `built_in_attention` found in one forward.
+    """Maps that a network made in one forward, as `built_in_attention` reads them.
 
     Attributes:
         logits: (B, C).

@@ -70,7 +70,7 @@ class CAMNetwork(Architecture):
         return []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) for images (B, 3, H, W)."""
+        """Return logits (B, K) for images (B, 3, H, W)."""
         maps = self.class_maps(self.features(images)["maps"])  # (B, K, h, w)
         logits: Tensor = self.classifier(self.pool(maps).flatten(1))
         return logits

@@ -18,7 +18,7 @@ _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
 def find_stage(network: nn.Module, image_size: tuple[int, int], cut: str | None = None) -> LastStage:
-    """The stage that begins at `cut`, or the network's last stage.
+    """Find the stage that begins at `cut`, or the network's last stage.
 
     Args:
         network: any classifier of colour images.
@@ -62,7 +62,7 @@ def replace_stage(network: nn.Module, found: LastStage, wrap: Callable[[nn.Modul
 
 
 def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> tuple[Tensor, int]:
-    """What the module `name` is given for images of zeros, (2, C, h, w), and the number of logits.
+    """Return what the module `name` is given for images of zeros, (2, C, h, w), and the number of logits.
 
     Raises:
         ValueError: if it is given no map.
@@ -84,7 +84,7 @@ def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> t
 
 
 def at_stride_one(stage: nn.Module) -> nn.Module:
-    """A copy of a stage, weights included, that keeps its input's resolution.
+    """Copy a stage, weights included, that keeps its input's resolution.
 
     ABN Sec. 3.1: "We set the stride of the first convolution layer at the residual block as 1 to maintain the
     resolution". Convolutions and pooling that only skip positions lose their stride; pooling that averages or

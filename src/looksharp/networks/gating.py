@@ -35,11 +35,11 @@ class GlobalGate(nn.Module):
 
 
 def mix_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = False) -> Tensor:
-    """Logits of the gated mean of the outputs' probabilities.
+    """Return logits of the gated mean of the outputs' probabilities.
 
     WARN Eq. 8, output = sum_l g_l p_l, with p_l the softmax of output l. The result is log(output), raised by the
     log of the last output's normaliser, a constant over classes: with all the weight on the last output it is that
-    output, and scores keep the scale of logits. With several labels a class's probability is a sigmoid, and the
+    output, and scores keep the scale of logits. In multi-label images a class's probability is a sigmoid, and the
     result the logit of the mean.
 
     Args:
@@ -65,7 +65,7 @@ def mix_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = Fals
 
 
 def mix_log_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = False) -> Tensor:
-    """Gated mean of the outputs' log-probabilities, as in the authors' code; see `mix_probabilities`.
+    """Return the gated mean of the outputs' log-probabilities, as in the authors' code; see `mix_probabilities`.
 
     In multi-label images the mean of log-odds is that of the logits themselves. Cross-entropy of the result divides
     by its sum over classes; the authors take the negative log-likelihood as it is, which is the gated mean of the
@@ -87,7 +87,7 @@ def mix_log_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = 
 
 
 def mix_scores(outputs: Tensor, gates: Tensor, *, multilabel: bool = False) -> Tensor:
-    """Gated mean of the outputs' raw scores: WARN Eq. 8 with scores in the place of probabilities.
+    """Return the gated mean of the outputs' raw scores: WARN Eq. 8 with scores in the place of probabilities.
 
     It differs from `mix_log_probabilities` by a constant over classes, so that softmax, and with it the cross-entropy,
     are the same; only the scale of the logits is another.

@@ -12,7 +12,7 @@ __all__ = ["classifier_of", "head_parameters"]
 
 
 def classifier_of(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Name and module of the classifier: the last linear layer, or convolution (SqueezeNet), of the backbone.
+    """Return name and module of the classifier: the last linear layer, or convolution (SqueezeNet), of the backbone.
 
     The last as modules are registered, the order in which networks define their layers.
 

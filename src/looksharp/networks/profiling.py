@@ -1,4 +1,4 @@
-"""What a network costs to run: parameters, operations and time."""
+"""Costs of running a network: parameters, operations and time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Profile", "accuracy_per_million", "profile", "profile_side_by_side"]
 
 @dataclass(frozen=True)
 class Profile:
-    """What one image's forward takes.
+    """The cost of one image's forward.
 
     Attributes:
         parameters: of the network.
@@ -55,7 +55,7 @@ def profile(model: nn.Module, size: int | tuple[int, int], *, batch_size: int = 
 def profile_side_by_side(
     models: Sequence[nn.Module], size: int | tuple[int, int], *, batch_size: int = 1, repeats: int = 10
 ) -> list[Profile]:
-    """The same for several models, whose timed forwards take turns, so that their times can be compared.
+    """Profile several models, whose timed forwards take turns, so that their times can be compared.
 
     Raises:
         ValueError: if `batch_size` or `repeats` are below 1.

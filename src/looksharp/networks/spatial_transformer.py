@@ -101,12 +101,12 @@ class SpatialTransformer(Architecture):
         return []
 
     def theta(self, images: Tensor) -> Tensor:
-        """The affine maps (B, 2, 3) from positions of the sampled images to positions of `images`."""
+        """Return the affine maps (B, 2, 3) from positions of the sampled images to positions of `images`."""
         theta: Tensor = self.localisation(images)
         return theta
 
     def sample(self, images: Tensor, theta: Tensor) -> Tensor:
-        """Images (B, C, H, W) read where theta (B, 2, 3) says, of the same size.
+        """Read images (B, C, H, W) where theta (B, 2, 3) says, of the same size.
 
         With the images' outer edges at -1 and 1 (`align_corners=False`) a theta means the same at every resolution.
         """
@@ -114,7 +114,7 @@ class SpatialTransformer(Architecture):
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The backbone's logits (B, num_classes) for the sampled images."""
+        """Return the backbone's logits (B, num_classes) for the sampled images."""
         theta = self.theta(images)
         if self.training:
             theta = torch.lerp(theta.detach(), theta, self.localisation_gradient)

@@ -16,7 +16,7 @@ __all__ = ["Taps", "tap"]
 
 @dataclass
 class Taps:
-    """What was read.
+    """Outputs and inputs that were read in one forward.
 
     Attributes:
         outputs: layer name -> its output, in the network's own layout.
@@ -29,7 +29,7 @@ class Taps:
     classified: Tensor | None = None
 
     def features(self, layer: str, images: Tensor) -> Tensor:
-        """The map (B, C, h, w) of a layer, for the images that went in.
+        """Return the map (B, C, h, w) of a layer, for the images that went in.
 
         Raises:
             ValueError: if the layer did not run, or if what it returned has no map.

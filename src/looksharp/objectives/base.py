@@ -1,4 +1,4 @@
-"""What an objective is: `objective(model, batch) -> Step`, one part or a sum of parts that share one forward.
+"""Objectives: `objective(model, batch) -> Step`, one part or a sum of parts that share one forward.
 
 It owns no network and works in anybody's loop. A part names the layers it needs recorded and turns the forward
 into weighted terms, so parts combine freely: `GAIN() + Guidance("energy")`.
@@ -61,7 +61,7 @@ class Forward:
 
     @property
     def differentiable(self) -> bool:
-        """Whether maps are to be trained on, or only looked at (under `torch.no_grad`)."""
+        """True where maps are trained on; False where they are only looked at (under `torch.no_grad`)."""
         return torch.is_grad_enabled()
 
 
@@ -73,7 +73,7 @@ class Term(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """What a training step minimises. A module only so that a schedule's counter is saved with a checkpoint."""
+    """A loss for one training step. It is a module only so that a schedule's counter is saved with a checkpoint."""
 
     @property
     @abstractmethod

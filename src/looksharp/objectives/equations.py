@@ -35,7 +35,7 @@ Normalize = Literal["none", "mask", "each"]
 
 
 def soft_threshold(attention: Tensor, threshold: Tensor | float, omega: float) -> Tensor:
-    """Soft mask of the positions above a threshold: 1 / (1 + exp(-omega (A - threshold))).
+    """Make a soft mask of the positions above a threshold: 1 / (1 + exp(-omega (A - threshold))).
 
     ICASC Eq. 4 (threshold sigma times the map's maximum) and GAIN Eq. 4 (threshold sigma).
 
@@ -53,7 +53,7 @@ def soft_threshold(attention: Tensor, threshold: Tensor | float, omega: float) -
 
 
 def attention_separation(true: Tensor, confusing: Tensor, mask: Tensor) -> Tensor:
-    """Overlap of the maps of the true and the most confusing class, L_AS.
+    """Measure the overlap of the maps of the true and the most confusing class, L_AS.
 
     ICASC Eq. 3: 2 sum_ij min(A^T_ij, A^Conf_ij) Mask_ij / sum_ij (A^T_ij + A^Conf_ij).
 
@@ -76,7 +76,7 @@ def attention_separation(true: Tensor, confusing: Tensor, mask: Tensor) -> Tenso
 
 
 def attention_consistency(inner: Tensor, mask: Tensor, theta: float = 0.8) -> Tensor:
-    """How far an inner layer's attention lies outside the last layer's target region, L_AC.
+    """Measure how far an inner layer's attention lies outside the last layer's target region, L_AC.
 
     ICASC Eq. 5: theta - sum_ij A^in_ij Mask_ij / sum_ij A^in_ij.
 
@@ -141,7 +141,7 @@ def separation_and_consistency(
 
 
 def mask_out(images: Tensor, mask: Tensor, fill: float | Tensor = 0.0) -> Tensor:
-    """Images with the masked region removed: I - T(A) * (I - fill).
+    """Remove the masked region from images: I - T(A) * (I - fill).
 
     GAIN Eq. 3, there with a fill of 0.
 
@@ -157,7 +157,7 @@ def mask_out(images: Tensor, mask: Tensor, fill: float | Tensor = 0.0) -> Tensor
 
 
 def attention_mining(logits: Tensor, classes: Tensor, *, multilabel: bool) -> Tensor:
-    """What is left of a class's probability once its attention is masked out of the image, L_am.
+    """Read what is left of a class's probability once its attention is masked out of the image, L_am.
 
     GAIN Eq. 5; the paper's "prediction score" is read as the probability.
 
@@ -175,7 +175,7 @@ def attention_mining(logits: Tensor, classes: Tensor, *, multilabel: bool) -> Te
 
 
 def guidance_squared_error(attention: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared difference of map and mask, L_e.
+    """Compute the mean squared difference of map and mask, L_e.
 
     GAIN Eq. 7, as a mean over positions.
 
@@ -190,7 +190,7 @@ def guidance_squared_error(attention: Tensor, mask: Tensor) -> Tensor:
 
 
 def guidance_energy(attention: Tensor, mask: Tensor) -> Tensor:
-    """Share of the map's mass outside the mask: 1 - sum_ij |A_ij| H_ij / sum_ij |A_ij|.
+    """Compute the share of the map's mass outside the mask: 1 - sum_ij |A_ij| H_ij / sum_ij |A_ij|.
 
     The complement of the energy-based pointing game (Wang et al. 2020, "Score-CAM", Sec. 4.2). For maps taken
     before their ReLU it weighs evidence for and against alike.
@@ -207,7 +207,7 @@ def guidance_energy(attention: Tensor, mask: Tensor) -> Tensor:
 
 
 def guidance_input_gradient(gradient: Tensor, mask: Tensor) -> Tensor:
-    """Squared input gradient outside the mask: sum_chw ((1 - H_hw) g_chw)^2.
+    """Compute the squared input gradient outside the mask: sum_chw ((1 - H_hw) g_chw)^2.
 
     Ross et al. 2017, "Right for the Right Reasons", Eq. 1, second term; g is the gradient of the summed log
     probabilities with respect to the image.
@@ -258,5 +258,5 @@ def head_diversity(masks: Tensor, overlap: Overlap = "cosine") -> Tensor:
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Part / whole, and 0 with a zero gradient where the whole is 0."""
+    """Divide part by whole, and return 0 with a zero gradient where the whole is 0."""
     return torch.where(whole > 0, part, 0) / torch.where(whole > 0, whole, 1)

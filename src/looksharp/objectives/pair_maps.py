@@ -13,7 +13,7 @@ __all__ = ["pair_maps", "true_classes"]
 
 
 def true_classes(targets: Tensor, *, sampled: bool = False) -> tuple[Tensor, Tensor]:
-    """All (image, class) pairs of a batch's true classes, or one per image at random.
+    """Return all (image, class) pairs of a batch's true classes, or one per image at random.
 
     Args:
         targets: class indices (B,), or multi-hot (B, C).
@@ -42,7 +42,7 @@ def pair_maps(
     signed: bool = False,
     most: int | None = None,
 ) -> Tensor:
-    """Maps (P, h, w) of P (image, class) pairs, from one batched backward.
+    """Make the maps (P, h, w) of P (image, class) pairs, by one batched backward.
 
     Args:
         forward: the forward whose layer was recorded.
