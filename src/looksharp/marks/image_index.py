@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["ImageIndex", "original_names", "path_in", "split_in"]
+__all__ = ["ImageIndex", "original_names", "path_in", "same_split", "split_in"]
 
 _SPLITS = re.compile(r"(train|val|valid|validation|test|dev)\d*", re.IGNORECASE)
 _PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the name of an uploaded file
@@ -65,7 +65,7 @@ class ImageIndex:
 
         Where `find` has no answer, the end of the reference may be the whole path of an image, and the prefix of an
         upload ("5f3e1a2b-1.png") or what Roboflow adds is left out. Where no reference of the file is known as it
-        stands, leading folders are left out too, but none that the data has and none that names a split.
+        stands, leading folders are left out too, but none that the data has; an image of another split is none.
 
         Raises:
             ValueError: if several images fit, or two such references mean one image.
@@ -75,8 +75,9 @@ class ImageIndex:
         image = self.find(plain, where)
         if image is not None:
             return image
+        split = split_in(PurePosixPath(plain).parts[:-1])
         for shorter in self._shortened(plain):
-            found = self._fitting(shorter)
+            found = [image for image in self._fitting(shorter) if same_split(image, split)]
             if len(found) == 1:
                 known = self._guessed.setdefault(found[0], reference)
                 if known != reference:
@@ -101,7 +102,7 @@ class ImageIndex:
             yield from (end for end in ends[:-1] if end in keys)  # a whole path of the data, whatever is before it
             for start, end in enumerate(ends if self._guesses else ends[:1]):
                 yield end
-                if start < len(folders) and (folders[start] in self._folders or split_in(folders[start : start + 1])):
+                if start < len(folders) and folders[start] in self._folders:
                     break
 
 
@@ -144,3 +145,8 @@ def split_in(folders: Iterable[str]) -> str | None:
     """Return what the first folder that names a split calls it, such as "train" or "val"; None if there is none."""
     found = next((match for match in map(_SPLITS.fullmatch, folders) if match), None)
     return None if found is None else found[1].lower()[:3]
+
+
+def same_split(image: str, split: str | None) -> bool:
+    """Return whether an image's path does not contradict the split that a reference to it names."""
+    return split is None or split_in(PurePosixPath(image).parts[:-1]) in (None, split)

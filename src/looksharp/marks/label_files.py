@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from looksharp.marks.image_index import ImageIndex, original_names, path_in, split_in
+from looksharp.marks.image_index import ImageIndex, original_names, path_in, same_split, split_in
 from looksharp.marks.union import MaskUnion
 
 __all__ = ["LabelFiles"]
@@ -40,8 +40,8 @@ class LabelFiles:
         for each in original_names(name.rpartition(".")[0] or name):
             found = (self._index.find("/".join([*parts[start:-1], each]), str(file)) for start in range(len(parts)))
             image = image or next((image for image in found if image is not None), None)
-        if image is not None and split is not None and split_in(PurePosixPath(image).parts[:-1]) not in (None, split):
-            image = None  # the image of that name in another split
+        if image is not None and not same_split(image, split):
+            image = None  # it only has the same name
         if image is None:
             self.union.skip("image not in the data", f"{reference!r} of {file}")
         elif self._taken.setdefault(image, file) != file:

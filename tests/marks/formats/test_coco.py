@@ -463,3 +463,10 @@ def test_folders_are_left_out_only_where_no_name_of_the_file_is_the_datas(tmp_pa
         entries = [box | {"image_id": 10 + place} for place in range(len(names))]
         (tmp_path / "a.json").write_text(json.dumps(content(*entries, names=names)))
         assert [mark.image for mark in read_marks(tmp_path / "a.json", IMAGES, CLASSES).marks] == images
+
+
+def test_lvis_names_images_by_their_address(tmp_path):
+    coco = content({"bbox": [0, 0, 1, 1]})
+    coco["images"] = [{"id": 10, "coco_url": "http://images.cocodataset.org/train2017/3.png", "height": 5, "width": 7}]
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    assert read_marks(tmp_path / "a.json", {"3.png": (5, 7)}, CLASSES).marks[0].image == "3.png"

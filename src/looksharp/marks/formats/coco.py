@@ -45,6 +45,9 @@ class Coco(MarkFormat):
 
 def _read(path: Path, union: MaskUnion) -> None:
     content = read_json(path, "a COCO instances file")
+    for entry in coco_entries(path, content, "images"):
+        if "file_name" not in entry and "coco_url" in entry:  # LVIS has the address alone
+            entry["file_name"] = entry["coco_url"]
     images = _by_id(path, content, "images", "file_name")
     labels = _by_id(path, content, "categories", "name")
     index = ImageIndex(union.images, references=(entry["file_name"] for entry in images.values()))
