@@ -1,4 +1,4 @@
-"""What one training or evaluation step reads: images, targets and, for some images, marks."""
+"""Batches: images, targets and, for some images, marks."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class Batch:
         return torch.cat([places[: own - self.external], places[own:]])
 
     def multi_hot(self, classes: int) -> Tensor:
-        """Targets as booleans (B, classes)."""
+        """Return targets as booleans (B, classes)."""
         if self.multilabel:
             return self.target > 0.5
         return torch.nn.functional.one_hot(self.target, classes).bool()
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on another device."""
+        """Return the batch on another device."""
         marks = self.marks
         if marks is not None:  # also where it is empty
             marks = BatchMarks(*(part.to(device) for part in (marks.sample, marks.label, marks.mask)))
@@ -83,7 +83,7 @@ class Batch:
 
 
 def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
-    """A `Batch` from what data loaders yield: a Batch, `(images, targets)`, or a mapping.
+    """Return a `Batch` of what data loaders yield: a Batch, `(images, targets)`, or a mapping.
 
     A mapping holds `image` and `target`, and for marks `sample`, `label` and `mask` (see `BatchMarks`) and `external`.
 

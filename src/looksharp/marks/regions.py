@@ -29,7 +29,7 @@ class Region(Protocol):
 
 @dataclass(frozen=True)
 class Boxes:
-    """The pixels whose centre one of the boxes holds, in an image of `size` (height, width)."""
+    """Boxes in an image of `size` (height, width); a pixel belongs to one that holds its centre."""
 
     size: tuple[int, int]
     boxes: tuple[Box, ...]

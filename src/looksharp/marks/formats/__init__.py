@@ -1,1 +1,1 @@
-"""Annotation formats, one file each."""
+"""Formats of marks, one file each."""
