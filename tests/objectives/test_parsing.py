@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from looksharp.data.split import Pixels
 from looksharp.objectives import ICASC, PARTS, Agreement, BackgroundExchange, Classification
@@ -137,6 +138,9 @@ def test_a_part_is_an_objective_by_itself():
     torch.testing.assert_close(alone.loss, summed.loss)
 
 
-def test_a_path_is_a_path():
-    (part,) = parse_objective({"agreement": {"backgrounds": "photos"}})
-    assert part.settings == {"backgrounds": Path("photos")}
+def test_what_is_written_is_plain_yaml():
+    value = [{"icasc": {"layers": ["a", "b"]}}, {"agreement": {"backgrounds": "photos"}}]
+    icasc, agreement = parts = parse_objective(value)
+    assert icasc.settings == {"layers": ("a", "b")}
+    assert agreement.settings == {"backgrounds": Path("photos")}
+    assert yaml.safe_load(yaml.safe_dump(written_objective(parts))) == value

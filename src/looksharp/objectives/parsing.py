@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -128,8 +129,17 @@ def guidance_parts(
 
 
 def written_objective(parts: Sequence[PartSettings]) -> list[str | dict[str, Any]]:
-    """Return what a file holds of some parts: a list that `parse_objective` reads back."""
-    return [{part.name: dict(part.settings)} if part.settings else part.name for part in parts]
+    """Return what a file holds of some parts: a list of plain values that `parse_objective` reads back."""
+    return [
+        {part.name: {name: _plain(value) for name, value in part.settings.items()}} if part.settings else part.name
+        for part in parts
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _item(item: Any) -> list[PartSettings]:
