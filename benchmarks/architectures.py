@@ -18,10 +18,11 @@ from benchmarks.tables import table
 from looksharp.data.build import DataConfig, build_data
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
+from looksharp.objectives.parsing import parse_objective
 from looksharp.training import load_run, train
-from looksharp.training.settings import Architecture, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
+from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
-ARCHITECTURES: tuple[Architecture, ...] = ("plain", "attention_branch", "attend_rectify")
+ARCHITECTURES: tuple[str, ...] = ("plain", "attention_branch", "attend_rectify")
 OBJECTIVES = ("classification", "icasc")
 _MEASURES = ("top1", "attention_inside", "pointing_game")
 
@@ -46,9 +47,9 @@ def main() -> None:
             out = options.out / options.backbone / str(seed) / f"{architecture}-{objective}"
             if not (out / "measured.json").is_file():
                 config = RunConfig(
-                    objective=objective,
+                    objective=parse_objective(objective),
                     data=DataConfig("digits"),
-                    network=NetworkConfig(options.backbone, architecture=architecture),  # type: ignore[arg-type]
+                    network=NetworkConfig(options.backbone, architecture=architecture),
                     optimization=OptimizationConfig(),
                     training=TrainingConfig(
                         epochs=options.epochs,

@@ -28,9 +28,10 @@ from looksharp.data.split import Data
 from looksharp.drawing.charts import curves
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
+from looksharp.objectives.parsing import parse_objective
 from looksharp.training import load_run, train
 from looksharp.training.module import NonFiniteLossError
-from looksharp.training.settings import Architecture, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
+from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 DISTRACTORS = 8
 """In training; WARN Fig. 4."""
@@ -48,18 +49,17 @@ class Row:
     Attributes:
         architecture: what is built around the network.
         options: the architecture's own arguments.
-        settings: further settings of the network.
+        diversity: weight of what keeps attention heads apart; its own if None.
     """
 
-    architecture: Architecture = "plain"
+    architecture: str = "plain"
     options: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] | None = None
+    diversity: float | None = None
 
 
 def _attention(depth: int, heads: int, *, diversity: float | None = None, **options: Any) -> Row:
     layers = sorted(_PLACES[:depth])
-    settings = {} if diversity is None else {"diversity_weight": diversity}
-    return Row("attend_rectify", {"layers": layers, "heads": heads, **options}, settings)
+    return Row("attend_rectify", {"layers": layers, "heads": heads, **options}, diversity)
 
 
 ROWS = {
@@ -151,18 +151,21 @@ def _split(count: int) -> str:
 
 def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
     row = ROWS[name]
+    apart = "" if row.diversity is None else f"+head_diversity:{row.diversity}"
     return RunConfig(
+        objective=parse_objective(f"classification{apart}"),
         data=DataConfig(
             options.data,
             root=options.root,
-            train_size=options.train_size,
-            val_size=options.val_size,
-            test_size=options.test_size,
-            distractors=DISTRACTORS,
-            test_distractors=[count for count in options.test_distractors if count != DISTRACTORS],
+            settings={
+                "train": options.train_size,
+                "val": options.val_size,
+                "test": options.test_size,
+                "distractors": DISTRACTORS,
+                "test_distractors": [count for count in options.test_distractors if count != DISTRACTORS],
+            },
         ),
-        network=NetworkConfig("clutter_cnn", architecture=row.architecture, **(row.settings or {})),
-        architecture_options=dict(row.options or {}),
+        network=NetworkConfig("clutter_cnn", architecture=row.architecture, settings=dict(row.options or {})),
         optimization=OptimizationConfig(
             lr=options.lr,
             schedule="step",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,8 +22,11 @@ from looksharp.data.splits.files import keep_in_memory
 from looksharp.evaluation import evaluate
 from looksharp.files import write_text
 from looksharp.interventions.measuring import intervene
+from looksharp.objectives.base import PARTS
+from looksharp.objectives.parsing import parse_objective
+from looksharp.settings import settings_of
 from looksharp.training import load_run, train
-from looksharp.training.settings import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
+from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 METHODS = {
     "plain": "",
@@ -50,9 +54,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--data", default="biased_digits", help="biased_digits, or a folder with masks and groups")
     parser.add_argument("--rho", type=float, default=0.98)
-    parser.add_argument("--guided", type=float, default=0.05, help="share of the training images, marked by boxes")
-    parser.add_argument("--per_batch", type=int, default=32, help="guided images in a batch")
-    parser.add_argument("--layer", default=None, help="whose maps are guided; found in the backbone if not given")
+    parser.add_argument("--marked", type=float, default=0.05, help="share of the training images, marked by boxes")
+    parser.add_argument("--per_batch", type=int, default=32, help="marked images in a batch")
+    parser.add_argument("--layer", default=None, help="whose maps guidance reads; found in the backbone if not given")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--backbone", default="small")
     parser.add_argument("--epochs", type=int, default=12, help="of plain training; others take as many steps")
@@ -71,7 +75,7 @@ def main() -> None:
         data = None
         for name in options.methods:
             config = _config(options, name, seed)
-            share = f"-{options.guided:g}" if METHODS[name] else ""
+            share = f"-{options.marked:g}" if METHODS[name] else ""
             folder = f"{Path(options.data).name}-{options.rho:g}-{options.backbone}"
             out = options.out / folder / str(seed) / f"{name}{share}"
             if not (out / "measured.json").is_file():
@@ -86,27 +90,19 @@ def main() -> None:
 
 
 def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
-    guidance, per_batch, epochs = GuidanceConfig(), 0, options.epochs
+    guidance: list[Any] = []
+    marks, per_batch, epochs = MarksConfig(), 0, options.epochs
     if METHODS[name]:
         per_batch = options.per_batch
-        # Guided places lengthen an epoch: fewer epochs make as many steps.
+        # Marked places lengthen an epoch: fewer epochs make as many steps.
         epochs = max(round(options.epochs * (options.batch_size - per_batch) / options.batch_size), 1)
-        # Losses on maps need features first.
-        warmup = 200 if {"energy", "evidence", "contrast"} & {part.split(":")[0] for part in name.split("+")} else 0
-        guidance = GuidanceConfig(
-            "data",
-            guided=options.guided,
-            guided_per_batch=per_batch,
-            guidance_boxes=True,
-            guidance_loss=METHODS[name],
-            guidance_layer=options.layer,
-            guidance_warmup=warmup,
-        )
+        marks = MarksConfig("data", options.marked, marked_per_batch=per_batch, mark_boxes=True)
+        guidance = _guidance(METHODS[name], options.layer)
     return RunConfig(
-        objective="group_dro" if name == "group_dro" else "classification",
-        data=DataConfig(options.data, rho=options.rho),
+        objective=parse_objective(["group_dro" if name == "group_dro" else "classification", *guidance]),
+        data=DataConfig(options.data, settings={"rho": options.rho} if options.data == "biased_digits" else {}),
         network=NetworkConfig(options.backbone),
-        guidance=guidance,
+        marks=marks,
         optimization=OptimizationConfig(
             options.optimizer, lr=options.lr, weight_decay=0.05 if options.optimizer == "adamw" else 5e-4
         ),
@@ -120,6 +116,16 @@ def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
             device=options.device,
         ),
     )
+
+
+def _guidance(choice: str, layer: str | None) -> list[dict[str, dict[str, Any]]]:
+    """The parts of a choice; losses on maps need features first, so they and their companions warm up."""
+    parts = [] if choice == "none" else parse_objective(choice)
+    warmup = 200 if {"energy", "evidence", "contrast"} & {part.name for part in parts} else 0
+    given = {"warmup": warmup, "layer": layer}
+    return [
+        {p.name: {k: v for k, v in given.items() if k in settings_of(PARTS[p.name])} | dict(p.settings)} for p in parts
+    ]
 
 
 def _measure(config: RunConfig, data: Data, out: Path) -> None:

@@ -26,7 +26,7 @@ from looksharp.data.split import Data
 from looksharp.files import write_text
 from looksharp.suspects import suspects
 from looksharp.training import Run, load_run, train
-from looksharp.training.settings import GuidanceConfig, RunConfig
+from looksharp.training.settings import MarksConfig, RunConfig
 
 CHOICES = ("random", "balanced", "suspects")
 
@@ -47,9 +47,9 @@ def main() -> None:
     defaults = {"data": "biased_digits", "epochs": 14, "device": "cpu", "workers": 0}
     found: dict[str, dict[str, list[float]]] = {}
     for rho, seed in itertools.product(options.rho, options.seeds):
-        config = RunConfig.from_flat(defaults | given | {"rho": rho, "seed": seed})
+        config = RunConfig.from_flat(defaults | given | {"biased_digits": {"rho": rho}, "seed": seed})
         data, home = build_data(config.data, seed), options.out / f"rho{rho:g}" / str(seed)
-        plain = _accuracy(replace(config, guidance=GuidanceConfig()), data, home / "plain")
+        plain = _accuracy(replace(config, marks=MarksConfig()), data, home / "plain")
         reader = load_run(home / "plain", device=config.training.device)
         for n in options.n:
             row = found.setdefault(f"rho {rho:g}, {n} marked", {})
@@ -82,7 +82,7 @@ def _guided(config: RunConfig, data: Data, indices: list[int]) -> tuple[RunConfi
     assert split.marks is not None
     boxes = replace(split, marks=split.marks.restricted(indices).as_boxes())
     return (
-        replace(config, guidance=replace(config.guidance, guidance="data")),
+        replace(config, marks=replace(config.marks, marks="data")),
         replace(data, splits=data.splits | {"train": boxes}),
     )
 

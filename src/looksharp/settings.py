@@ -10,16 +10,18 @@ from __future__ import annotations
 import difflib
 import inspect
 import types
+from collections import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-__all__ = ["SettingError", "checked_arguments", "near_miss", "settings", "settings_of"]
+__all__ = ["SettingError", "checked_arguments", "near_miss", "resolved", "settings", "settings_of"]
 
 T = TypeVar("T")
 
@@ -130,23 +132,41 @@ def checked_arguments(
             raise SettingError(near_miss(str(name), known, where))
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in values:
-            raise SettingError(f"{where}.{name} is needed and is not given")
+            raise SettingError(f"{_full(name, where)} is needed and is not given")
     checked = {}
     for name, value in values.items():
         try:
             checked[name] = _adapter(known[name].annotation).validate_python(value)
         except ValidationError as error:
-            raise SettingError(_line(error, {name: known[name].annotation}, f"{where}.{name}")) from None
+            raise SettingError(_line(error, {name: known[name].annotation}, _full(name, where))) from None
     return checked
+
+
+def resolved(
+    function: Callable[..., Any], values: Mapping[str, Any], where: str, without: Collection[str] = ()
+) -> dict[str, Any]:
+    """Validate values as `checked_arguments` does, and add the defaults of those that are missing.
+
+    Example:
+        >>> def reader(fold: int = 0, task: str = "age"): ...
+        >>> resolved(reader, {"fold": 3}, "adience")
+        {'fold': 3, 'task': 'age'}
+
+    """
+    given = checked_arguments(function, values, where, without)
+    return {name: given.get(name, setting.default) for name, setting in settings_of(function, without).items()}
 
 
 def near_miss(name: str, known: Collection[str], where: str = "") -> str:
     """Say that a setting does not exist, and name the close one, or all."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    full = f"{where}.{name}" if where else name
     if close:
-        return f"{full!r} is not a setting; did you mean {f'{where}.{close[0]}' if where else close[0]!r}?"
-    return f"{full!r} is not a setting; there are {', '.join(known) or 'none'}"
+        return f"{_full(name, where)!r} is not a setting; did you mean {_full(close[0], where)!r}?"
+    return f"{_full(name, where)!r} is not a setting; there are {', '.join(known) or 'none'}"
+
+
+def _full(name: str, where: str) -> str:
+    return f"{where}.{name}" if where else name
 
 
 @cache
@@ -170,7 +190,7 @@ def _lenient(annotation: Any) -> Any:
         return Annotated[types.GenericAlias(tuple, parts), Strict(False)]
     if origin in (list, dict):
         return types.GenericAlias(origin, tuple(_lenient(each) for each in inner))
-    if origin is Sequence:
+    if origin is abc.Sequence:
         return types.GenericAlias(list, (_lenient(inner[0]),))
     return annotation
 
@@ -186,20 +206,29 @@ def _number(value: Any) -> Any:
 
 def _line(error: ValidationError, hints: Mapping[str, Any], full: str = "") -> str:
     """One line: the setting, what is allowed, what came, and a close value where there is one."""
-    first = error.errors(include_url=False)[0]
+    # Of a union each member complains; a bound that is broken tells more than a type that does not fit.
+    problems = error.errors(include_url=False)
+    first = next((each for each in problems if each["type"] in _BROKEN_BOUNDS), problems[0])
     place = [str(part) for part in first["loc"]]
-    name = place[0] if place and not full else ""
+    if place and isinstance(first["loc"][0], int) and not full:  # given by position
+        place[0] = list(hints)[first["loc"][0]]
+    name = full or (place[0] if place else "")
     if first["type"] == "value_error":
         text = str(first["ctx"]["error"])
-        return text if name or not full or text.startswith(full.split(".")[-1]) is False else f"{full}: {text}"
-    came = first["input"]
-    if first["type"] in ("missing", "missing_argument"):
+        return text if not name or text.startswith(name) else f"{name}: {text}"
+    if first["type"] in ("missing", "missing_argument") and len(place) == 1:
         return f"{name} is needed and is not given"
-    annotation = hints.get(name) if not full else next(iter(hints.values()))
-    allowed = _words(annotation)
+    annotation = next(iter(hints.values())) if full else hints.get(name, Any)
+    came = first["input"]  # of a list, the element at fault
+    got = f"{came:g}" if isinstance(came, float) else f"{came!r:.80}"
+    if first["type"] in _BROKEN_BOUNDS and _bounds_of(annotation):
+        return f"{name} must be {_bounds_of(annotation)}; got {got}"
     close = difflib.get_close_matches(came, _choices(annotation), n=1) if isinstance(came, str) else []
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{full or name} must be {allowed}; got {came!r:.80}{hint}"
+    return f"{name} must be {_words(annotation)}; got {got}{hint}"
+
+
+_BROKEN_BOUNDS = ("greater_than_equal", "greater_than", "less_than_equal", "less_than", "finite_number")
 
 
 def _choices(annotation: Any) -> list[str]:
@@ -208,8 +237,17 @@ def _choices(annotation: Any) -> list[str]:
     return [choice for inner in get_args(annotation) for choice in _choices(inner)]
 
 
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-_WORDS |= {type(None): "null", dict: "settings, name: value", Callable: "a function"}
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    type(None): "null",
+    dict: "settings, name: value",
+    Callable: "a function",
+}
+_BOUNDS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
 
 
 def _words(annotation: Any) -> str:
@@ -218,14 +256,27 @@ def _words(annotation: Any) -> str:
         return _WORDS[annotation]
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        bounds = [str(each) for each in inner[1:] if type(each).__module__ == "annotated_types"]
-        return " ".join([_words(inner[0]), *bounds])
+        bounds = _bounds(inner[1:])
+        return f"{_words(inner[0])} {'of ' if bounds.startswith('at') else ''}{bounds}".rstrip()
     if origin is Literal:
         return " or ".join([", ".join(map(repr, inner[:-1])), repr(inner[-1])] if len(inner) > 1 else [repr(inner[0])])
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(each) for each in inner))
-    if origin in (list, Sequence):
+    if origin in (list, Sequence, abc.Sequence):
         return f"a list, each {_words(inner[0])}"
     if origin is tuple:
-        return f"a list of {len([each for each in inner if each is not ...])}"
+        return f"a list, each {_words(inner[0])}" if inner[-1] is ... else f"a list of {len(inner)}"
     return _WORDS.get(origin, getattr(annotation, "__name__", str(annotation)))
+
+
+def _bounds(marks: Sequence[Any]) -> str:
+    """Say in words what bounds an annotation carries, such as "at least 0 and below 1"."""
+    found = [(_BOUNDS[type(each)], each) for each in marks if type(each) in _BOUNDS]
+    return " and ".join(f"{words} {getattr(each, name):g}" for (name, words), each in found)
+
+
+def _bounds_of(annotation: Any) -> str:
+    """Return the bounds of the first number in an annotation that has any."""
+    if get_origin(annotation) is Annotated and _bounds(get_args(annotation)[1:]):
+        return _bounds(get_args(annotation)[1:])
+    return next((found for inner in get_args(annotation) if (found := _bounds_of(inner))), "")

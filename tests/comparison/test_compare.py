@@ -14,7 +14,7 @@ from PIL import Image
 from looksharp import cli
 from looksharp.comparison.scenes import most_changed
 from looksharp.data.build import DataConfig
-from looksharp.data.sets import synthetic
+from looksharp.data.sets.synthetic import digits
 from looksharp.evaluation import evaluate_run
 from looksharp.training import load_run, train
 from looksharp.training.settings import RunConfig, TrainingConfig
@@ -24,23 +24,17 @@ QUICK = {"device": "cpu", "workers": 0, "progress": False}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _few_digits():
-    whole = synthetic.digits
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "digits", lambda train, seed=0: whole(train, 16, 60, seed))
-        yield
-
-
 @pytest.fixture(scope="module")
-def trained(_few_digits, tmp_path_factory):
+def trained(tmp_path_factory):
     """Run folders of two methods, three seeds each."""
     root = tmp_path_factory.mktemp("runs")
     paths = []
     for objective in ("classification", "icasc"):
         for seed in range(3):
             training = TrainingConfig(epochs=2, seed=seed, device="cpu")
-            config = RunConfig(objective, data=DataConfig("digits", train_size=128), training=training)
+            config = RunConfig(
+                objective, data=DataConfig("digits", settings={"train": 128, "val": 16, "test": 60}), training=training
+            )
             paths.append(root / f"{objective}-{seed}")
             train(config, paths[-1], progress=False)
     return paths
@@ -53,7 +47,7 @@ def out(trained, tmp_path_factory):
     flags = ["--pictures", "1", "--points", "40", "--resamples", "300", "--device", "cpu", "--workers", "0"]
     printed, progress = io.StringIO(), io.StringIO()
     with redirect_stdout(printed), redirect_stderr(progress):
-        status = cli.main(["compare", *map(str, trained), "--out", str(out), "--names", *METHODS, *flags])
+        status = cli.main(["compare", *map(str, trained), "--out", str(out), "--names", ",".join(METHODS), *flags])
     assert (status, printed.getvalue()) == (0, f"Open {out / 'report.html'} in a browser.\n")
     for bar in ("measuring: 100%", "drawing: 100%"):
         assert bar in progress.getvalue()
@@ -73,7 +67,7 @@ def test_runs_are_grouped_into_methods(found, trained):
 
 
 def test_numbers_are_those_of_the_runs(found, trained):
-    data = synthetic.digits(128, 0)
+    data = digits(128, 16, 60, 0)
     entries = {(e["checkpoint"], e["metric"], e["method"]): e for e in found["entries"]}
     for checkpoint in ("last", "best"):
         seeds = {
@@ -126,7 +120,7 @@ def test_every_figure_is_a_file(out):
 
 
 def test_the_images_that_changed_most_are_shown(out, trained):
-    data = synthetic.digits(128, 0)
+    data = digits(128, 16, 60, 0)
     first, other = (
         evaluate_run(path, data=data, **QUICK)["test"].per_image["true_probability"]
         for path in (trained[0], trained[3])

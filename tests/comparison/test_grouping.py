@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +6,12 @@ import yaml
 
 from looksharp.comparison.grouping import group_runs
 from looksharp.data.build import DataConfig
-from looksharp.training.settings import GuidanceConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
+from looksharp.data.split import Pixels
+from looksharp.training.facts import RunFacts, write_facts
+from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 PLAIN = RunConfig()
-ICASC = RunConfig("icasc", {"theta": 0.8})
+ICASC = RunConfig([{"icasc": {"theta": 0.7}}])
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def run(tmp_path):
         path.mkdir()
         config = replace(config, training=replace(config.training, seed=seed))
         (path / "config.yaml").write_text(yaml.safe_dump(config.flat()))
-        (path / "run.json").write_text(json.dumps({"classes": ["a", "b"]}))
+        write_facts(path, RunFacts(("a", "b"), Pixels((8, 8)), multilabel=False))
         return path
 
     return leave
@@ -38,7 +39,7 @@ def test_runs_of_different_seeds_are_one_method(run):
     assert plain.runs == (paths[0], paths[2], paths[3])
     assert (plain.seeds, icasc.seeds) == ((0, 1, 2), (4, 5))
     assert plain.differs == {"objective": "classification", "icasc.theta": None}
-    assert icasc.differs == {"objective": "icasc", "icasc.theta": 0.8}
+    assert icasc.differs == {"objective": "icasc", "icasc.theta": 0.7}
 
 
 def test_neither_paths_nor_devices_make_a_method(run):
@@ -46,8 +47,8 @@ def test_neither_paths_nor_devices_make_a_method(run):
     there = replace(
         PLAIN, data=DataConfig("cifar10", Path("/there")), training=TrainingConfig(device="cuda", workers=8)
     )
-    folder = replace(PLAIN, data=DataConfig("/here/birds"), guidance=GuidanceConfig("/here/boxes.json"))
-    moved = replace(PLAIN, data=DataConfig("/there/birds"), guidance=GuidanceConfig("/there/boxes.json"))
+    folder = replace(PLAIN, data=DataConfig("/here/birds"), marks=MarksConfig("/here/boxes.json"))
+    moved = replace(PLAIN, data=DataConfig("/there/birds"), marks=MarksConfig("/there/boxes.json"))
     methods = group_runs([run(here, 0), run(there, 1), run(folder, 0), run(moved, 1)])
     assert [method.seeds for method in methods] == [(0, 1), (0, 1)]
 
@@ -55,10 +56,16 @@ def test_neither_paths_nor_devices_make_a_method(run):
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
-        (replace(PLAIN, guidance=GuidanceConfig("data", guidance_loss="energy")), "Classification + energy guidance"),
+        (
+            replace(PLAIN, objective="classification+energy", marks=MarksConfig("data")),
+            "Classification + energy guidance",
+        ),
         (replace(PLAIN, optimization=OptimizationConfig(lr=0.01)), "Classification (lr 0.01)"),
         (replace(PLAIN, network=NetworkConfig("small_deep")), "Classification (backbone small_deep)"),
-        (replace(PLAIN, options={"label_smoothing": 0.1}), "Classification (label_smoothing 0.1)"),
+        (
+            replace(PLAIN, objective=[{"classification": {"label_smoothing": 0.1}}]),
+            "Classification (label_smoothing 0.1)",
+        ),
     ],
 )
 def test_a_label_tells_what_differs(run, changed, name):

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,15 +9,12 @@ from PIL import Image
 from looksharp.comparison.grouping import group_runs
 from looksharp.comparison.images import common_data, fingerprint
 from looksharp.data.build import DataConfig, build_data
-from looksharp.data.sets import synthetic
+from looksharp.data.sets.synthetic import digits
+from looksharp.data.split import Pixels
+from looksharp.training.facts import RunFacts, write_facts
 from looksharp.training.settings import RunConfig, TrainingConfig
 
-
-@pytest.fixture(autouse=True)
-def _few_digits(monkeypatch):
-    whole, biased = synthetic.digits, synthetic.biased_digits
-    monkeypatch.setattr(synthetic, "digits", lambda train, seed=0: whole(train, 4, 20, seed))
-    monkeypatch.setattr(synthetic, "biased_digits", lambda rho, train, seed=0: biased(rho, train, 4, 20, seed))
+SIZES = {"val": 4, "test": 20}
 
 
 @pytest.fixture
@@ -34,7 +30,7 @@ def methods(tmp_path):
             paths[-1].mkdir()
             (paths[-1] / "config.yaml").write_text(yaml.safe_dump(config.flat()))
             names = list("0123456789") if classes is None else classes[number]
-            (paths[-1] / "run.json").write_text(json.dumps({"classes": names}))
+            write_facts(paths[-1], RunFacts(tuple(names), Pixels((8, 8)), multilabel=False))
         return group_runs(paths)
 
     return leave
@@ -52,21 +48,21 @@ def make_folder(root, test=True):
 
 
 def test_synthetic_images_are_the_first_runs_for_all(methods):
-    small = DataConfig("digits", train_size=12)
-    data = common_data(methods((small, 3), (small, 4), (replace(small, train_size=9), 5)))
+    small = DataConfig("digits", settings=SIZES | {"train": 12})
+    data = common_data(methods((small, 3), (small, 4), (replace(small, settings=SIZES | {"train": 9}), 5)))
     expected = build_data(small, 3)
     torch.testing.assert_close(data.splits["test"].images, expected.splits["test"].images)
 
 
 def test_cluttered_images_are_the_first_runs_for_all(methods):
-    small = DataConfig("cluttered_digits", train_size=12, val_size=4, test_size=20)
+    small = DataConfig("cluttered_digits", settings={"train": 12, "val": 4, "test": 20})
     data = common_data(methods((small, 3), (small, 4)))
     torch.testing.assert_close(data.splits["test"].images, build_data(small, 3).splits["test"].images)
 
 
 def test_other_cues_in_the_test_images_are_refused(methods):
-    data = DataConfig("biased_digits", train_size=12)
-    found = methods((data, 0), (replace(data, rho=0.5), 0))
+    data = DataConfig("biased_digits", settings=SIZES | {"train": 12})
+    found = methods((data, 0), (replace(data, settings=data.settings | {"rho": 0.5}), 0))
     tests = r"biased \(20\), unbiased \(20\), conflicting \(20\)"
     with pytest.raises(
         ValueError, match=rf"runs must be tested on the same images; .*run1 has others than .*run0, {tests}: leave it"
@@ -94,7 +90,7 @@ def test_a_test_folder_serves_all_seeds(methods, tmp_path):
 
 
 def test_a_fingerprint_is_of_targets_and_pixels():
-    split = synthetic.digits(4).splits["test"]
+    split = digits(4, 4, 20).splits["test"]
     same = replace(split, images=split.images.clone())
     assert fingerprint(split) == fingerprint(same)
     assert fingerprint(split) != fingerprint(replace(split, targets=split.targets.flip(0)))

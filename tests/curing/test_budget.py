@@ -6,10 +6,10 @@ import pytest
 from scipy import stats
 
 from looksharp.curing.budget import Budget, check_budget, spend, t_interval, write_budget
-from looksharp.training.settings import GuidanceConfig, RunConfig, TrainingConfig
+from looksharp.training.settings import MarksConfig, RunConfig, TrainingConfig
 
 PLAIN = RunConfig()
-CURE = RunConfig(guidance=GuidanceConfig("data"), training=TrainingConfig(epochs=3))
+CURE = RunConfig("classification+agreement", marks=MarksConfig("data"), training=TrainingConfig(epochs=3))
 
 
 @pytest.mark.parametrize("values", [[0.5, 0.7], [0.91, 0.92, 0.97], [0.2] * 4])
@@ -49,15 +49,15 @@ def test_a_run_for_each_number_and_seed(tmp_path):
         return {"top1": config.training.seed / 10}
 
     def spent(budget, seeds):
-        options = {"cure": CURE, "plain": PLAIN, "guided": 16, "out": tmp_path, "train": train, "measure": measure}
+        options = {"cure": CURE, "plain": PLAIN, "marked": 16, "out": tmp_path, "train": train, "measure": measure}
         return spend(budget, seeds, **options)
 
     found = spent([16, 0, 4], [5, 6])
     assert found.rows == {(marked, seed): {"top1": seed / 10} for marked in (0, 4, 16) for seed in (5, 6)}
     configs = dict(trained)
     assert list(configs) == ["0-5", "0-6", "4-5", "4-6", "16-5", "16-6"]
-    assert [c.guidance.guided for c in configs.values()] == [None, None, 4, 4, None, None]
-    assert [c.guidance.guidance for c in configs.values()] == [None, None, "data", "data", "data", "data"]
+    assert [c.marks.marked for c in configs.values()] == [None, None, 4, 4, None, None]
+    assert [c.marks.marks for c in configs.values()] == [None, None, "data", "data", "data", "data"]
     assert [c.training.seed for c in configs.values()] == [5, 6] * 3
     assert [c.training.epochs for c in configs.values()] == [10, 10, 3, 3, 3, 3]
     again = spent([0, 4, 8, 16], [5, 6])

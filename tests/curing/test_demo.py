@@ -39,8 +39,8 @@ def test_a_run_of_every_method(out, results):
     assert list(results["classifiers"]) == list(METHODS) == ["plain", "GAIN_ext", "cure"]
     for name, (sentence, method) in METHODS.items():
         config = load_run(out / "runs" / name, device="cpu").config
-        assert (config.training.seed, config.training.epochs, config.data.train_size) == (3, 1, 128)
-        assert (config.objective, config.guidance) == (method.objective, method.guidance)
+        assert (config.training.seed, config.training.epochs, config.data.settings["train"]) == (3, 1, 128)
+        assert (config.objective, config.marks) == (method.objective, method.marks)
         found = results["classifiers"][name]
         assert (found["description"], found["marked"]) == (sentence, 0 if name == "plain" else 6)  # 5%
 

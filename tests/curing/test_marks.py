@@ -10,7 +10,7 @@ from looksharp.curing.marks import HELD_OUT, choose_marks
 from looksharp.data.folder import read_folder
 from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.training.settings import GuidanceConfig
+from looksharp.training.settings import MarksConfig
 
 CLASSES = ("cat", "dog")
 
@@ -44,7 +44,7 @@ def boxes(folder, tmp_path):
         }
         path = tmp_path / "boxes.json"
         path.write_text(json.dumps(content))
-        return GuidanceConfig(str(path), guided_per_batch=2)
+        return MarksConfig(str(path), marked_per_batch=2)
 
     return boxes
 
@@ -64,14 +64,14 @@ def marked(split):
 
 def test_test_splits_with_masks_are_the_proof(tmp_path):
     data = biased_digits(train=40, val=20, test=20)
-    marks = choose_marks(data, GuidanceConfig("data", guided=8), 3, tmp_path / "out")
+    marks = choose_marks(data, MarksConfig("data", marked=8), 3, tmp_path / "out")
     assert list(marks.proofs) == ["biased", "unbiased", "conflicting", "val"]
-    assert (marks.guided, marks.note) == (8, "")
-    assert marks.guidance == GuidanceConfig("data", guided=8)
-    expected = choose_marked(data, GuidanceConfig("data", guided=8), 3).splits["train"].marks.images
+    assert (marks.marked, marks.note) == (8, "")
+    assert marks.settings == MarksConfig("data", marked=8)
+    expected = choose_marked(data, MarksConfig("data", marked=8), 3).splits["train"].marks.images
     assert marks.data.splits["train"].marks.images == expected
     # The run itself reads the same ones again.
-    again = choose_marked(marks.data, marks.guidance, 3).splits["train"].marks.images
+    again = choose_marked(marks.data, marks.settings, 3).splits["train"].marks.images
     assert again == expected
     assert not (tmp_path / "out").exists()
 
@@ -81,7 +81,7 @@ def test_a_quarter_is_held_out_where_only_training_images_are_marked(folder, box
     assert list(marks.proofs) == [HELD_OUT]
     held_out, guiding = marked(marks.proofs[HELD_OUT]), marked(marks.data.splits["train"])
     assert Counter(path.split("/")[1] for path in held_out) == {"cat": 2, "dog": 2}
-    assert marks.guided == len(guiding) == 14
+    assert marks.marked == len(guiding) == 14
     assert held_out.keys().isdisjoint(guiding)
     # Every mark is where it was drawn, and every image the one it belongs to.
     assert held_out | guiding == {f"train/{name}/train{name}{n}.png": (1, n) for _, name, n in every("train", 9)}
@@ -98,7 +98,7 @@ def test_at_least_two_of_a_class_but_never_more_than_half(count, expected, folde
     marks = choose_marks(read_folder(folder), boxes(*images), 0, tmp_path / "out")
     if expected < 2:  # the other class alone is no proof
         assert marks.proofs == {}
-        assert marks.guided == 10 + count
+        assert marks.marked == 10 + count
     else:
         found = Counter(path.split("/")[1] for path in marks.proofs[HELD_OUT].paths)
         assert found == {"cat": 2, "dog": expected}
@@ -107,8 +107,8 @@ def test_at_least_two_of_a_class_but_never_more_than_half(count, expected, folde
 def test_what_guides_is_on_record(folder, boxes, tmp_path):
     data, out = read_folder(folder), tmp_path / "out"
     marks = choose_marks(data, boxes(*every("train", 9)), 0, out)
-    assert marks.guidance == GuidanceConfig(str(out / "guided.json"), guided_per_batch=2)
-    read = choose_marked(read_folder(folder), marks.guidance, 0)
+    assert marks.settings == MarksConfig(str(out / "marks.json"), marked_per_batch=2)
+    read = choose_marked(read_folder(folder), marks.settings, 0)
     assert marked(read.splits["train"]) == marked(marks.data.splits["train"])
     choose_marks(data, boxes(*every("train", 9)), 0, out)
     with pytest.raises(ValueError, match=r"out holds a cure with other marks; choose another --out, or remove it$"):
@@ -120,7 +120,7 @@ def test_marks_of_other_splits_are_the_proof(folder, boxes, tmp_path):
     marks = choose_marks(read_folder(folder), boxes(*images), 0, tmp_path / "out")
     assert list(marks.proofs) == ["test"]
     assert marked(marks.proofs["test"]) == {f"test/{c}/test{c}{n}.png": (1, n) for _, c, n in every("test", 3)}
-    assert (marks.guided, marks.note) == (8, "")
+    assert (marks.marked, marks.note) == (8, "")
 
 
 def test_a_few_marks_of_other_splits_join_those_held_out(folder, boxes, tmp_path):
@@ -151,9 +151,9 @@ def test_boxes_instead_of_masks(folder, tmp_path):
             file = tmp_path / "masks" / "train" / name / f"train{name}{n}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(file)
-    choice = GuidanceConfig(str(tmp_path / "masks"), guidance_boxes=True)
+    choice = MarksConfig(str(tmp_path / "masks"), mark_boxes=True)
     marks = choose_marks(read_folder(folder), choice, 0, tmp_path / "out")
-    read = choose_marked(read_folder(folder), marks.guidance, 0)
+    read = choose_marked(read_folder(folder), marks.settings, 0)
     for mask in (*marks.data.splits["train"].marks.masks, *read.splits["train"].marks.masks):
         assert torch.equal(mask.nonzero().amin(0), torch.tensor([1, 2]))
         assert mask.sum() == 5 * 6
@@ -161,13 +161,13 @@ def test_boxes_instead_of_masks(folder, tmp_path):
 
 def test_too_few_marks_are_no_proof(folder, boxes, tmp_path):
     marks = choose_marks(read_folder(folder), boxes(("train", "cat", 0), ("train", "dog", 1)), 0, tmp_path / "out")
-    assert (marks.proofs, marks.guided) == ({}, 2)
+    assert (marks.proofs, marks.marked) == ({}, 2)
     assert marks.note.startswith("There is no proof: no marked images are left that do not guide.")
     with pytest.raises(ValueError, match=r"^guidance needs at least 2 marked training images; got 1: mark more$"):
         choose_marks(read_folder(folder), boxes(("train", "cat", 0)), 0, tmp_path / "other")
     with pytest.raises(ValueError, match=r"boxes\.json marks no training image of .*images; mark some$"):
         choose_marks(read_folder(folder), boxes(*every("test", 3)), 0, tmp_path / "other")
-    with pytest.raises(ValueError, match=r"^guidance is 'data', but .* has no masks"):
-        choose_marks(read_folder(folder), GuidanceConfig("data"), 0, tmp_path / "other")
-    with pytest.raises(ValueError, match=r"needs images that are files; biased_digits, rho 0\.98 is not an image"):
+    with pytest.raises(ValueError, match=r"^marks is 'data', but .* has no masks"):
+        choose_marks(read_folder(folder), MarksConfig("data"), 0, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"need images that are files; biased_digits, rho 0\.98 is not an image"):
         choose_marks(biased_digits(train=8, val=4, test=4), boxes(), 0, tmp_path / "other")

@@ -11,7 +11,7 @@ import looksharp
 from looksharp.curing import folders
 from looksharp.curing import page as page_module
 from looksharp.curing.marks import HELD_OUT
-from looksharp.curing.plan import CURE
+from looksharp.curing.plan import CURE, guidance_of
 from looksharp.curing.retraining import cure
 from looksharp.curing.verdict import judge
 from looksharp.data.build import DataConfig
@@ -24,10 +24,10 @@ from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunCo
 SPLITS = ("biased", "unbiased", "conflicting")
 OPTIONS = {"device": "cpu", "progress": False}
 SETTINGS = {
-    "guided": 20,
-    "guidance_boxes": True,
-    "guided_per_batch": 8,
-    "guidance_warmup": 3,
+    "marked": 20,
+    "mark_boxes": True,
+    "marked_per_batch": 8,
+    "warmup": 3,
     "epochs": 1,
     "compare": ["labels", "dfr"],
     "budget": [0, 4, 20],
@@ -36,12 +36,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_digits():
-    whole = synthetic.biased_digits
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "biased_digits", lambda rho, train, seed=0: whole(rho, train, 60, 24, seed))
-        yield
+DIGITS = {"rho": 1.0, "train": 120, "val": 60, "test": 24}
 
 
 @pytest.fixture
@@ -54,7 +49,7 @@ def _no_figures(monkeypatch):
 def run(tmp_path_factory):
     """A classifier trained on a patch that gives every class away."""
     config = RunConfig(
-        data=DataConfig("biased_digits", rho=1.0, train_size=120),
+        data=DataConfig("biased_digits", settings=DIGITS),
         optimization=OptimizationConfig(lr=0.1),
         training=TrainingConfig(epochs=2, batch_size=16, device="cpu"),
     )
@@ -79,15 +74,16 @@ def results(out):
 def test_the_runs_own_settings_with_guidance(found, run, out):
     assert out == run.with_name("digits-cured")
     before, config = load_run(run, device="cpu").config, found.after.run.config
-    assert config.guidance.guidance_loss == CURE.guidance_loss
-    assert (config.guidance.guidance, config.guidance.guided, config.guidance.guided_per_batch) == ("data", 20, 8)
-    assert config.guidance.guidance_warmup == 3
-    assert config.guidance.guidance_boxes
-    assert replace(config, guidance=before.guidance, training=before.training) == before
+    assert [part.name for part in config.objective[1:]] == [part.name for part in guidance_of(CURE.guidance)]
+    assert config.objective[1].settings["weight"] == guidance_of(CURE.guidance)[0].settings["weight"]
+    assert (config.marks.marks, config.marks.marked, config.marks.marked_per_batch) == ("data", 20, 8)
+    assert config.objective[1].settings["warmup"] == 3
+    assert config.marks.mark_boxes
+    assert replace(config, objective=before.objective, marks=before.marks, training=before.training) == before
     assert config.training == replace(before.training, epochs=1)
     labels = found.others[0].run.config
-    assert labels.guidance == replace(config.guidance, guidance_loss="none")
-    assert json.loads((out / "runs" / "cure" / "run.json").read_text())["guided"] == 20
+    assert labels == replace(config, objective=before.objective)
+    assert json.loads((out / "runs" / "cure" / "run.json").read_text())["marked"] == 20
     assert {path.name for path in (out / "runs").iterdir()} == {"cure", "labels"}
     assert {path.name for path in out.iterdir()} == {
         "budget", "budget.csv", "figures", "report.html", "results.json", "runs"
@@ -95,7 +91,7 @@ def test_the_runs_own_settings_with_guidance(found, run, out):
 
 
 def test_before_and_after_are_measured(found, run, out, results):
-    data = synthetic.biased_digits(1.0, 120)
+    data = synthetic.biased_digits(**DIGITS)
     for measured, path in ((found.before, run), (found.after, out / "runs" / "cure")):
         model = load_run(path, device="cpu").model
         assert measured.splits.keys() == {*SPLITS, "val"}
@@ -135,8 +131,8 @@ def test_the_curve(found, out, results):
         assert [rows[marked][split] for split in SPLITS] == [measured.splits[split]["top1"] for split in SPLITS]
         assert rows[marked]["exchanged"] == measured.interventions[decides].values["exchanged_across"]
     few = load_run(out / "budget" / "4-0", device="cpu")
-    assert few.config.guidance == replace(found.after.run.config.guidance, guided=4)
-    data = synthetic.biased_digits(1.0, 120)
+    assert few.config.marks == replace(found.after.run.config.marks, marked=4)
+    data = synthetic.biased_digits(**DIGITS)
     top1 = evaluate(few.model, data.splits["unbiased"], data.pixels).values["top1"]
     assert rows[4]["unbiased"] == pytest.approx(top1)
     assert (out / "budget.csv").read_text().splitlines()[0] == "marked,seed,biased,unbiased,conflicting,exchanged"
@@ -189,14 +185,14 @@ def test_what_cannot_be_done(run, tmp_path, monkeypatch):
             cure(path, out=tmp_path / "out", **OPTIONS, **options)
 
     fails(
-        "^compare must be of labels, .*, or a guidance loss: guidance_loss must be of .* got 'guess'$",
+        "^compare must be of labels, .*, or guidance: objective part 'guess' is not known; there are .*$",
         compare=["guess"],
     )
     fails("^compare names labels twice$", compare=["labels", "labels"])
-    fails("^guidance_loss must be of .* got 'guess'$", guidance_loss="guess")
-    fails("^budget must be 0, or 2 to the 9 marked images that guide; got 10$", guided=9, budget=[0, 10])
+    fails("^objective part 'guess' is not known; there are .*$", guidance="guess")
+    fails("^budget must be 0, or 2 to the 9 marked images that guide; got 10$", marked=9, budget=[0, 10])
     fails("^epochs must be at least 1; got 0$", epochs=0)
-    fails("^guided_per_batch must be 0 to 15, below the run's batch_size; got 16$", guided_per_batch=16)
+    fails("^marked_per_batch must be 0 to 15, below the run's batch_size; got 16$", marked_per_batch=16)
     fails("is not a run folder: it has no config.yaml$", path=tmp_path / "nothing")
     assert not (tmp_path / "out" / "report.html").exists()
 
@@ -249,13 +245,13 @@ def test_marked_training_images_are_held_out_for_the_proof(shapes, folder, tmp_p
     config = found.after.run.config
     assert config.network.weights == str(shapes / "model.safetensors")
     assert config.optimization.lr == pytest.approx(0.05 * CURE.fine_tune_lr)
-    assert config.guidance.guided_per_batch == 4
+    assert config.marks.marked_per_batch == 4
     assert (found.after.marked, len(found.after.interventions[HELD_OUT].images)) == (24, 8)
     assert found.after.splits.keys() == {"test", HELD_OUT}
     assert found.verdict.split == HELD_OUT
     page = found.report.read_text()
     assert "8 of the 32 marked training images were held out of guidance for the proof." in page
-    guided = json.loads((tmp_path / "out" / "guided.json").read_text())
+    guided = json.loads((tmp_path / "out" / "marks.json").read_text())
     assert len(guided["annotations"]) == 24
 
 

@@ -1,4 +1,7 @@
 import re
+from dataclasses import replace
+from functools import wraps
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +9,6 @@ from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.registry import DATA_SETS
-from looksharp.data.sets import cluttered, pascal, synthetic, torchvision_sets
 from looksharp.data.splits.files import FileSplit
 
 KNOWN = ", ".join(DATA_SETS)
@@ -17,36 +19,37 @@ SIZES = {"train": 6000, "val": 1000, "test": 2000}
 def called(monkeypatch):
     """What the makers of data sets are called with; nothing is made."""
     calls = []
-    for module, name in (
-        (synthetic, "digits"),
-        (synthetic, "biased_digits"),
-        (cluttered, "cluttered_digits"),
-        (cluttered, "cluttered_mnist"),
-        (torchvision_sets, "read_torchvision"),
-        (pascal, "read_pascal"),
-    ):
-        monkeypatch.setattr(module, name, lambda made=name, /, **given: calls.append((made, given)) or made)
+
+    def recording(reader):
+        @wraps(reader)
+        def record(**given):
+            calls.append((reader.__name__, given))
+            return SimpleNamespace(name=reader.__name__)
+
+        return record
+
+    for name, made in DATA_SETS.items():
+        monkeypatch.setitem(DATA_SETS._things, name, replace(made, reader=recording(made.reader)))
     return calls
 
 
 @pytest.mark.parametrize(
     ("settings", "want"),
     [
-        ({}, ("digits", {"train": 6000, "seed": 7})),
-        ({"data": "digits", "train_size": 30}, ("digits", {"train": 30, "seed": 7})),
+        ({}, ("digits", SIZES | {"seed": 7})),
+        ({"data": "digits", "settings": {"train": 30}}, ("digits", SIZES | {"train": 30, "seed": 7})),
         (
-            {"data": "biased_digits", "rho": 0.5, "train_size": 40},
-            ("biased_digits", {"rho": 0.5, "train": 40, "seed": 7}),
+            {"data": "biased_digits", "settings": {"rho": 0.5, "train": 40}},
+            ("biased_digits", SIZES | {"rho": 0.5, "train": 40, "seed": 7}),
         ),
-        ({"data": "cluttered_digits"}, ("cluttered_digits", SIZES | {"distractors": 8, "seed": 7})),
+        (
+            {"data": "cluttered_digits"},
+            ("cluttered_digits", SIZES | {"distractors": 8, "test_distractors": None, "seed": 7}),
+        ),
         (
             {
                 "data": "cluttered_mnist",
-                "distractors": 3,
-                "test_distractors": [4, 64],
-                "train_size": 5,
-                "val_size": 6,
-                "test_size": 7,
+                "settings": {"distractors": 3, "test_distractors": [4, 64], "train": 5, "val": 6, "test": 7},
                 "val_share": 0.3,
             },
             (
@@ -64,18 +67,18 @@ def called(monkeypatch):
             {"data": "mnist", "val_share": 0.0},
             ("read_torchvision", {"name": "mnist", "root": "ROOT", "val_share": 0.0, "seed": 7}),
         ),
-        ({"data": "voc"}, ("read_pascal", {"root": "ROOT"})),
-        ({"data": "voc", "image_size": 64}, ("read_pascal", {"root": "ROOT", "size": 64})),
+        ({"data": "voc"}, ("read_pascal", {"root": "ROOT", "set": None})),
+        ({"data": "voc", "image_size": 64}, ("read_pascal", {"root": "ROOT", "size": 64, "set": None})),
     ],
 )
 def test_each_name_has_its_maker(called, tmp_path, settings, want):
     config = DataConfig(**settings, root=tmp_path)
-    assert build_data(config, seed=7) == want[0]
+    assert build_data(config, seed=7).name == want[0]
     assert called == [(want[0], {key: tmp_path if value == "ROOT" else value for key, value in want[1].items()})]
 
 
 def test_a_made_set():
-    data = build_data(DataConfig("biased_digits", train_size=12, rho=1.0), seed=3)
+    data = build_data(DataConfig("biased_digits", settings={"train": 12, "rho": 1.0}), seed=3)
     assert data.name == "biased_digits, rho 1"
     assert len(data.splits["train"]) == 12
     assert data.splits["train"].groups.tolist() == [0] * 12
@@ -83,7 +86,7 @@ def test_a_made_set():
 
 def test_settings_serve_as_keys():
     """As commands use them, to build each data set once."""
-    one, same, other = (DataConfig("cluttered_digits", test_distractors=[count]) for count in (4, 4, 8))
+    one, same, other = (DataConfig("cluttered_digits", settings={"test_distractors": [count]}) for count in (4, 4, 8))
     assert len({one, same, other}) == 2
 
 
@@ -128,7 +131,7 @@ def test_a_path_that_is_not_there(tmp_path):
         build_data(DataConfig(str(tmp_path / "cifar")))
 
 
-READ = [name for name, made in DATA_SETS.items() if "root" in made.settings]
+READ = [name for name, made in DATA_SETS.items() if made.needs_root]
 
 
 @pytest.mark.parametrize("name", READ)
@@ -142,12 +145,12 @@ def test_published_sets_need_their_root(name):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"val_share": 1.0}, "val_share must be at least 0 and below 1; got 1.0"),
+        ({"val_share": 1.0}, "val_share must be at least 0 and below 1; got 1"),
         ({"val_share": -0.1}, "val_share must be at least 0 and below 1; got -0.1"),
-        ({"train_size": 0}, "train_size must be at least 1; got 0"),
-        ({"val_size": 0}, "val_size must be at least 1; got 0"),
-        ({"test_size": -1}, "test_size must be at least 1; got -1"),
-        ({"image_size": 0}, "image_size must be at least 1 pixel; got 0"),
+        ({"settings": {"train": 0}}, "digits.train must be at least 1; got 0"),
+        ({"settings": {"val": 0}}, "digits.val must be at least 1; got 0"),
+        ({"settings": {"test": -1}}, "digits.test must be at least 1; got -1"),
+        ({"image_size": 0}, "image_size must be at least 1 and at most 8192; got 0"),
     ],
 )
 def test_numbers_out_of_range(settings, message):

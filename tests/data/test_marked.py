@@ -12,7 +12,7 @@ from looksharp.data.marked import choose_marked, few
 from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.tensors import TensorSplit
 from looksharp.marks.marks import Marks
-from looksharp.training.settings import GuidanceConfig
+from looksharp.training.settings import MarksConfig
 
 COUNT = 20
 ANNOTATED = [2, 3, 5, 7, 11, 13, 17, 19]
@@ -36,8 +36,8 @@ def in_memory(annotated=ANNOTATED):
     return Data("blobs", ("a", "b", "c"), {"train": split(), "val": split(), "test": split()}, Pixels((8, 8)))
 
 
-def choice(guidance="data", **options):
-    return GuidanceConfig(guidance=guidance, **options)
+def choice(marks="data", **options):
+    return MarksConfig(marks=marks, **options)
 
 
 def guided(seed=0, data=None, **options):
@@ -67,7 +67,7 @@ def test_all_that_are_annotated():
 
 @pytest.mark.parametrize(("wanted", "count"), [(1, 1), (3, 3), (8, 8), (0.1, 2), (0.4, 8), (0.35, 7)])
 def test_a_number_or_a_share_of_all_training_images(wanted, count):
-    marks = guided(guided=wanted)
+    marks = guided(marked=wanted)
     assert len(marks) == count
     assert set(marks.images) <= set(ANNOTATED)
     for place in marks.images:
@@ -75,8 +75,8 @@ def test_a_number_or_a_share_of_all_training_images(wanted, count):
 
 
 def test_the_seed_chooses():
-    assert guided(seed=1, guided=3).images == guided(seed=1, guided=3).images
-    chosen = {tuple(guided(seed=seed, guided=3).images) for seed in range(40)}
+    assert guided(seed=1, marked=3).images == guided(seed=1, marked=3).images
+    chosen = {tuple(guided(seed=seed, marked=3).images) for seed in range(40)}
     assert len(chosen) > 15
     assert {place for images in chosen for place in images} == set(ANNOTATED)
 
@@ -89,8 +89,8 @@ def test_fewer_are_among_more():
 
 
 def test_boxes_stand_for_masks():
-    marks = guided(guidance_boxes=True, guided=4, seed=2)
-    assert marks.images == guided(guided=4, seed=2).images
+    marks = guided(mark_boxes=True, marked=4, seed=2)
+    assert marks.images == guided(marked=4, seed=2).images
     for place in marks.images:
         want = torch.zeros(8, 8, dtype=torch.bool)
         want[1 : max(3 + place % 4, 3), 2:6] = True
@@ -99,7 +99,7 @@ def test_boxes_stand_for_masks():
 
 def test_without_guidance_training_sees_no_mask_and_tests_do():
     data = in_memory()
-    chosen = choose_marked(data, GuidanceConfig(), 0)
+    chosen = choose_marked(data, MarksConfig(), 0)
     assert chosen.splits["train"].marks is None
     assert chosen.splits["val"].marks.images == chosen.splits["test"].marks.images == ANNOTATED
     assert data.splits["train"].marks.images == ANNOTATED  # as it was
@@ -108,16 +108,16 @@ def test_without_guidance_training_sees_no_mask_and_tests_do():
 
 def test_guidance_leaves_the_other_splits_alone():
     data = in_memory()
-    chosen = choose_marked(data, choice(guided=1, guidance_boxes=True), 0)
+    chosen = choose_marked(data, choice(marked=1, mark_boxes=True), 0)
     for name in ("val", "test"):
         assert chosen.splits[name] is data.splits[name]
     assert list(chosen.splits) == list(data.splits)
 
 
 def test_chosen_classes_alone():
-    marks = guided(guided_classes=["a", "c"])
+    marks = guided(marked_classes=["a", "c"])
     assert marks.images == [place for place in ANNOTATED if place % 3 != 1]
-    assert set(guided(guided_classes=["a"], guided=1).labels) == {0}
+    assert set(guided(marked_classes=["a"], marked=1).labels) == {0}
 
 
 def test_an_image_keeps_all_its_chosen_pairs():
@@ -128,10 +128,10 @@ def test_an_image_keeps_all_its_chosen_pairs():
     )
     data = replace(in_memory(), splits={"train": train, "val": train})
     assert sorted(guided(data=data).restricted([1]).labels) == [0, 1, 2]
-    assert sorted(guided(data=data, guided_classes=["b", "c"]).restricted([1]).labels) == [1, 2]
+    assert sorted(guided(data=data, marked_classes=["b", "c"]).restricted([1]).labels) == [1, 2]
 
 
-def test_guidance_from_a_coco_file(folder, tmp_path):
+def test_marks_from_a_coco_file(folder, tmp_path):
     names = ["train/dog/dog3.png", "train/cat/cat1.png", "val/cat/cat0.png"]
     content = {
         "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
@@ -159,7 +159,7 @@ def test_guidance_from_a_coco_file(folder, tmp_path):
     assert data.splits["val"].marks is None
 
 
-def test_guidance_from_a_folder_of_masks(folder, tmp_path):
+def test_marks_from_a_folder_of_masks(folder, tmp_path):
     pixels = np.zeros((6, 9), np.uint8)
     pixels[4, 5:8] = 255
     for path in ("train/cat/cat2.png", "dog/dog0.png"):
@@ -178,20 +178,20 @@ def test_guidance_from_a_folder_of_masks(folder, tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (9, "guided is 9, which makes 9 images; 8 are marked"),
-        (0.5, "guided is 0.5, which makes 10 images; 8 are marked"),
-        (0.01, "guided is 0.01, which makes 0 images; 8 are marked"),
-        (0, "guided is 0, which makes 0 images; 8 are marked"),
-        (-2, "guided is -2, which makes -40 images; 8 are marked"),
+        (9, "marked is 9, which makes 9 images; 8 are marked"),
+        (0.5, "marked is 0.5, which makes 10 images; 8 are marked"),
+        (0.01, "marked is 0.01, which makes 0 images; 8 are marked"),
+        (0, "marked must be above 0; got 0"),
+        (-2, "marked must be above 0; got -2"),
     ],
 )
 def test_more_than_are_annotated(wanted, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        guided(guided=wanted)
+        guided(marked=wanted)
 
 
 def test_data_without_masks_cannot_guide():
-    message = r"^guidance is 'data', but blobs has no masks; name a file or folder of marks$"
+    message = r"^marks is 'data', but blobs has no masks; name a file or folder of marks$"
     data = in_memory()
     bare = replace(data, splits=data.splits | {"train": replace(data.splits["train"], marks=None)})
     for empty in (bare, in_memory(annotated=[])):
@@ -201,9 +201,9 @@ def test_data_without_masks_cannot_guide():
 
 def test_files_guide_images_that_are_files():
     with pytest.raises(
-        ValueError, match=r"^guidance from a/b\.json needs images that are files; blobs is not an image folder$"
+        ValueError, match=r"^marks from a/b\.json need images that are files; blobs is not an image folder$"
     ):
-        guided(guidance="a/b.json")
+        guided(marks="a/b.json")
 
 
 def test_annotations_must_be_there(folder, tmp_path):
@@ -218,15 +218,15 @@ def test_annotations_must_fit_a_training_image(folder, tmp_path):
         choose_marked(read_folder(folder), choice(str(tmp_path / "masks")), 0)
 
 
-def test_guided_classes_must_be_classes():
-    with pytest.raises(ValueError, match=r"^guided_classes names 'd', which is not one of the classes a, b, c$"):
-        guided(guided_classes=["a", "d"])
+def test_marked_classes_must_be_classes():
+    with pytest.raises(ValueError, match=r"^marked_classes names 'd', which is not one of the classes a, b, c$"):
+        guided(marked_classes=["a", "d"])
 
 
 @pytest.mark.parametrize(("classes", "named"), [(["b"], "b"), ([], "empty")])
-def test_guided_classes_must_be_annotated(classes, named):
-    with pytest.raises(ValueError, match=rf"^guided_classes is {named}, but no mark is of such a class$"):
-        guided(data=in_memory(annotated=[3, 5]), guided_classes=classes)
+def test_marked_classes_must_be_annotated(classes, named):
+    with pytest.raises(ValueError, match=rf"^marked_classes is {named}, but no mark is of such a class$"):
+        guided(data=in_memory(annotated=[3, 5]), marked_classes=classes)
 
 
 def test_marks_of_a_class_that_the_image_lacks_are_counted(folder, tmp_path):

@@ -54,14 +54,14 @@ def test_every_image_once_an_epoch_in_another_order_each():
 
 
 def test_seed_and_epoch_determine_the_batches():
-    running = Shuffled(40, 8, 3, guided=[1, 2, 3], guided_per_batch=2)
+    running = Shuffled(40, 8, 3, marked=[1, 2, 3], marked_per_batch=2)
     epochs = [list(running) for _ in range(3)]
     assert running.epoch == 3
     for epoch in (2, 0, 1):
-        fresh = Shuffled(40, 8, 3, guided=[1, 2, 3], guided_per_batch=2)
+        fresh = Shuffled(40, 8, 3, marked=[1, 2, 3], marked_per_batch=2)
         fresh.set_epoch(epoch)
         assert list(fresh) == epochs[epoch]
-    assert list(Shuffled(40, 8, 4, guided=[1, 2, 3], guided_per_batch=2)) != epochs[0]
+    assert list(Shuffled(40, 8, 4, marked=[1, 2, 3], marked_per_batch=2)) != epochs[0]
 
 
 def test_no_seed_repeats_the_epochs_of_another():
@@ -89,8 +89,8 @@ def test_what_is_dropped_in_one_epoch_comes_in_another():
 
 
 @pytest.mark.parametrize("guided", [[5], [3, 8, 21, 30], list(range(0, 36, 2))])
-def test_guided_places_come_from_guided_images_which_take_turns(guided):
-    batches = Shuffled(36, 9, 1, guided=guided, guided_per_batch=3)
+def test_marked_places_come_from_guided_images_which_take_turns(guided):
+    batches = Shuffled(36, 9, 1, marked=guided, marked_per_batch=3)
     listed = list(batches)
     assert len(listed) == len(batches) == 6
     assert sorted(place for batch in listed for place in batch[:6]) == list(range(36))
@@ -103,14 +103,14 @@ def test_guided_places_come_from_guided_images_which_take_turns(guided):
 
 
 def test_no_guided_place_leaves_guided_images_where_they_fall():
-    assert list(Shuffled(12, 4, 5, guided=[0, 1])) == list(Shuffled(12, 4, 5))
+    assert list(Shuffled(12, 4, 5, marked=[0, 1])) == list(Shuffled(12, 4, 5))
 
 
-@pytest.mark.parametrize("guided_per_batch", [0, 1])
+@pytest.mark.parametrize("marked_per_batch", [0, 1])
 @pytest.mark.parametrize("world", [2, 3])
-def test_processes_share_the_batches(processes, world, guided_per_batch):
+def test_processes_share_the_batches(processes, world, marked_per_batch):
     def batches():
-        return Shuffled(48, 4 + guided_per_batch, 7, guided=[2, 9, 40], guided_per_batch=guided_per_batch)
+        return Shuffled(48, 4 + marked_per_batch, 7, marked=[2, 9, 40], marked_per_batch=marked_per_batch)
 
     alone = list(batches())
     shares = []
@@ -145,15 +145,15 @@ def test_images_come_again_where_processes_are_more_than_batches(processes):
 
 
 @pytest.mark.parametrize("wanted", [-1, 4, 9])
-def test_guided_places_must_leave_room(wanted):
-    message = rf"^guided_per_batch must be 0 to 3, below batch_size; got {wanted}$"
+def test_marked_places_must_leave_room(wanted):
+    message = rf"^marked_per_batch must be 0 to 3, below batch_size; got {wanted}$"
     with pytest.raises(ValueError, match=message):
-        Shuffled(10, 4, 0, guided=[1], guided_per_batch=wanted)
+        Shuffled(10, 4, 0, marked=[1], marked_per_batch=wanted)
 
 
-def test_guided_places_need_guided_images():
-    with pytest.raises(ValueError, match=r"^guided_per_batch is 2, but no image is guided; give --guidance$"):
-        Shuffled(10, 4, 0, guided_per_batch=2)
+def test_marked_places_need_guided_images():
+    with pytest.raises(ValueError, match=r"^marked_per_batch is 2, but no image is marked; give --marks$"):
+        Shuffled(10, 4, 0, marked_per_batch=2)
 
 
 # Balance ---------------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_all_images_of_a_large_stratum_come_in_some_epoch():
 
 def test_seed_and_epoch_determine_balanced_batches():
     def fresh(seed=3):
-        return Shuffled(60, 8, seed, guided=[1, 2, 55], guided_per_batch=2, strata=STRATA)
+        return Shuffled(60, 8, seed, marked=[1, 2, 55], marked_per_batch=2, strata=STRATA)
 
     running = fresh()
     epochs = [list(running) for _ in range(3)]
@@ -214,8 +214,8 @@ def test_seed_and_epoch_determine_balanced_batches():
     assert list(fresh(4)) != epochs[0]
 
 
-def test_guided_places_stay_beside_balanced_ones():
-    listed = list(Shuffled(60, 9, 1, guided=[4, 52], guided_per_batch=3, strata=STRATA))
+def test_marked_places_stay_beside_balanced_ones():
+    listed = list(Shuffled(60, 9, 1, marked=[4, 52], marked_per_batch=3, strata=STRATA))
     assert len(listed) == 10
     assert drawn_of([place for batch in listed for place in batch[:6]]) == {0: 20, 3: 20, 1: 20}
     assert Counter(place for batch in listed for place in batch[6:]) == {4: 15, 52: 15}

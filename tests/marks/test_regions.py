@@ -79,7 +79,7 @@ def test_guidance_is_chosen_without_making_masks(pairs, tmp_path, draw):
     data = Data("set", ("a", "b"), {"train": split, "val": split}, Pixels(SIZE))
 
     class Choice:
-        guidance, guided, guided_classes, guidance_boxes = "data", 2, ["b"], True
+        marks, marked, marked_classes, mark_boxes = "data", 2, ["b"], True
         marks_orientation, mark_crowds = "upright", False
 
     train = choose_marked(data, Choice(), seed=0).splits["train"]

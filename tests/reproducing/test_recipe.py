@@ -45,9 +45,9 @@ def test_inherits_settings_and_measures_and_overrides_them(tmp_path):
     recipe = read_recipe("p/table", tmp_path)
     assert list(recipe.rows) == ["plain", "better"]
     plain, better = recipe.config("plain"), recipe.config("better", seed=3)
-    assert (plain.optimization.lr, plain.training.epochs, plain.objective) == (0.5, 6, "classification")
+    assert (plain.optimization.lr, plain.training.epochs, plain.objective_name) == (0.5, 6, "classification")
     assert (better.optimization.lr, better.training.epochs, better.training.seed) == (0.25, 6, 3)
-    assert better.options == {"mechanism": "grad_cam"}
+    assert better.objective[0].settings["mechanism"] == "grad_cam"
     assert recipe.rows["plain"].label == "Net"
     assert recipe.rows["better"].label == "better"
     assert recipe.measure["error"] == Measure("top1", unit="error")
@@ -114,7 +114,7 @@ def test_errors_of_files_names_and_rows(tmp_path):
     recipe = read_recipe("p/table", tmp_path)
     with pytest.raises(ValueError, match="p/table has no row 'worse'; there are plain, better"):
         recipe.config("worse")
-    with pytest.raises(ValueError, match="recipe p/table, row plain: 'depth' is no setting of a run"):
+    with pytest.raises(ValueError, match="recipe p/table, row plain: 'depth' is not a setting; there are objective"):
         recipe.config("plain", depth=3)
 
 

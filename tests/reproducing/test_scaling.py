@@ -31,10 +31,10 @@ def test_every_split_keeps_its_share_and_at_least_two_batches():
 
 
 def test_images_that_guide_are_kept():
-    guided = config(guidance="data", guided=30)
+    guided = config(marks="data", marked=30)
     small = scaled_data(DATA, guided, 0.01)
     assert len(small.splits["train"]) == 30
-    chosen = choose_marked(DATA, guided.guidance, 0).splits["train"]
-    found = choose_marked(small, guided.guidance, 0).splits["train"]
+    chosen = choose_marked(DATA, guided.marks, 0).splits["train"]
+    found = choose_marked(small, guided.marks, 0).splits["train"]
     assert len(found.marks.images) == 30
     assert sorted(found.targets.tolist()) == sorted(chosen.targets[chosen.marks.images].tolist())

@@ -46,10 +46,13 @@ def config_of(recipe, row):
     if training.augment not in (None, "none"):
         training = replace(training, augment="crop_flip")  # what images in memory take
     backbone = config.network.backbone
-    network = replace(config.network, pretrained=False, backbone=backbone if backbone in LIGHT else "small")
-    options = {name: value for name, value in config.architecture_options.items() if name != "cut"}
-    guidance = replace(config.guidance, guided=min(config.guidance.guided or BATCH, BATCH))
-    return replace(config, training=training, network=network, guidance=guidance, architecture_options=options)
+    settings = {name: value for name, value in config.network.settings.items() if name != "cut"}
+    light = backbone if backbone in LIGHT else "small"
+    network = replace(config.network, pretrained=False, backbone=light, settings=settings)
+    marks = config.marks
+    if marks.marks is not None:
+        marks = replace(marks, marked=min(marks.marked or BATCH, BATCH))
+    return replace(config, training=training, network=network, marks=marks)
 
 
 def data_of(recipe, config):
@@ -84,7 +87,7 @@ def kinds():
         for row in recipe.rows:
             config = config_of(recipe, row)
             kind = config.flat()
-            for number in ("data", "image_size", "lr", "weight_decay", "epochs", "milestones", "guided", "workers"):
+            for number in ("data", "image_size", "lr", "weight_decay", "epochs", "milestones", "marked", "workers"):
                 kind.pop(number, None)
             key = json.dumps(kind | {"several": config.data.data in SEVERAL_LABELS}, default=str, sort_keys=True)
             if key not in seen or not taken:
@@ -103,8 +106,8 @@ def test_two_steps(tmp_path, name, row, first):
     assert state["global_step"] == STEPS
     logged = run.history[0]
     expected = {"train_classification"}
-    expected |= TERMS.get(config.objective, set()) | TERMS.get(config.network.architecture, set())
-    expected |= TERMS["guided"] if config.guidance.guidance else set()
+    expected |= TERMS.get(config.objective[0].name, set()) | TERMS.get(config.network.architecture, set())
+    expected |= TERMS["guided"] if config.marks.marks else set()
     assert {each for each in logged if each.startswith("train_")} == expected | {"train_loss"}
     if first:  # what is measured is the same for all rows
         figures, parameters = measure_run(recipe, run.path, data, smoke=True, device="cpu", workers=0, progress=False)

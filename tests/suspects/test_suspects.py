@@ -25,7 +25,7 @@ from looksharp.networks import SmallNet
 from looksharp.suspects import suspects, write_suspects
 from looksharp.suspects.choosing import cluster, recurrence
 from looksharp.training import Run
-from looksharp.training.settings import GuidanceConfig, RunConfig
+from looksharp.training.settings import MarksConfig, RunConfig
 
 COLOURS = torch.from_numpy((PALETTE * 255).round()).to(torch.uint8)
 
@@ -313,13 +313,13 @@ def test_an_annotation_file_that_is_filled_in_guides(folder, tmp_path):
         with Image.open(split.root / image["file_name"]) as opened:
             assert opened.size == (image["width"], image["height"])
     with pytest.raises(ValueError, match=r"holds no mark that can be used \(it is empty\)"):
-        choose_marked(data, GuidanceConfig(str(path)), 0)
+        choose_marked(data, MarksConfig(str(path)), 0)
     for number, (suspect, image) in enumerate(zip(found.chosen, content["images"], strict=True)):
         box = [number + 1, 2, 10, 20]  # left, top, width, height
         entry = {"id": number, "image_id": image["id"], "category_id": suspect.label + 1, "bbox": box, "iscrowd": 0}
         content["annotations"].append(entry)
     path.write_text(json.dumps(content))
-    marks = choose_marked(data, GuidanceConfig(str(path)), 0).splits["train"].marks
+    marks = choose_marked(data, MarksConfig(str(path)), 0).splits["train"].marks
     assert marks.images == sorted(suspect.index for suspect in found.chosen)
     for number, suspect in enumerate(found.chosen):
         ((label, mask),) = marks.of(suspect.index)

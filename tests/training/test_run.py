@@ -16,14 +16,13 @@ from sklearn.metrics import accuracy_score, average_precision_score, log_loss
 from torch import nn
 
 from looksharp.data.sets.synthetic import biased_digits, digits
-from looksharp.data.split import Pixels
 from looksharp.networks import build_network
 from looksharp.training import load_run, train
 from looksharp.training import run as run_module
 from looksharp.training.folder import read_config
 from looksharp.training.history import read_history
 from looksharp.training.module import Training
-from looksharp.training.run import build_objective
+from looksharp.training.run import prepared_objective
 from looksharp.training.settings import RunConfig
 
 BATCH, IMAGES = 16, 64
@@ -63,8 +62,10 @@ def photographs(tmp_path_factory):
 
 
 def settings(objective="classification", options=None, **values):
-    given = {"data": "digits", "train_size": IMAGES, "device": "cpu", "workers": 0, "epochs": 1, "batch_size": BATCH}
-    return RunConfig.from_flat({"objective": objective, objective: options} | given | values)
+    given = {"data": "digits", "device": "cpu", "workers": 0, "epochs": 1, "batch_size": BATCH}
+    if values.get("data", "digits") == "digits":
+        given["digits"] = {"train": IMAGES}
+    return RunConfig.from_flat({"objective": objective, objective.split("+")[0]: options} | given | values)
 
 
 def weights(path, name="last"):
@@ -118,7 +119,7 @@ def test_files(finished):
 
 def test_settings_go_round(finished):
     assert read_config(finished.path) == finished.config
-    assert yaml.safe_load((finished.path / "config.yaml").read_text())["icasc"] == {"consistency": 0.5}
+    assert yaml.safe_load((finished.path / "config.yaml").read_text())["objective"][0]["icasc"]["consistency"] == 0.5
 
 
 def test_facts(finished, data):
@@ -130,7 +131,7 @@ def test_facts(finished, data):
     assert facts["versions"]["timm"] == timm.__version__
     assert facts["versions"]["python"] == platform.python_version()
     assert facts["versions"].keys() >= {"looksharp", "torchvision", "lightning"}
-    assert (facts["seed"], facts["guided"], facts["multilabel"], facts["data"]) == (0, 0, False, "digits")
+    assert (facts["seed"], facts["marked"], facts["multilabel"], facts["data"]) == (0, 0, False, "digits")
     assert facts["seconds"] == pytest.approx(sum(row["seconds"] for row in finished.history))
 
 
@@ -221,19 +222,19 @@ CASES = {
     ),
     "icasc with warm-up": settings("icasc", {"warmup": 10}, epochs=3, lr=0.02),
     "gain with guidance": settings(
-        "gain",
+        "gain+squared_error",
         {"warmup": 7},
         epochs=3,
         lr=0.02,
         augment="crop_flip",
-        guidance="data",
-        guided=12,
-        guided_per_batch=4,
-        guidance_warmup=11,
+        marks="data",
+        marked=12,
+        marked_per_batch=4,
+        squared_error={"warmup": 11},
     ),
-    "contrast": settings(epochs=3, lr=0.02, guidance="data", guidance_loss="contrast", guided=12, guided_per_batch=3),
+    "contrast": settings("classification+contrast", epochs=3, lr=0.02, marks="data", marked=12, marked_per_batch=3),
     "background exchange": settings(
-        epochs=3, lr=0.02, guidance="data", guidance_loss="agreement:0.5+contrast", guided=12, guided_per_batch=6
+        "classification+agreement:0.5+contrast", epochs=3, lr=0.02, marks="data", marked=12, marked_per_batch=6
     ),
 }
 
@@ -280,14 +281,27 @@ def test_so_does_one_interrupted_in_its_first_epoch_or_between_epochs(data, tmp_
         assert_continues(settings(epochs=2), data, tmp_path / str(step), monkeypatch, step)
 
 
-def test_resuming_keeps_the_runs_own_settings(data, tmp_path, monkeypatch):
+def test_resuming_refuses_other_settings_by_name(data, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, STEPS + 1)
         with pytest.raises(KeyboardInterrupt):
             train(settings(epochs=2, lr=0.02), tmp_path / "run", data=data, progress=False)
-    resumed = train(settings(epochs=9, lr=9.0), tmp_path / "run", data=data, resume=True, progress=False)
+    with pytest.raises(ValueError, match=r"run holds a run of other settings \(lr 0.02, now 9.0\)"):
+        train(settings(epochs=2, lr=9.0), tmp_path / "run", data=data, resume=True, progress=False)
+    with pytest.raises(ValueError, match="run is a run of 2 epochs; it can be continued to more, not to 1"):
+        train(settings(epochs=1, lr=0.02), tmp_path / "run", data=data, resume=True, progress=False)
+    resumed = train(settings(epochs=2, lr=0.02, workers=1), tmp_path / "run", data=data, resume=True, progress=False)
     assert (resumed.config.training.epochs, resumed.config.optimization.lr) == (2, 0.02)
     assert len(resumed.history) == 2
+
+
+def test_a_finished_run_trains_on_for_more_epochs(data, tmp_path):
+    run = train(settings(epochs=1, schedule="constant"), tmp_path / "run", data=data, progress=False)
+    longer = train(settings(epochs=3, schedule="constant"), run.path, data=data, resume=True, progress=False)
+    whole = train(settings(epochs=3, schedule="constant"), tmp_path / "whole", data=data, progress=False)
+    assert len(longer.history) == 3
+    assert_same(longer.model.state_dict(), whole.model.state_dict())
+    assert load_run(run.path, device="cpu").config.training.epochs == 3
 
 
 def test_resuming_a_finished_run_changes_nothing(data, tmp_path):
@@ -391,9 +405,9 @@ def test_label_smoothing_reaches_the_loss(data, tmp_path):
 
 
 def test_guidance_is_only_what_was_asked_for(data, tmp_path):
-    config = settings("gain", guidance="data", guided=6, guided_per_batch=2, lr=0.02)
+    config = settings("gain+squared_error", marks="data", marked=6, marked_per_batch=2, lr=0.02)
     run = train(config, tmp_path / "guided", data=data, progress=False)
-    assert json.loads((run.path / "run.json").read_text())["guided"] == 6
+    assert json.loads((run.path / "run.json").read_text())["marked"] == 6
     assert "train_guidance" in run.history[0]
     plain = train(settings("gain", lr=0.02), tmp_path / "plain", data=data, progress=False)
     assert "train_guidance" not in plain.history[0]
@@ -429,7 +443,7 @@ def biased():
 def test_group_dro_knows_the_groups_and_their_balance(biased, tmp_path, monkeypatch):
     config = settings("group_dro", {"step_size": 0.1, "adjustment": 2.0}, balance="group", epochs=2, lr=0.02)
     sizes = biased.splits["train"].groups.bincount()
-    assert build_objective(config, biased.pixels, biased.splits["train"].groups).parts[0].adjustments.tolist() == (
+    assert prepared_objective(config, biased).parts[0].adjustments.tolist() == (
         pytest.approx([2 / size**0.5 for size in sizes.tolist()])
     )
     run, _, groups = seen(monkeypatch, config, biased, tmp_path / "run")
@@ -511,7 +525,7 @@ def test_a_damaged_checkpoint(left, data, tmp_path):
     [
         ("epochs: [", "config.yaml is not YAML"),
         ("", "must hold a run's settings"),
-        ("epoch: 3", "'epoch' is no setting"),
+        ("epoch: 3", "config.yaml: 'epoch' is not a setting; did you mean 'epochs'"),
     ],
 )
 def test_a_damaged_config(text, message, tmp_path):
@@ -531,7 +545,17 @@ def test_a_damaged_config(text, message, tmp_path):
         ("lr", 0.0, "lr must be above 0; got 0"),
         ("lr", float("nan"), "lr must be above 0; got nan"),
         ("clip", -1.0, "clip must be above 0; got -1"),
-        ("epoch", 3, "'epoch' is no setting of a run"),
+        ("epoch", 3, "'epoch' is not a setting; did you mean 'epochs'"),
+        ("schedule", "cosin", "schedule must be 'cosine', 'step' or 'constant'; got 'cosin'; did you mean 'cosine'"),
+        ("precision", "bf16", "precision must be '32-true', 'bf16-mixed' or '16-mixed'; got 'bf16'"),
+        ("batch_size", 64.5, "batch_size must be a whole number of at least 1; got 64.5"),
+        ("epochs", True, "epochs must be a whole number of at least 1; got True"),
+        ("momentum", 5, "momentum must be at least 0 and below 1; got 5"),
+        ("gamma", -1, "gamma must be above 0; got -1"),
+        ("patience", -1, "patience must be at least 1; got -1"),
+        ("milestones", [-1], "milestones must be at least 1; got -1"),
+        ("milestones", [3, 2], "milestones must rise; got 3, 2"),
+        ("marked", 4, "marked needs marks: name a file or folder of them by marks"),
     ],
 )
 def test_settings_that_cannot_be(name, value, message):
@@ -540,10 +564,14 @@ def test_settings_that_cannot_be(name, value, message):
 
 
 def test_objectives_and_options_that_are_not_there():
-    with pytest.raises(ValueError, match="objective 'icask' is not known; there are classification, icasc, gain"):
-        build_objective(settings("icask"), Pixels((48, 48)))
-    with pytest.raises(ValueError, match=r"objective 'icasc': .*unexpected keyword argument 'alpha'"):
-        build_objective(settings("icasc", {"alpha": 1}), Pixels((48, 48)))
+    with pytest.raises(ValueError, match="objective part 'icask' is not known; did you mean 'icasc'"):
+        settings("icask")
+    with pytest.raises(ValueError, match=r"'icasc.alpha' is not a setting; there are mechanism, "):
+        settings("icasc", {"alpha": 1})
+    with pytest.raises(ValueError, match=r"icasc\.theta must be a number; got nan"):
+        settings("icasc", {"theta": float("nan")})
+    with pytest.raises(ValueError, match=r"objective needs one part that classifies, .* got agreement"):
+        settings("agreement")
 
 
 @pytest.mark.parametrize(
@@ -555,8 +583,8 @@ def test_objectives_and_options_that_are_not_there():
             r"'vit_tiny_patch16_224' does not take images of 48 x 48 px: Input height \(48\)",
         ),
         ({"device": "mps" if torch.cuda.is_available() else "cuda"}, "device must be auto, cpu or one of this machine"),
-        ({"guidance": "data", "guided": 65}, "guided is 65, which makes 65 images; 64 are marked"),
-        ({"guidance": "data", "guided_per_batch": 16}, "guided_per_batch must be 0 to 15, below batch_size; got 16"),
+        ({"marks": "data", "marked": 65}, "marked is 65, which makes 65 images; 64 are marked"),
+        ({"marks": "data", "marked_per_batch": 16}, "marked_per_batch must be 0 to 15, below batch_size; got 16"),
         ({"augment": "resized_crop_flip"}, "augment must be none, crop or crop_flip for images held in memory"),
         ({"balance": "group"}, "balance 'group' needs the images' groups, but they are not known; give the data a g"),
         ({"objective": "group_dro"}, "group_dro needs the group of every image, but groups are not known; give the"),
@@ -575,7 +603,7 @@ def test_attention_for_several_tasks_with_labels_that_are_not_known(several, tmp
     config = settings(architecture="attention_branch", attention_branch={"multitask": True})
     trained = train(config, tmp_path / "run", data=replace(several, splits=splits), progress=False)
     assert {"train_branch", "val_map"} <= trained.history[-1].keys()
-    assert trained.config.architecture_options == {"multitask": True}
+    assert trained.config.network.settings["multitask"] is True
     read = load_run(tmp_path / "run", device="cpu")
     assert read.config == config
     images = torch.rand(3, 3, *read.pixels.size)

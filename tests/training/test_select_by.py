@@ -27,7 +27,16 @@ def data():
 
 
 def settings(**values):
-    given = {"data": "biased_digits", "train_size": 32, "device": "cpu", "workers": 0, "epochs": 1, "batch_size": 16}
+    given = {
+        "data": "biased_digits",
+        "biased_digits": {"train": 32},
+        "device": "cpu",
+        "workers": 0,
+        "epochs": 1,
+        "batch_size": 16,
+    }
+    if "data" in values:
+        del given["biased_digits"]
     return RunConfig.from_flat(given | values)
 
 

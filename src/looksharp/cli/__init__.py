@@ -1,59 +1,58 @@
-"""The `looksharp` command: one module per command; flags are read off signatures and docstrings."""
+"""The `looksharp` command: flags are read off signatures, errors are one line."""
 
 from __future__ import annotations
 
+import difflib
 import sys
-from argparse import ArgumentError
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import version
-from types import ModuleType
+from typing import NoReturn
 
-from jsonargparse import ArgumentParser
+from looksharp.cli.command import COMMANDS
 
 __all__ = ["main"]
 
-_COMMANDS = {
-    "train": "Train a classifier into a run folder.",
-    "evaluate": "Measure a run: how well it classifies, and where it looks.",
-    "explain": "Draw where a run looks on images, class by class.",
-    "compare": "Compare runs over seeds: what differs, whether it is significant, how it looks.",
-    "suspects": "Choose the training images to mark, so that guidance cures best.",
-    "cure": "Retrain a run with a few marked images, and prove that its shortcut is gone.",
-    "profile": "Print what networks cost: parameters, operations and time, beside their backbones.",
-    "compose": "Paint objects over photographs whose kind follows the class.",
-    "reproduce": "Reproduce a table of the papers: list, train, and set paper against measured.",
-    "demo": "Find a shortcut, mark a few images, retrain, and show it, offline.",
-}
-"""Each command's summary; the module of its name holds `add_arguments(parser)` and `run(settings)`."""
-
-_AFTER_INTERRUPTION = {
-    "train": "; continue with --resume and the same --out",
-    "cure": "; the same command goes on where it stopped",
-    "reproduce": "; the same command goes on where it stopped",
-    "demo": "; the same command goes on where it stopped",
-}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status. Errors of the user's are one line on stderr."""
+    """Run a command; return the exit status. Errors of the user's are one line on stderr."""
     given = [_with_underscores(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     try:
-        settings = _parser(given).parse_args(given)
-    except ArgumentError as error:
-        asked = next((f"{name} " for name in given if name in _COMMANDS), "")
-        print(f"looksharp: error: {_one_line(error)}; see looksharp {asked}--help", file=sys.stderr)
-        return 2
-    name = settings.command
-    try:
-        _module(name).run(settings[name])
-    except KeyboardInterrupt:
-        print(f"looksharp: interrupted{_AFTER_INTERRUPTION.get(name, '')}", file=sys.stderr)
-        return 130
+        return _run(given)
+    except _UsageError as error:
+        asked = next((f"{name} " for name in given if name in COMMANDS), "")
+        return _fail(f"{_one_line(error)}; see looksharp {asked}--help")
     except (ValueError, OSError) as error:
-        print(f"looksharp: error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        return _fail(_one_line(error))
+
+
+def _run(given: Sequence[str]) -> int:
+    settings = _parsed(given)
+    command = COMMANDS[settings.command]
+    del settings.command
+    try:
+        command.run(settings)
+    except KeyboardInterrupt:
+        hint = f"; {command.after_interruption}" if command.after_interruption else ""
+        print(f"looksharp: interrupted{hint}", file=sys.stderr)
+        return 130
     return 0
+
+
+def _fail(text: str) -> int:
+    print(f"looksharp: error: {text}", file=sys.stderr)
+    return 2
+
+
+class _UsageError(Exception):
+    """Arguments that are no command, or flags that it does not have."""
+
+
+class _Parser(ArgumentParser):
+    """A parser that raises instead of ending the process, and takes no abbreviated flags."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(message)
 
 
 def _with_underscores(argument: str) -> str:
@@ -71,22 +70,32 @@ def _one_line(error: Exception) -> str:
     return text.removeprefix("ValueError: ")
 
 
-def _parser(given: Sequence[str]) -> ArgumentParser:
-    """The parser, with the flags of the command that is asked for: others would load what they do not need."""
-    parser = ArgumentParser(
+def _parsed(given: Sequence[str]) -> Namespace:
+    """Parse the arguments; an unknown flag is named with one that is close."""
+    parser, flags = _parser(given)
+    settings, unknown = parser.parse_known_args(given)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        close = difflib.get_close_matches(name, flags, n=1) if name.startswith("-") else []
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise _UsageError(f"{name!r} is not an argument of {settings.command}{hint}")
+    return settings
+
+
+def _parser(given: Sequence[str]) -> tuple[ArgumentParser, list[str]]:
+    """Build the parser, with the flags of the command that is asked for: others would load what they do not need."""
+    parser = _Parser(
         prog="looksharp",
         description="Train image classifiers that look at the right place; show and measure where they look.",
-        version=version("looksharp"),
-        exit_on_error=False,  # errors are printed in one line, without the usage of all flags
+        allow_abbrev=False,
     )
-    subcommands = parser.add_subcommands(required=True, dest="command")
-    for name, summary in _COMMANDS.items():
-        subparser = ArgumentParser(description=summary)
-        if name in given:
-            _module(name).add_arguments(subparser)
-        subcommands.add_subcommand(name, subparser, help=summary)
-    return parser
-
-
-def _module(name: str) -> ModuleType:
-    return import_module(f"looksharp.cli.{name}")
+    parser.add_argument("--version", action="version", version=f"looksharp {version('looksharp')}")
+    subparsers = parser.add_subparsers(required=True, dest="command", metavar="COMMAND", title="commands")
+    asked = next((argument for argument in given if not argument.startswith("-")), None)
+    flags: list[str] = []
+    for name, command in sorted(COMMANDS.items(), key=lambda item: item[1].place):
+        sub = subparsers.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        if name == asked:
+            command.add_flags(sub, given)
+            flags = [flag for action in sub._actions for flag in action.option_strings]
+    return parser, flags

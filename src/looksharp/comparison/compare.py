@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from looksharp.data.split import Data
 from looksharp.evaluation import Evaluation, evaluate_run
 from looksharp.evaluation.catalogue import forwards
 from looksharp.networks.profiling import profile
+from looksharp.training.facts import read_facts
 from looksharp.training.folder import Run, load_run
 from looksharp.training.history import read_history
 from looksharp.training.module import score_name
@@ -39,7 +39,7 @@ _Measured = dict[str, list[dict[str, Evaluation]]]
 
 def compare(
     runs: Sequence[Path],
-    out: Path,
+    out: Path = Path("comparison"),
     *,
     names: Sequence[str] | None = None,
     mechanism: str = "grad_cam",
@@ -155,5 +155,5 @@ def _assemble(
             for name, found in charts.items()
         },
         confused_pairs={name: runs[0][split].tables.get("confused_pairs", [])[:_PAIRS] for name, runs in last.items()},
-        versions=json.loads((methods[0].runs[0] / "run.json").read_text(encoding="utf-8"))["versions"],
+        versions=read_facts(methods[0].runs[0]).versions,
     )

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from looksharp.objectives import OBJECTIVES
+from looksharp.objectives.base import PARTS
+from looksharp.settings import settings_of
+from looksharp.training.facts import read_facts
 from looksharp.training.folder import read_config
-from looksharp.training.settings import RunConfig
+from looksharp.training.settings import PLACE, RunConfig
 
 __all__ = ["Method", "group_runs"]
 
-_NO_PART = {"seed", "root", "device", "workers"}
-"""Settings that say on which machine, from which copy or in which order of chance, and not what was trained."""
-_PATHS = ("data", "guidance", "guidance_backgrounds", "weights")
+_PATHS = ("data", "marks", "weights")
 _LONGEST = 3  # settings named in a label
 
 
@@ -54,9 +54,7 @@ def group_runs(paths: Sequence[Path], names: Sequence[str] | None = None) -> tup
     settings: dict[str, dict[str, Any]] = {}
     members: dict[str, dict[int, Path]] = {}
     for path in paths:
-        for file in ("config.yaml", "run.json"):
-            if not (path / file).is_file():
-                raise ValueError(f"{path} is not a run folder: it has no {file}")
+        read_facts(path)
         config = read_config(path)
         values = _method_settings(config)
         key = json.dumps(values, sort_keys=True, default=str)
@@ -86,13 +84,18 @@ def group_runs(paths: Sequence[Path], names: Sequence[str] | None = None) -> tup
 
 
 def _method_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings that make the method, flat: an objective's own as "icasc.theta"."""
-    values: dict[str, Any] = {}
-    for name, value in config.flat().items():
-        if name in _NO_PART:
+    """Return the settings that make the method, flat: those of a part, set or architecture as "icasc.theta"."""
+    flat = config.flat()
+    parts = {name: settings for part in flat.pop("objective") for name, settings in part.items()}
+    values: dict[str, Any] = {"objective": "+".join(parts)}
+    for name, value in {**parts, **flat}.items():
+        if name in (*PLACE, "seed"):
             continue
-        if name == config.objective:
-            values |= {f"{name}.{option}": chosen for option, chosen in value.items()}
+        if name in PARTS:  # what a part has by default tells nothing
+            own = settings_of(PARTS[name])
+            values |= {f"{name}.{setting}": v for setting, v in value.items() if v != own[setting].default}
+        elif isinstance(value, dict):
+            values |= {f"{name}.{setting}": chosen for setting, chosen in value.items()}
         elif name in _PATHS and value is not None:
             values[name] = PurePath(value).name  # the same images in another place
         else:
@@ -122,9 +125,16 @@ def _labels(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _base(values: dict[str, Any]) -> str:
-    objective = values["objective"]
-    label = OBJECTIVES[objective].__name__ if objective in OBJECTIVES else objective
-    return label if values.get("guidance") is None else f"{label} + {values['guidance_loss']} guidance"
+    """Name a method after the part that classifies, and its guidance with weights other than their own."""
+    names = values["objective"].split("+")
+    label = "+".join(PARTS[name].__name__ for name in names if PARTS[name].classifies)
+    guidance = "+".join(_weighted(name, values) for name in names if PARTS[name].reads_marks)
+    return f"{label} + {guidance} guidance" if guidance else label
+
+
+def _weighted(name: str, values: dict[str, Any]) -> str:
+    weight = values.get(f"{name}.weight")  # there only where it is not the part's own
+    return name if weight is None else f"{name}:{weight:g}"
 
 
 def _short(value: Any) -> str:

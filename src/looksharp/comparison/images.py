@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from looksharp.comparison.grouping import Method
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data, Split
+from looksharp.training.facts import read_facts
 from looksharp.training.folder import read_config
 from looksharp.training.settings import RunConfig
 
@@ -28,7 +28,7 @@ def common_data(methods: Sequence[Method]) -> Data:
         ValueError: if a run has other classes or other test images.
     """
     runs = [path for method in methods for path in method.runs]
-    classes = {path: json.loads((path / "run.json").read_text(encoding="utf-8"))["classes"] for path in runs}
+    classes = {path: read_facts(path).classes for path in runs}
     for path, names in classes.items():
         if names != classes[runs[0]]:
             raise ValueError(

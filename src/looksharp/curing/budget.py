@@ -80,7 +80,7 @@ def t_interval(values: Sequence[float]) -> Point:
     return Point(mean, mean - half, mean + half)
 
 
-def check_budget(budget: Sequence[int], seeds: int, guided: int) -> None:
+def check_budget(budget: Sequence[int], seeds: int, marked: int) -> None:
     """Refuse what cannot be trained.
 
     Raises:
@@ -88,9 +88,9 @@ def check_budget(budget: Sequence[int], seeds: int, guided: int) -> None:
     """
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1; got {seeds}")
-    wrong = next((number for number in budget if number < 0 or number == 1 or number > guided), None)
+    wrong = next((number for number in budget if number < 0 or number == 1 or number > marked), None)
     if wrong is not None:
-        raise ValueError(f"budget must be 0, or 2 to the {guided} marked images that guide; got {wrong}")
+        raise ValueError(f"budget must be 0, or 2 to the {marked} marked images that guide; got {wrong}")
     if len(set(budget)) < len(budget):
         raise ValueError(f"budget must be different numbers; got {', '.join(map(str, budget))}")
 
@@ -101,7 +101,7 @@ def spend(
     *,
     cure: RunConfig,
     plain: RunConfig,
-    guided: int,
+    marked: int,
     out: Path,
     train: Callable[[RunConfig, Path], Run],
     measure: Callable[[Run], Values],
@@ -115,19 +115,19 @@ def spend(
         seeds: seeds.
         cure: the settings of the cure.
         plain: the settings without marks.
-        guided: how many images guide the cure.
+        marked: number of marked images of the cure.
         out: folder of the runs.
         train: makes a run of some settings in a folder.
         measure: what is asked of a run.
     """
     rows: dict[tuple[int, int], Values] = {}
-    for marked in sorted(budget):
+    for count in sorted(budget):
         for seed in seeds:
-            number = cure.guidance.guided if marked == guided else marked
-            config = replace(cure, guidance=replace(cure.guidance, guided=number)) if marked else plain
+            number = cure.marks.marked if count == marked else count
+            config = replace(cure, marks=replace(cure.marks, marked=number)) if count else plain
             config = replace(config, training=replace(config.training, seed=seed))
-            folder = out / f"{marked}-{seed}"
-            rows[marked, seed] = _kept(folder / "budget.json", train(config, folder), measure)
+            folder = out / f"{count}-{seed}"
+            rows[count, seed] = _kept(folder / "budget.json", train(config, folder), measure)
     return Budget(rows)
 
 

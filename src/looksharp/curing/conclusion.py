@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,9 @@ from looksharp.curing.page import write_cure
 from looksharp.curing.results import Cure, Findings, Measured
 from looksharp.curing.verdict import deciding_split, judge
 from looksharp.data.split import Data, Split
+from looksharp.objectives.base import PARTS
+from looksharp.objectives.parsing import PartSettings
+from looksharp.training.facts import read_facts
 from looksharp.training.settings import RunConfig
 
 __all__ = ["conclude", "in_settings"]
@@ -66,7 +68,7 @@ def conclude(
         dict(split_notes or {}),
         note,
         settings,
-        json.loads((first.run.path / "run.json").read_text())["versions"],
+        read_facts(first.run.path).versions,
         choose_examples(columns, split, proofs[split], data.classes) if split else (),
         budget,
     )
@@ -83,14 +85,21 @@ def _inside(measured: Measured) -> dict[str, float]:
 
 def in_settings(config: RunConfig, data: Data) -> dict[str, str]:
     """How a cure was trained, in words."""
-    guidance, training = config.guidance, config.training
+    marks, training = config.marks, config.training
+    parts = {part.name: part for part in config.objective}
+    asked = "+".join(_short(part) for name, part in parts.items() if PARTS[name].reads_marks) or "nothing"
     return {
         "Training images": f"{len(data.splits['train']):,}",
         "Network": config.network.backbone,
-        "Objective": config.objective,
-        "Asked of marked images": guidance.guidance_loss + (" (boxes)" if guidance.guidance_boxes else ""),
-        "Marked images in a batch": f"{guidance.guided_per_batch} of {training.batch_size}",
+        "Objective": "+".join(name for name in parts if not PARTS[name].reads_marks),
+        "Asked of marked images": asked + (" (boxes)" if marks.mark_boxes else ""),
+        "Marked images in a batch": f"{marks.marked_per_batch} of {training.batch_size}",
         "Learning rate": f"{config.optimization.lr:g}",
         "Started from": config.network.weights or ("published weights" if config.network.pretrained else "scratch"),
         "Seed": str(training.seed),
     }
+
+
+def _short(part: PartSettings) -> str:
+    weight = part.settings.get("weight")
+    return part.name if weight is None else f"{part.name}:{weight:g}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,36 +9,34 @@ from pathlib import Path
 from looksharp.curing.conclusion import conclude, in_settings
 from looksharp.curing.folders import run_or_read
 from looksharp.curing.measuring import measure, measured_splits
-from looksharp.curing.plan import CURE, cured, guided_places
+from looksharp.curing.plan import CURE, cured, marked_places
 from looksharp.curing.results import Measured
 from looksharp.data.build import DataConfig, build_data
-from looksharp.training.settings import GuidanceConfig, OptimizationConfig, RunConfig, TrainingConfig
+from looksharp.objectives.parsing import parse_objective
+from looksharp.training.facts import read_facts
+from looksharp.training.settings import MarksConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 __all__ = ["METHODS", "demo"]
 
 _BASE = RunConfig(
-    data=DataConfig("biased_digits", rho=0.98),
+    data=DataConfig("biased_digits", settings={"rho": 0.98}),
     optimization=OptimizationConfig(lr=0.1, schedule="cosine"),
     training=TrainingConfig(epochs=14, batch_size=64, device="cpu"),
 )
 
-_BOXES = GuidanceConfig("data", guided=0.05, guidance_boxes=True)
+_BOXES = MarksConfig("data", marked=0.05, mark_boxes=True)
 
 METHODS: dict[str, tuple[str, RunConfig]] = {
     "plain": ("Trained on class labels alone.", _BASE),
     "GAIN_ext": (
         "As published: what the network looks at is hidden, and nothing of the class must be left; and for one image "
         "in twenty a box around the digit tells where the map belongs.",
-        replace(_BASE, objective="gain", guidance=_BOXES),
+        replace(_BASE, objective=parse_objective("gain+squared_error"), marks=_BOXES),
     ),
     "cure": (
         "The same boxes: digits are exchanged between the surroundings of the boxed images, and the classifier must "
         "answer the same.",
-        cured(
-            _BASE,
-            replace(_BOXES, guided_per_batch=guided_places(_BASE), guidance_loss=CURE.guidance_loss),
-            epochs=10,
-        ),
+        cured(_BASE, replace(_BOXES, marked_per_batch=marked_places(_BASE)), CURE.guidance, epochs=10),
     ),
 }
 """Name -> one sentence and the settings of each training that the demonstration compares; the first is uncured."""
@@ -61,7 +58,8 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
     Raises:
         ValueError: if `out` holds runs of other settings; an interrupted demonstration goes on.
     """
-    data = build_data(replace(_BASE.data, train_size=train_size), seed)
+    images = replace(_BASE.data, settings=_BASE.data.settings | {"train": train_size})
+    data = build_data(images, seed)
     # There the patch follows the class: what the classifier makes of it shows.
     splits, proofs = measured_splits(data, {"biased": data.splits["biased"]})
     columns = []
@@ -69,9 +67,9 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
         if progress:
             print(f"{name}: {sentence}", file=sys.stderr, flush=True)
         training = replace(method.training, seed=seed, epochs=epochs or method.training.epochs)
-        config = replace(method, data=replace(method.data, train_size=len(data.splits["train"])), training=training)
+        config = replace(method, data=images, training=training)
         run = run_or_read(config, out / "runs" / name, data, progress)
-        marked = json.loads((run.path / "run.json").read_text())["guided"]
+        marked = read_facts(run.path).marked
         columns.append(measure(name, sentence, run, marked, splits, proofs, progress))
     found = conclude(
         out,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from looksharp.data.split import Data
+from looksharp.training.facts import read_facts
 from looksharp.training.folder import Run, load_run, read_config
 from looksharp.training.run import train
-from looksharp.training.settings import RunConfig
+from looksharp.training.settings import RunConfig, differing
 
 __all__ = ["run_or_read"]
 
@@ -21,15 +21,14 @@ def run_or_read(config: RunConfig, path: Path, data: Data, progress: bool) -> Ru
     """
     begun = (path / "config.yaml").is_file()
     if begun:
-        found, wanted = read_config(path).flat(), config.flat()
-        other = next((name for name in {**wanted, **found} if found.get(name) != wanted.get(name)), None)
+        known = read_config(path)
+        other = differing(known, config)
         if other is not None:
+            was, now = known.flat().get(other), config.flat().get(other)
             raise ValueError(
-                f"{path} holds a run of other settings ({other} {found.get(other)}, now {wanted.get(other)}); "
-                f"choose another --out, or remove it"
+                f"{path} holds a run of other settings ({other} {was}, now {now}); choose another --out, or remove it"
             )
-    facts = path / "run.json"
-    if not (begun and facts.is_file() and "seconds" in json.loads(facts.read_text())):
+    if not (begun and (path / "run.json").is_file() and read_facts(path).finished):
         train(config, path, data=data, resume=begun, progress=progress)
     # Read back also after training, which leaves the network on the CPU.
     return load_run(path, device=config.training.device)

@@ -19,7 +19,7 @@ from looksharp.images.headers import ImageSizes
 from looksharp.marks.mark import Mark
 from looksharp.marks.marks import Marks
 from looksharp.marks.writing import write_coco
-from looksharp.training.settings import GuidanceConfig
+from looksharp.training.settings import MarksConfig
 
 __all__ = ["HELD_OUT", "DividedMarks", "choose_marks"]
 
@@ -39,40 +39,40 @@ class DividedMarks:
 
     Attributes:
         data: the data set; its training split's marks are those that guide.
-        guidance: the setting that reads them.
-        guided: how many images guide.
+        settings: what reads them.
+        marked: number of images that guide.
         proofs: split -> images of which some or all are masked, none of which guides.
         note: how the division came about; "" where there was nothing to divide.
     """
 
     data: Data
-    guidance: GuidanceConfig
-    guided: int
+    settings: MarksConfig
+    marked: int
     proofs: dict[str, Split]
     note: str = ""
 
 
-def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> DividedMarks:
+def choose_marks(data: Data, choice: MarksConfig, seed: int, out: Path) -> DividedMarks:
     """Read the marks, choose those that guide, and find where the proof can be made.
 
     The proof is made on every test or validation split that has masks. Where none has enough of them, a quarter of
     the marked training images of each class (at least two, at most half) is held out of guidance.
 
-    Where images are files, the marks that guide are written to OUT/guided.json: what guided stays on record.
+    Where images are files, the marks that guide are written to OUT/marks.json: what guided stays on record.
 
     Args:
         data: the data set, with whatever masks it has itself.
-        guidance: what is to guide.
-        seed: draws those that guide, where `guided` says how many, and those that are held out.
+        choice: the marks to use.
+        seed: draws those that guide, where `marked` says how many, and those that are held out.
         out: the cure's folder.
 
     Raises:
         ValueError: if there are no marks or too few, or `out` holds other marks.
     """
-    if guidance.guidance != "data" and data.splits["train"].folder is not None:
-        data = _with_marks(data, data.splits["train"], Path(str(guidance.guidance)), guidance)
-        guidance = replace(guidance, guidance="data")
-    data = choose_marked(data, guidance, seed)
+    if choice.marks != "data" and data.splits["train"].folder is not None:
+        data = _with_marks(data, data.splits["train"], Path(str(choice.marks)), choice)
+        choice = replace(choice, marks="data")
+    data = choose_marked(data, choice, seed)
     proofs, note = {name: split for name, split in _others(data).items() if _provable(split)}, ""
     train = data.splits["train"]
     assert train.marks is not None
@@ -87,21 +87,21 @@ def choose_marks(data: Data, guidance: GuidanceConfig, seed: int, out: Path) -> 
             train = replace(train, marks=guides)
             note = _held_out_note(len(chosen), marked, len(held_out) - len(chosen))
     assert train.marks is not None
-    guided = len(train.marks.images)
-    if guided < 2:
-        raise ValueError(f"guidance needs at least 2 marked training images; got {guided}: mark more")
+    guiding = len(train.marks.images)
+    if guiding < 2:
+        raise ValueError(f"guidance needs at least 2 marked training images; got {guiding}: mark more")
     if train.folder is not None:
-        guidance = replace(
-            guidance,
-            guidance=str(_write(train, train.marks, data.classes, out)),
-            guided=None,
+        choice = replace(
+            choice,
+            marks=str(_write(train, train.marks, data.classes, out)),
+            marked=None,
             marks_orientation="upright",
         )
     data = replace(data, splits=data.splits | {"train": train})
-    return DividedMarks(data, guidance, guided, proofs, note if proofs else _NO_PROOF)
+    return DividedMarks(data, choice, guiding, proofs, note if proofs else _NO_PROOF)
 
 
-def _with_marks(data: Data, train: Split, path: Path, choice: GuidanceConfig) -> Data:
+def _with_marks(data: Data, train: Split, path: Path, choice: MarksConfig) -> Data:
     """The data set with the marks of a file or folder, for all splits that have none of their own."""
     assert train.folder is not None
     files = {name: split for name, split in data.splits.items() if split.folder == train.folder}
@@ -190,8 +190,8 @@ def _held_out_note(chosen: int, marked: int, others: int) -> str:
 
 
 def _write(train: Split, marks: Marks, classes: tuple[str, ...], out: Path) -> Path:
-    """OUT/guided.json, or an error if it is there with other content."""
-    path = out / "guided.json"
+    """OUT/marks.json, or an error if it is there with other content."""
+    path = out / "marks.json"
     found = [
         Mark(train.name(image), classes[label], mask.bool().numpy())
         for image in marks.images

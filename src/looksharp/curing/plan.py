@@ -7,10 +7,23 @@ from dataclasses import dataclass, replace
 
 from looksharp.data.sampling import Balance
 from looksharp.data.split import Data, Split
-from looksharp.objectives.parsing import guidance_parts
-from looksharp.training.settings import GuidanceConfig, RunConfig
+from looksharp.objectives.base import PARTS
+from looksharp.objectives.parsing import PartSettings, parse_objective
+from looksharp.settings import SettingError
+from looksharp.training.settings import MarksConfig, RunConfig
 
-__all__ = ["BASELINES", "CURE", "Defaults", "Treatment", "baseline", "check_baselines", "cured", "guided_places"]
+__all__ = [
+    "BASELINES",
+    "CURE",
+    "Defaults",
+    "Treatment",
+    "baseline",
+    "check_baselines",
+    "cured",
+    "guidance_of",
+    "marked_places",
+    "with_guidance",
+]
 
 
 @dataclass(frozen=True)
@@ -18,13 +31,13 @@ class Defaults:
     """What a cure does unless one says otherwise.
 
     Attributes:
-        guidance_loss: see `GuidanceConfig`.
-        guided_share: share of a batch's places that are drawn from the guided images.
-        fine_tune_lr: the learning rate of fine-tuning, as a share of the run's.
+        guidance: parts of the objective that read marks.
+        marked_share: share of a batch's places that are drawn from the marked images.
+        fine_tune_lr: learning rate of fine-tuning, as a share of the run's.
     """
 
-    guidance_loss: str = "agreement:0.3"
-    guided_share: float = 0.5
+    guidance: str = "agreement:0.3"
+    marked_share: float = 0.5
     fine_tune_lr: float = 0.1
 
 
@@ -32,9 +45,31 @@ CURE = Defaults()
 """The defaults of `looksharp cure`, of the library's `cure` and of the demonstration."""
 
 
-def guided_places(config: RunConfig) -> int:
-    """Places of a batch for guided images, where a cure of these settings leaves the number open."""
-    return int(CURE.guided_share * config.training.batch_size)
+def marked_places(config: RunConfig) -> int:
+    """Return the places of a batch for marked images, where a cure of these settings leaves the number open."""
+    return int(CURE.marked_share * config.training.batch_size)
+
+
+def guidance_of(choice: object) -> tuple[PartSettings, ...]:
+    """Return the parts that a choice of guidance names, in one of the forms of the setting `objective`.
+
+    Raises:
+        SettingError: if a name or setting is wrong, or a part reads no marks.
+    """
+    parts = parse_objective(choice)
+    other = next((part.name for part in parts if not PARTS[part.name].reads_marks), None)
+    if other is not None:
+        known = ", ".join(name for name, part in PARTS.items() if part.reads_marks)
+        raise SettingError(f"guidance must be parts that read marks: {known}; got {other!r}")
+    return parts
+
+
+def with_guidance(
+    config: RunConfig, guidance: Sequence[PartSettings] = (), marks: MarksConfig | None = None
+) -> RunConfig:
+    """Return a run's settings with this guidance, and with these marks if given, in place of what it has."""
+    own = tuple(part for part in config.objective if not PARTS[part.name].reads_marks)
+    return replace(config, objective=(*own, *guidance), marks=config.marks if marks is None else marks)
 
 
 @dataclass(frozen=True)
@@ -54,21 +89,24 @@ class Treatment:
 
 def cured(
     config: RunConfig,
-    guidance: GuidanceConfig,
+    marks: MarksConfig,
+    guidance: object = CURE.guidance,
     *,
     epochs: int | None = None,
     weights: str | None = None,
 ) -> RunConfig:
-    """A run's settings with guidance in place of what it had.
+    """Return a run's settings with marks and guidance in place of what it had.
 
     Args:
         config: the run's.
-        guidance: which images guide, and how.
+        marks: the marked images.
+        guidance: parts that read marks; see `guidance_of`.
         epochs: passes through the training images; the run's own number if not given.
         weights: fine-tune from these, at a lower learning rate; train anew if not given.
     """
     epochs = config.training.epochs if epochs is None else epochs
-    config = replace(config, guidance=guidance, training=replace(config.training, epochs=epochs))
+    config = with_guidance(config, guidance_of(guidance), marks)
+    config = replace(config, training=replace(config.training, epochs=epochs))
     if weights is None:
         return config
     return replace(
@@ -97,22 +135,17 @@ BASELINES: dict[str, tuple[str, Callable[[RunConfig], RunConfig] | None]] = {
     ),
     "group_dro": (
         "The same batches; groups drawn equally often, and those that do worst weigh most (GroupDRO).",
-        lambda config: _balanced(replace(config, objective="group_dro", options={}), "group"),
+        lambda config: _balanced(replace(config, objective=(PartSettings("group_dro"),)), "group"),
     ),
     "dfr": ("The run as it was, its last layer fitted again to group-balanced validation images (DFR).", None),
     "gain_ext": (
         "The same batches and marks: what is attended is hidden and nothing of the class must be left, and the map "
         "must equal the mask (GAIN_ext).",
-        lambda config: replace(
-            config,
-            objective="gain",
-            options={},
-            guidance=replace(config.guidance, guidance_loss="squared_error"),
-        ),
+        lambda config: replace(config, objective=parse_objective("gain+squared_error")),
     ),
 }
-"""What `--compare` knows besides a guidance loss: name -> one sentence, and what it makes of the cure's settings
-without their guidance loss. None is DFR."""
+"""What `compare` knows besides guidance: name -> one sentence, and the change to the cure's settings without guidance.
+None is DFR."""
 
 _NEED_GROUPS = ("group_balanced", "group_dro", "dfr")
 
@@ -121,14 +154,14 @@ def baseline(name: str, cure: RunConfig) -> Treatment:
     """What a cure is compared with: the same marked images, as often in as many batches of the same size.
 
     Args:
-        name: of `BASELINES`, or a guidance loss (see `GuidanceConfig`).
+        name: of `BASELINES`, or guidance; see `guidance_of`.
         cure: the cure's settings.
     """
     if name not in BASELINES:
-        config = replace(cure, guidance=replace(cure.guidance, guidance_loss=name))
-        return Treatment(name, f"The same batches and marks, with guidance loss {name}.", config)
+        config = with_guidance(cure, guidance_of(name))
+        return Treatment(name, f"The same batches and marks, with guidance {name}.", config)
     sentence, change = BASELINES[name]
-    unguided = replace(cure, guidance=replace(cure.guidance, guidance_loss="none"))
+    unguided = with_guidance(cure)
     return Treatment(name, sentence, None if change is None else change(unguided))
 
 
@@ -136,7 +169,7 @@ def check_baselines(names: Sequence[str], data: Data) -> None:
     """Refuse what could not be compared, before anything is trained.
 
     Raises:
-        ValueError: if a name is neither of `BASELINES` nor a guidance loss, comes twice, or needs groups or single
+        ValueError: if a name is neither of `BASELINES` nor guidance, comes twice, or needs groups or single
             labels that the data set does not have.
     """
     twice = next((name for name in names if list(names).count(name) > 1), None)
@@ -145,9 +178,9 @@ def check_baselines(names: Sequence[str], data: Data) -> None:
     for name in names:
         if name not in BASELINES:
             try:
-                guidance_parts(name)
+                guidance_of(name)
             except ValueError as error:
-                raise ValueError(f"compare must be of {', '.join(BASELINES)}, or a guidance loss: {error}") from None
+                raise ValueError(f"compare must be of {', '.join(BASELINES)}, or guidance: {error}") from None
         _check_splits(name, [data.splits["train"], data.splits["val"]], data.multilabel)
 
 

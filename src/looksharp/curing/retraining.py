@@ -7,47 +7,38 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from looksharp.curing.budget import Budget, check_budget, spend
 from looksharp.curing.conclusion import conclude, in_settings
 from looksharp.curing.folders import run_or_read
 from looksharp.curing.marks import DividedMarks, choose_marks
 from looksharp.curing.measuring import curve_values, measure, measured_splits
-from looksharp.curing.plan import CURE, Treatment, baseline, check_baselines, cured, guided_places
+from looksharp.curing.plan import (
+    Treatment,
+    baseline,
+    check_baselines,
+    cured,
+    guidance_of,
+    marked_places,
+    with_guidance,
+)
 from looksharp.curing.results import Cure, Measured
+from looksharp.curing.settings import CureSettings
 from looksharp.curing.verdict import deciding_split
-from looksharp.data.build import build_data
-from looksharp.data.split import Data, Split
-from looksharp.objectives.parsing import guidance_parts
+from looksharp.data.split import Split
+from looksharp.objectives.base import PARTS
+from looksharp.objectives.parsing import PartSettings
+from looksharp.training.data import moved_data, run_data
 from looksharp.training.folder import Run, load_run
 from looksharp.training.reweighting import reweight_last_layer
-from looksharp.training.settings import GuidanceConfig, RunConfig
+from looksharp.training.settings import MarksConfig, RunConfig
 
-__all__ = ["cure"]
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
+__all__ = ["cure", "cure_run"]
 
 
 def cure(
-    run: Path | str,
-    guidance: Path | str = "data",
-    out: Path | str | None = None,
-    *,
-    data: str | None = None,
-    root: Path | None = None,
-    guided: float | None = None,
-    guidance_boxes: bool = False,
-    guidance_loss: str = CURE.guidance_loss,
-    guided_per_batch: int | None = None,
-    guidance_warmup: int = 0,
-    epochs: int | None = None,
-    fine_tune: bool = False,
-    compare: Sequence[str] = (),
-    budget: Sequence[int] = (),
-    seeds: int = 3,
-    device: Device = "auto",
-    progress: bool = True,
+    run: Path | str, marks: Path | str = "data", out: Path | str | None = None, *, progress: bool = True, **options: Any
 ) -> Cure:
     """Retrain a run with guidance, evaluate and intervene before and after, and write OUT/report.html.
 
@@ -56,56 +47,35 @@ def cure(
 
     Args:
         run: the run folder of the classifier to cure.
-        guidance: masks or boxes of a few training images; see `GuidanceConfig`. "data" for those of the data set.
+        marks: masks or boxes of a few training images; "data" for those of the data set.
         out: folder for the page, its figures and the runs; the run's with "-cured" behind it if not given.
-        data: where the run's images are now, if not where they were.
-        root: folder of that set's files.
-        guided: how many of the marked images guide, a number or a share below 1 of the training images; all that
-            are not held out for the proof if not given.
-        guidance_boxes: replace every mask by the box around it.
-        guidance_loss: what is asked of guided images; see `GuidanceConfig`.
-        guided_per_batch: places of each batch that are drawn from the guided images; half of them if not given.
-        guidance_warmup: training steps over which the weight of the guidance rises from 0.
-        epochs: of the retraining; the run's own number if not given.
-        fine_tune: go on from the run's weights at a tenth of its learning rate, instead of training anew.
-        compare: what else to train on the same marks and batches: names of `looksharp.curing.plan.BASELINES`, or
-            guidance losses.
-        budget: numbers of marked images to train with, for the curve of accuracy against them; 0 is without any.
-        seeds: trainings for each of those numbers.
-        device: auto, cpu, cuda or mps.
         progress: show progress bars.
+        options: any other setting of `CureSettings`, such as guidance="agreement" or budget=[0, 8, 60].
 
     Raises:
         ValueError: if the run, the data, the marks or a setting is at fault, or `out` holds a cure of other settings.
     """
-    path = Path(run)
-    out = path.with_name(f"{path.name}-cured") if out is None else Path(out)
-    before = load_run(path, device=device)
-    settings = _moved(before.config, data, root, device)
-    guidance_parts(guidance_loss)
-    images = build_data(settings.data, settings.training.seed)
-    _check_classes(images, before)
-    check_baselines(compare, images)
-    batch = settings.training.batch_size
-    places = guided_places(settings) if guided_per_batch is None else guided_per_batch
-    if not 0 <= places < batch:
-        raise ValueError(f"guided_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
-    choice = GuidanceConfig(
-        str(guidance),
-        guided,
-        guided_per_batch=places,
-        guidance_boxes=guidance_boxes,
-        guidance_loss=guidance_loss,
-        guidance_warmup=guidance_warmup,
-    )
-    marks = choose_marks(images, choice, settings.training.seed, out)
-    check_budget(budget, seeds, marks.guided)
-    weights = str(path / "model.safetensors") if fine_tune else None
-    config = cured(settings, marks.guidance, epochs=epochs, weights=weights)
-    how = "Its training continued" if fine_tune else "Trained again"
+    where = None if out is None else Path(out)
+    return cure_run(CureSettings(run=Path(run), marks=str(marks), out=where, **options), progress)
+
+
+def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
+    """Do what `cure` does, from its settings."""
+    path = chosen.run
+    out = path.with_name(f"{path.name}-cured") if chosen.out is None else chosen.out
+    before = load_run(path, device=chosen.device)
+    settings = _moved(before.config, chosen)
+    guidance = _warmed(guidance_of(chosen.guidance), chosen.warmup)
+    images = run_data(before, chosen.data, chosen.root)
+    check_baselines(chosen.compare, images)
+    marks = choose_marks(images, _marks(chosen, settings), settings.training.seed, out)
+    check_budget(chosen.budget, chosen.seeds, marks.marked)
+    weights = str(path / "model.safetensors") if chosen.fine_tune else None
+    config = cured(settings, marks.settings, guidance, epochs=chosen.epochs, weights=weights)
+    how = "Its training continued" if chosen.fine_tune else "Trained again"
     treatments = [
-        Treatment("cure", f"{how} with {marks.guided} marked images.", config),
-        *(baseline(name, config) for name in compare),
+        Treatment("cure", f"{how} with {marks.marked} marked images.", config),
+        *(baseline(name, config) for name in chosen.compare),
     ]
 
     splits, proofs = measured_splits(images, marks.proofs)
@@ -114,7 +84,9 @@ def cure(
     runs = {t.name: _treat(t, before, marks, out, progress) for t in sorted(treatments, key=_is_trained)}
     columns += [measure(t.name, t.description, *runs[t.name], splits, proofs, progress) for t in treatments]
     tests = {name: splits[name] for name in images.tests}
-    spent = _spend(budget, seeds, settings, columns, marks, tests, proofs, out, progress) if budget else None
+    spent = None
+    if chosen.budget:
+        spent = _spend(chosen, settings, columns, marks, tests, proofs, out, progress)
     return conclude(
         out,
         columns,
@@ -127,18 +99,23 @@ def cure(
     )
 
 
-def _moved(config: RunConfig, data: str | None, root: Path | None, device: Device) -> RunConfig:
+def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
+    batch = settings.training.batch_size
+    places = marked_places(settings) if chosen.marked_per_batch is None else chosen.marked_per_batch
+    if not 0 <= places < batch:
+        raise ValueError(f"marked_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
+    return MarksConfig(chosen.marks, chosen.marked, chosen.marked_classes, places, chosen.mark_boxes)
+
+
+def _warmed(guidance: Sequence[PartSettings], warmup: int) -> list[dict[str, dict[str, Any]]]:
+    """The parts with this warm-up, but for those that have one of their own."""
+    return [{part.name: ({"warmup": warmup} if warmup else {}) | dict(part.settings)} for part in guidance]
+
+
+def _moved(config: RunConfig, chosen: CureSettings) -> RunConfig:
     """A run's settings where its images, or the machine, are others."""
-    images = replace(config.data, data=data or config.data.data, root=root or config.data.root)
-    return replace(config, data=images, training=replace(config.training, device=device))
-
-
-def _check_classes(data: Data, run: Run) -> None:
-    if data.classes != run.classes:
-        raise ValueError(
-            f"data {data.name} has other classes than the run: {len(data.classes)}, first {data.classes[0]!r}, "
-            f"and not {len(run.classes)}, first {run.classes[0]!r}"
-        )
+    training = replace(config.training, device=chosen.device)
+    return replace(config, data=moved_data(config.data, chosen.data, chosen.root), training=training)
 
 
 def _is_trained(treatment: Treatment) -> bool:
@@ -152,7 +129,8 @@ def _treat(treatment: Treatment, before: Run, marks: DividedMarks, out: Path, pr
     config = treatment.config
     if config is not None:
         folder = out / "runs" / treatment.name.replace(":", "-")
-        marked = 0 if config.guidance.guidance_loss == "none" else marks.guided
+        asked = any(PARTS[part.name].reads_marks for part in config.objective)
+        marked = marks.marked if asked else 0
         return run_or_read(config, folder, marks.data, progress), marked
     started, training = time.perf_counter(), before.config.training
     model = reweight_last_layer(
@@ -162,8 +140,7 @@ def _treat(treatment: Treatment, before: Run, marks: DividedMarks, out: Path, pr
 
 
 def _spend(
-    budget: Sequence[int],
-    seeds: int,
+    chosen: CureSettings,
     plain: RunConfig,
     columns: Sequence[Measured],
     marks: DividedMarks,
@@ -185,11 +162,11 @@ def _spend(
         return known or run_or_read(config, folder, marks.data, progress)
 
     return spend(
-        budget,
-        range(seeds),
+        chosen.budget,
+        range(chosen.seeds),
         cure=after.config,
-        plain=replace(plain, guidance=GuidanceConfig()),
-        guided=marks.guided,
+        plain=with_guidance(plain, marks=MarksConfig()),
+        marked=marks.marked,
         out=out / "budget",
         train=train,
         measure=lambda run: curve_values(measure("budget", "", run, 0, tests, proof, progress)),

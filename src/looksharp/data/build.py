@@ -1,90 +1,85 @@
-"""A data set from a name and a few settings, and what is guided in it."""
+"""A data set from its settings."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any
 
-from looksharp.data.registry import DATA_SETS, SOURCES
+from annotated_types import Ge, Gt, Le, Lt
+
+from looksharp.data.folder import read_folder
+from looksharp.data.registry import DATA_SETS, SOURCES, DataSet
 from looksharp.data.split import Data
+from looksharp.settings import SettingError, near_miss, resolved, settings
 
-__all__ = ["DataConfig", "build_data"]
+__all__ = ["DataConfig", "below_data", "build_data"]
 
 
-@dataclass(frozen=True)
+@settings
 class DataConfig:
-    """Which images.
+    """The images.
 
     Args:
-        data: digits, biased_digits, cluttered_digits, cluttered_mnist, cifar10, cifar100, mnist, svhn, imagenet,
-            caltech256, cub200, stanford_cars, stanford_dogs, voc, coco, celeba, compcars_model, compcars_maker,
-            adience_gender, adience_age, uec_food100, waterbirds, or an image folder (train/CLASS/..., with val and
-            test folders beside it; or CLASS/..., divided by seed). hf:NAME_OR_PATH is what Hugging Face's datasets
-            reads, wds:PATTERN WebDataset's shards, such as wds:shards/train-{0000..0009}.tar, by path or URL.
-        root: the folder that holds the files of a set that is read, such as cifar10 or voc.
-        image_size: side to which image files are brought, in pixels.
-        val_share: share of the training images held out for validation where the set has no validation split;
-            with 0, validation reads the test split.
-        train_size: training images of sets that are made: digits, biased_digits and the cluttered ones.
-        val_size: validation images of the cluttered sets.
-        test_size: images of each test split of the cluttered sets.
-        rho: probability that the cue of biased_digits follows the class in training.
-        svhn_extra: add the 531,131 extra images of svhn to those of training.
-        train_per_class: training images of each class of caltech256: 30, or 60 if not given.
-        guidance_from: what marks the birds of cub200: boxes, parts (discs around those that are visible) or masks.
-        voc_set: the images of voc: main or segmentation, or augmented, those of segmentation and SBD's; those of main,
-            where they are listed, if not given.
-        fold: which of the five folds of adience or uec_food100 is tested on, 0 to 4; the others are trained on.
-        crop_to_boxes: cut the images of compcars and uec_food100 out by their boxes; if false, images are whole and
-            the boxes are their masks.
-        label_column: the column of an hf: set that holds the labels, where several could.
-        val_shards: the shards of a wds: set to validate on; the last of its shards, a share of val_share, if not
-            given.
-        distractors: pieces of other digits in an image of the cluttered sets.
-        test_distractors: other numbers of them that the cluttered sets are tested with, each a split of its own.
-        crop_share: of image files, the side of the middle that is evaluated as a share of the resized image's shorter
+        data: a named set, such as digits, cifar100 or voc, which has settings of its own; or an image folder
+            (train/CLASS/..., with val and test folders beside it; or CLASS/..., divided by seed). hf:NAME_OR_PATH is
+            what Hugging Face's datasets reads, wds:PATTERN WebDataset's shards, such as
+            wds:shards/train-{0000..0009}.tar, by path or URL.
+        root: folder that holds the files of a named set that is read, such as cifar10 or voc.
+        image_size: side to which image files are brought, in pixels; the set's own if not given.
+        val_share: share of the training images held out for validation where the set has no validation split; with 0,
+            validation reads the test split.
+        crop_share: side of the middle of an image file that is evaluated, as a share of the resized image's shorter
             side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
+        settings: the set's own settings, the arguments of its reader; in flat form they stand below its name.
+
+    Raises:
+        SettingError: if a value is out of range, or is not one of the set's settings.
     """
 
     data: str = "digits"
     root: Path | None = None
-    image_size: int | None = None
-    val_share: float = 0.1
-    train_size: int = 6000
-    val_size: int = 1000
-    test_size: int = 2000
-    rho: float = 0.98
-    svhn_extra: bool = False
-    train_per_class: int | None = None
-    guidance_from: Literal["boxes", "parts", "masks"] = "boxes"
-    voc_set: Literal["main", "segmentation", "augmented"] | None = None
-    fold: int = 0
-    crop_to_boxes: bool = True
-    label_column: str | None = None
-    val_shards: str | None = None
-    distractors: int = 8
-    test_distractors: list[int] | None = field(default=None, hash=False)  # lists have no hash; settings have one
-    crop_share: float = 1.0
+    image_size: Annotated[int, Ge(1), Le(8192)] | None = None
+    val_share: Annotated[float, Ge(0), Lt(1)] = 0.1
+    crop_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        made = _named(self.data)
+        if made is not None:
+            found = resolved(made.reader, self.settings, below_data(self.data), made.without)
+            object.__setattr__(self, "settings", found)
+        elif self.settings:
+            raise SettingError(near_miss(next(iter(self.settings)), (), self.data))
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+def below_data(data: str) -> str:
+    """Return the name below which the settings of a set stand in flat form: its own, or the prefix of a source."""
+    return data.partition(":")[0]
+
+
+def _named(data: str) -> DataSet | None:
+    """Return the named set or source, or None for what must be a folder."""
+    if data in DATA_SETS:
+        return DATA_SETS[data]
+    prefix, colon, _ = data.partition(":")
+    return SOURCES[prefix] if colon and prefix in SOURCES else None
 
 
 def build_data(config: DataConfig, seed: int = 0) -> Data:
     """Read or make the data set.
 
+    Args:
+        config: its settings.
+        seed: of what is drawn, and of the images held out.
+
     Raises:
         ValueError: if there is no such set or folder, or if it is not laid out as it should be.
     """
-    if not 0 <= config.val_share < 1:
-        raise ValueError(f"val_share must be at least 0 and below 1; got {config.val_share}")
-    sizes = {"train": config.train_size, "val": config.val_size, "test": config.test_size}
-    for part, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{part}_size must be at least 1; got {size}")
-    if config.image_size is not None and config.image_size < 1:
-        raise ValueError(f"image_size must be at least 1 pixel; got {config.image_size}")
-    if not 0 < config.crop_share <= 1:
-        raise ValueError(f"crop_share must be above 0 and at most 1; got {config.crop_share}")
     data = _read(config, seed)
     if config.crop_share == 1:
         return data
@@ -95,20 +90,18 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
 
 def _read(config: DataConfig, seed: int) -> Data:
     name = config.data
-    if name in DATA_SETS:
-        made = DATA_SETS[name]
-        if "root" in made.settings and config.root is None:
+    made = _named(name)
+    if made is not None:
+        if made.needs_root and config.root is None:
             raise ValueError(f"root must name the folder that holds {name}'s files; nothing is downloaded")
-        return made.load()(**made.arguments(config, seed))
-    prefix, colon, source = name.partition(":")
-    if colon and prefix in SOURCES:
-        made = SOURCES[prefix]
-        return made.load()(source, **made.arguments(config, seed))
+        source = name.partition(":")[2]
+        given = made.given(
+            source=source or None, root=config.root, size=config.image_size, val_share=config.val_share, seed=seed
+        )
+        return made.reader(**given, **made.fixed, **config.settings)
     folder = Path(name)
     if not folder.exists() and folder.name == name:
         close = difflib.get_close_matches(name, DATA_SETS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(DATA_SETS)}"
         raise ValueError(f"data {name!r} is neither a folder nor a set that is known; {hint}")
-    from looksharp.data.folder import read_folder
-
     return read_folder(folder, config.image_size, config.val_share, seed)

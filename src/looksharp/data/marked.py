@@ -21,22 +21,22 @@ __all__ = ["MarksChoice", "choose_marked", "few", "mark_notes", "read_marks_of"]
 
 
 class MarksChoice(Protocol):
-    """The settings that are read here; see `GuidanceConfig`."""
+    """The settings that are read here; see `MarksConfig`."""
 
     @property
-    def guidance(self) -> str | None:
+    def marks(self) -> str | None:
         """A file or folder of marks, or "data" for those the data set has."""
 
     @property
-    def guided(self) -> float | None:
+    def marked(self) -> float | None:
         """How many images."""
 
     @property
-    def guided_classes(self) -> Sequence[str] | None:
+    def marked_classes(self) -> Sequence[str] | None:
         """Names of the classes whose marks count."""
 
     @property
-    def guidance_boxes(self) -> bool:
+    def mark_boxes(self) -> bool:
         """Whether masks become boxes."""
 
     @property
@@ -58,19 +58,19 @@ def choose_marked(data: Data, choice: MarksChoice, seed: int) -> Data:
         ValueError: if there are no marks, or they fit no image.
     """
     train = data.splits["train"]
-    if choice.guidance is None:
+    if choice.marks is None:
         return _with_marks(data, train, None)
-    if choice.guidance == "data":
+    if choice.marks == "data":
         if train.marks is None or not len(train.marks):
-            raise ValueError(f"guidance is 'data', but {data.name} has no masks; name a file or folder of marks")
+            raise ValueError(f"marks is 'data', but {data.name} has no masks; name a file or folder of marks")
         marks = train.marks
     else:
-        marks, notes = _read(Path(choice.guidance), train, data, choice)
+        marks, notes = _read(Path(choice.marks), train, data, choice)
         data = replace(data, notes=data.notes | notes)
-    if choice.guided_classes is not None:
-        marks = _of_classes(marks, choice.guided_classes, data.classes)
-    marks = marks.restricted(few(marks.images, choice.guided, len(train), seed))
-    return _with_marks(data, train, marks.as_boxes() if choice.guidance_boxes else marks)
+    if choice.marked_classes is not None:
+        marks = _of_classes(marks, choice.marked_classes, data.classes)
+    marks = marks.restricted(few(marks.images, choice.marked, len(train), seed))
+    return _with_marks(data, train, marks.as_boxes() if choice.mark_boxes else marks)
 
 
 def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> list[int]:
@@ -83,7 +83,7 @@ def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> l
         return list(images)
     count = round(wanted * total) if wanted < 1 else round(wanted)
     if not 0 < count <= len(images):
-        raise ValueError(f"guided is {wanted:g}, which makes {count} images; {len(images)} are marked")
+        raise ValueError(f"marked is {wanted:g}, which makes {count} images; {len(images)} are marked")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
     return sorted(images[place] for place in order[:count])
 
@@ -131,7 +131,7 @@ def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int
 
 def _read(path: Path, train: Split, data: Data, choice: MarksChoice) -> tuple[Marks, dict[str, int]]:
     if train.folder is None:
-        raise ValueError(f"guidance from {path} needs images that are files; {data.name} is not an image folder")
+        raise ValueError(f"marks from {path} need images that are files; {data.name} is not an image folder")
     found = read_marks_of(path, train.folder, train.names, data.classes, choice)
     marks = marks_of(found, train.names, data.classes)
     return marks, mark_notes(found, marks, train.targets)
@@ -140,10 +140,10 @@ def _read(path: Path, train: Split, data: Data, choice: MarksChoice) -> tuple[Ma
 def _of_classes(marks: Marks, wanted: Sequence[str], classes: Sequence[str]) -> Marks:
     unknown = next((name for name in wanted if name not in classes), None)
     if unknown is not None:
-        raise ValueError(f"guided_classes names {unknown!r}, which is not one of the classes {', '.join(classes)}")
+        raise ValueError(f"marked_classes names {unknown!r}, which is not one of the classes {', '.join(classes)}")
     rows = [row for row, label in enumerate(marks.labels) if classes[label] in wanted]
     if not rows:
-        raise ValueError(f"guided_classes is {', '.join(wanted) or 'empty'}, but no mark is of such a class")
+        raise ValueError(f"marked_classes is {', '.join(wanted) or 'empty'}, but no mark is of such a class")
     return marks.taken(rows)
 
 

@@ -52,10 +52,10 @@ class InOrder:
 
 
 class Shuffled:
-    """Training batches: every image once an epoch in random order, and guided images beside them.
+    """Training batches: every image once an epoch in random order, and marked images beside them.
 
-    With `guided_per_batch` the last places of each batch are drawn from the guided images, which take turns:
-    GAIN's external stream (Sec. 3.2), so that few guided images guide every step. The other places go through
+    With `marked_per_batch` the last places of each batch are drawn from the marked images, which take turns:
+    GAIN's external stream (Sec. 3.2), so that a few marked images guide every step. The other places go through
     the whole set. An incomplete last batch is dropped, unless it is the only one. Under
     `torch.distributed` each process takes its share of every epoch's batches; where there are fewer batches than
     processes, images come again.
@@ -67,14 +67,14 @@ class Shuffled:
 
     Args:
         images: how many there are.
-        batch_size: places of a batch, guided ones included.
+        batch_size: places of a batch, marked ones included.
         seed: with the epoch, it determines every batch.
-        guided: places of the guided images.
-        guided_per_batch: places of a batch that are theirs.
+        marked: places of the marked images.
+        marked_per_batch: places of a batch that are theirs.
         strata: (images,) the classes or groups that are drawn equally often; see `strata_of`.
 
     Raises:
-        ValueError: if `guided_per_batch` leaves no place for others, or asks for guided images of none.
+        ValueError: if `marked_per_batch` leaves no place for others, or asks for marked images of none.
     """
 
     def __init__(
@@ -82,18 +82,18 @@ class Shuffled:
         images: int,
         batch_size: int,
         seed: int,
-        guided: Sequence[int] = (),
-        guided_per_batch: int = 0,
+        marked: Sequence[int] = (),
+        marked_per_batch: int = 0,
         strata: Tensor | None = None,
     ) -> None:
-        if not 0 <= guided_per_batch < batch_size:
+        if not 0 <= marked_per_batch < batch_size:
             raise ValueError(
-                f"guided_per_batch must be 0 to {batch_size - 1}, below batch_size; got {guided_per_batch}"
+                f"marked_per_batch must be 0 to {batch_size - 1}, below batch_size; got {marked_per_batch}"
             )
-        if guided_per_batch and not guided:
-            raise ValueError(f"guided_per_batch is {guided_per_batch}, but no image is guided; give --guidance")
+        if marked_per_batch and not marked:
+            raise ValueError(f"marked_per_batch is {marked_per_batch}, but no image is marked; give --marks")
         self.images, self.batch_size, self.seed = images, min(batch_size, images), seed
-        self.guided, self.guided_per_batch = list(guided), guided_per_batch
+        self.marked, self.marked_per_batch = list(marked), marked_per_batch
         self.strata = (
             None if strata is None else [(strata == stratum).nonzero().flatten() for stratum in strata.unique()]
         )
@@ -101,7 +101,7 @@ class Shuffled:
 
     @property
     def _free(self) -> int:
-        return max(self.batch_size - self.guided_per_batch, 1)
+        return max(self.batch_size - self.marked_per_batch, 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration that of `epoch`."""
@@ -118,7 +118,7 @@ class Shuffled:
         rank = distributed.get_rank() if distributed.is_initialized() else 0
         for batch in range(len(self) * _processes()):
             start = batch * self._free
-            chosen = order[start : start + self._free] + [next(turns) for _ in range(self.guided_per_batch)]
+            chosen = order[start : start + self._free] + [next(turns) for _ in range(self.marked_per_batch)]
             if batch % _processes() == rank:
                 yield chosen
         self.epoch += 1
@@ -134,8 +134,8 @@ class Shuffled:
 
     def _turns(self, generator: torch.Generator) -> Iterator[int]:
         while True:
-            for place in torch.randperm(len(self.guided), generator=generator).tolist():
-                yield self.guided[place]
+            for place in torch.randperm(len(self.marked), generator=generator).tolist():
+                yield self.marked[place]
 
 
 def _drawn(places: Tensor, count: int, generator: torch.Generator) -> Tensor:

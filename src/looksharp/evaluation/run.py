@@ -21,6 +21,7 @@ from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
 from looksharp.evaluation.measure import Subject
 from looksharp.evaluation.measuring import check_layers, measure_suites
 from looksharp.evaluation.result import Evaluation, merge, read_evaluation, write_evaluation
+from looksharp.training.data import check_classes
 from looksharp.training.folder import Run, load_run
 
 __all__ = ["evaluate_run"]
@@ -68,11 +69,7 @@ def evaluate_run(
     find_mechanism(mechanism)
     run = run_path if isinstance(run_path, Run) else load_run(run_path, checkpoint, device)
     data = data or build_data(run.config.data, run.config.training.seed)
-    if data.classes != run.classes:
-        raise ValueError(
-            f"data {data.name} has other classes than the run: {len(data.classes)}, first {data.classes[0]!r}, "
-            f"and not {len(run.classes)}, first {run.classes[0]!r}"
-        )
+    check_classes(data, run)
     weights = file_fingerprint(run.path / "checkpoints" / f"{checkpoint}.ckpt")
     files: dict[str, dict[str, Path | None]] = {}
     known: dict[str, dict[str, Evaluation]] = {}

@@ -124,9 +124,11 @@ class Part(Objective):
 
     Attributes:
         classifies: whether the classification loss is one of its terms. A sum has one such part at most.
+        reads_marks: whether it asks something of marked images.
     """
 
     classifies: bool = False
+    reads_marks: bool = False
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Make the module before a dataclass sets its fields."""

@@ -103,6 +103,8 @@ class Exchange(Extension, ABC):
             (N, C, H, W), normalised, of the images' size.
     """
 
+    reads_marks = True
+
     _: KW_ONLY
     backgrounds: Path | Tensor | None = None
 

@@ -74,7 +74,10 @@ class Recipe:
         if row not in self.rows:
             raise ValueError(f"{self.name} has no row {row!r}; there are {', '.join(self.rows)}")
         try:
-            return RunConfig.from_flat({**self.rows[row].settings, **changes})
+            values = dict(self.rows[row].settings)
+            if "data" in changes:  # other images have none of the set's settings
+                values.pop(str(values.get("data")), None)
+            return RunConfig.from_flat(values | changes)
         except ValueError as error:
             raise ValueError(f"recipe {self.name}, row {row}: {error}") from None
 

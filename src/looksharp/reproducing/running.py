@@ -163,7 +163,7 @@ class _Images:
         Raises:
             ValueError: if it is not there, or not as the recipe says.
         """
-        key = (config.data, config.guidance, config.training.seed, config.training.batch_size)
+        key = (config.data, config.marks, config.training.seed, config.training.batch_size)
         if self._known is None or self._known[0] != key:
             self._known = None  # two at a time might not fit into memory
             try:
@@ -173,7 +173,7 @@ class _Images:
                     f"{self.recipe.name} cannot read its images: {error}; "
                     f"looksharp reproduce {self.recipe.name} --describe says what they must look like"
                 ) from None
-            if config.guidance.guidance in (None, "data"):  # else annotations are still to be found by file
+            if config.marks.marks in (None, "data"):  # else annotations are still to be found by file
                 data = keep_in_memory(data)
             self._known = key, data
         return self._known[1]

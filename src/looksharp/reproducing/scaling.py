@@ -43,8 +43,8 @@ def scaled_data(data: Data, config: RunConfig, scale: float) -> Data:
         return data
     seed, least = config.training.seed, _STEPS * config.training.batch_size
     guides: list[int] = []
-    if config.guidance.guidance is not None:
-        marks = choose_marked(data, config.guidance, seed).splits["train"].marks
+    if config.marks.marks is not None:
+        marks = choose_marked(data, config.marks, seed).splits["train"].marks
         guides = marks.images if marks is not None else []
     splits = {}
     for name, split in data.splits.items():

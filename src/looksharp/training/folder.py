@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ from torch import nn
 
 from looksharp.data.split import Pixels
 from looksharp.networks import build_classifier
+from looksharp.settings import SettingError
+from looksharp.training.facts import read_facts
 from looksharp.training.history import read_history
 from looksharp.training.settings import RunConfig
 
-__all__ = ["Run", "build_model", "find_device", "load_run", "read_config", "read_weights"]
+__all__ = ["Run", "build_model", "find_device", "load_run", "read_config", "read_facts", "read_weights"]
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,26 @@ class Run:
         return read_history(self.path / "metrics.csv")
 
 
-def read_config(path: Path) -> RunConfig:
-    """The settings of a run folder."""
+def read_config(path: Path | str) -> RunConfig:
+    """Read the settings of a run folder.
+
+    Raises:
+        ValueError: if config.yaml is missing or damaged; the message names the file and the setting.
+    """
+    file = Path(path) / "config.yaml"
     try:
-        values = yaml.safe_load((path / "config.yaml").read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path / 'config.yaml'} is not YAML: {str(error).splitlines()[0]}") from None
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path / 'config.yaml'} must hold a run's settings, name: value; got {values!r:.60}")
-    return RunConfig.from_flat(values)
+        raise ValueError(f"{file} must hold a run's settings, name: value; got {values!r:.60}")
+    try:
+        return RunConfig.from_flat(values)
+    except SettingError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
-def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
+def load_run(path: Path | str, checkpoint: str = "last", device: str = "auto") -> Run:
     """Read a run folder back.
 
     Args:
@@ -70,29 +79,18 @@ def load_run(path: Path, checkpoint: str = "last", device: str = "auto") -> Run:
     Raises:
         ValueError: if the folder is no run, or has no such checkpoint.
     """
-    for name in ("config.yaml", "run.json"):
-        if not (path / name).is_file():
-            raise ValueError(f"{path} is not a run folder: it has no {name}")
+    path = Path(path)
+    facts = read_facts(path)
     weights = path / "checkpoints" / f"{checkpoint}.ckpt"
     if not weights.is_file():
         raise ValueError(f"run folder {path} has no checkpoint checkpoints/{checkpoint}.ckpt; train it first")
     config = read_config(path)
-    facts = json.loads((path / "run.json").read_text())
-    size, mean, std = (tuple(facts["pixels"][name]) for name in ("size", "mean", "std"))
-    pixels = Pixels(size, mean, std, facts["pixels"].get("crop_share", 1.0))
-    model = build_model(config, len(facts["classes"]), pixels, facts["multilabel"], pretrained=False)
+    model = build_model(config, len(facts.classes), facts.pixels, facts.multilabel, pretrained=False)
     state = read_weights(weights)
     own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     model.load_state_dict(own)
-    return Run(
-        path,
-        config,
-        model.eval().to(find_device(device)),
-        tuple(facts["classes"]),
-        pixels,
-        facts["multilabel"],
-        facts.get("seconds", 0.0),
-    )
+    model = model.eval().to(find_device(device))
+    return Run(path, config, model, facts.classes, facts.pixels, facts.multilabel, facts.seconds or 0.0)
 
 
 def build_model(
@@ -122,7 +120,7 @@ def build_model(
         classes,
         image_size=pixels.size,
         architecture=network.architecture,
-        options=config.architecture_options,
+        options=network.settings,
         multilabel=multilabel,
         pretrained=network.pretrained if pretrained is None else pretrained,
         weights=weights,

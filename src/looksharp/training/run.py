@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import platform
 import sys
 import time
-import warnings
 from collections.abc import Iterable
-from contextlib import redirect_stdout, suppress
-from dataclasses import asdict
+from contextlib import nullcontext, redirect_stdout, suppress
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,79 +17,47 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from looksharp.data.backgrounds import read_backgrounds
 from looksharp.data.build import build_data
 from looksharp.data.marked import choose_marked
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import keep_in_memory
-from looksharp.files import replacing, write_text
-from looksharp.objectives import OBJECTIVES, BranchLoss, GroupDRO, HeadDiversity, Objective, Sum
-from looksharp.objectives.base import Part
-from looksharp.objectives.group_dro import group_sizes_of
-from looksharp.objectives.parsing import guidance_parts
+from looksharp.files import locked, replacing, write_text
+from looksharp.objectives import Objective
+from looksharp.objectives.parsing import build_objective
+from looksharp.training.facts import facts_of, write_facts
 from looksharp.training.folder import Run, build_model, find_device, read_config, read_weights
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
+from looksharp.training.quiet import quiet
 from looksharp.training.selection import validation_splits
-from looksharp.training.settings import RunConfig
+from looksharp.training.settings import RunConfig, differing
 from looksharp.training.weights import start_from
 
-__all__ = ["build_objective", "train"]
+__all__ = ["prepared_objective", "train"]
 
 
-def build_objective(config: RunConfig, pixels: Pixels, groups: Tensor | None = None) -> Objective:
-    """The objective that the settings describe, with guidance if they have any, and with what the architecture needs.
+def prepared_objective(config: RunConfig, data: Data) -> Objective:
+    """Build the objective of some settings, and let its parts read what they need of the training images.
 
     Args:
         config: all settings.
-        pixels: how images become input, for the backgrounds that guidance may name.
-        groups: (N,) the groups of the training images, where they are known; `GroupDRO` is told their sizes.
+        data: the data set.
 
     Raises:
-        ValueError: if there is no such objective, or it has no such option.
+        ValueError: if a part or one of its settings is wrong, or the data lack what it needs.
     """
-    if config.objective not in OBJECTIVES:
-        raise ValueError(f"objective {config.objective!r} is not known; there are {', '.join(OBJECTIVES)}")
-    options = dict(config.options)
-    if OBJECTIVES[config.objective] is GroupDRO:
-        options["group_sizes"] = options.get("group_sizes") or group_sizes_of(groups)
-    try:
-        objective = OBJECTIVES[config.objective](**options)
-    except TypeError as error:
-        raise ValueError(f"objective {config.objective!r}: {error}") from None
-    return Sum(objective, *_guidance(config, pixels), *_architecture_parts(config))
-
-
-def _architecture_parts(config: RunConfig) -> list[Part]:
-    """What the network's own attention adds to the loss."""
-    network = config.network
-    if network.architecture == "attention_branch":
-        return [BranchLoss(network.branch_weight, config.options.get("label_smoothing", 0.0))]
-    if network.architecture == "attend_rectify":
-        return [HeadDiversity(network.diversity_weight)]
-    return []
-
-
-def _guidance(config: RunConfig, pixels: Pixels) -> list[Part]:
-    guidance = config.guidance
-    if guidance.guidance is None:
-        return []
-    folder = guidance.guidance_backgrounds
-    return guidance_parts(
-        guidance.guidance_loss,
-        mechanism=config.options.get("mechanism", "grad_cam"),
-        layer=guidance.guidance_layer,
-        warmup=guidance.guidance_warmup,
-        backgrounds=None if folder is None else read_backgrounds(Path(folder), pixels, config.training.seed),
-    )
+    objective = build_objective(config.objective)
+    for part in objective.parts:
+        part.prepare(data.splits["train"], data.pixels, config.training.seed)
+    return objective
 
 
 def train(
     config: RunConfig,
-    out: Path,
+    out: Path | str,
     *,
     data: Data | None = None,
     resume: bool = False,
@@ -110,39 +73,87 @@ def train(
         config: all settings.
         out: the run folder.
         data: the data set, where it is there already; else it is built from the settings.
-        resume: continue an interrupted run from its last whole epoch; its own settings count then.
+        resume: continue a run from its last whole epoch, also for more epochs than it had.
         progress: show a progress bar.
 
     Raises:
         ValueError: if a setting or the data is at fault, `out` holds another run, or the loss is not finite.
     """
-    last = out / "checkpoints" / "last.ckpt"
+    out = Path(out)
     # With several devices Lightning starts the same command again for each.
     first = getattr(rank_zero_only, "rank", 0) == 0
-    if resume and (out / "config.yaml").is_file():
-        config = read_config(out)
-    elif first and (out / "config.yaml").exists():
-        raise ValueError(f"{out} already holds a run; continue it with --resume, or choose another --out")
-    _quiet()
-    seed_everything(config.training.seed, workers=True, verbose=False)
-    data = data or build_data(config.data, config.training.seed)
-    data = keep_in_memory(choose_marked(data, config.guidance, config.training.seed))
-    objective = build_objective(config, data.pixels, data.splits["train"].groups)
+    _check_folder(config, out, resume, first)
+    with quiet(), locked(out) if first else nullcontext():
+        seed_everything(config.training.seed, workers=True, verbose=False)
+        data = data or build_data(config.data, config.training.seed)
+        data = keep_in_memory(choose_marked(data, config.marks, config.training.seed))
+        return _fitted(config, out, data, first, progress)
+
+
+def _check_folder(config: RunConfig, out: Path, resume: bool, first: bool) -> None:
+    """Refuse a folder that holds another run."""
+    if not (out / "config.yaml").is_file():
+        return
+    if not resume:
+        if first:
+            raise ValueError(f"{out} already holds a run; continue it with --resume, or choose another --out")
+        return
+    known = read_config(out)
+    other = differing(known, config, besides=("epochs",))
+    if other is not None:
+        was, now = known.flat().get(other), config.flat().get(other)
+        raise ValueError(f"{out} holds a run of other settings ({other} {was}, now {now}); choose another --out")
+    if config.training.epochs < known.training.epochs:
+        raise ValueError(
+            f"{out} is a run of {known.training.epochs} epochs; it can be continued to more, "
+            f"not to {config.training.epochs}"
+        )
+
+
+def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: bool) -> Run:
+    """Fit the network to the images, and write what is left of it."""
+    last = out / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        read_weights(last)  # a damaged one is refused in plain words
+    module, batches, loaders = _prepared(config, data, starts=not last.is_file())
+    facts = facts_of(data, config.training.seed)
+    if first:
+        write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
+        write_facts(out, facts)
+    trainer = _trainer(config, out, data.multilabel, batches, progress)
+    started = time.perf_counter()
+    try:
+        with redirect_stdout(sys.stderr):  # where progress bars belong
+            trainer.fit(module, *loaders, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit:  # so Lightning ends on Ctrl-C
+        _close_bars(trainer)
+        raise KeyboardInterrupt from None
+    except Exception:
+        _close_bars(trainer)
+        if not last.is_file():  # nothing that could be continued: the same --out may be tried again
+            for name in ("config.yaml", "run.json"):
+                (out / name).unlink(missing_ok=True)
+        raise
+    seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
+    model = module.model
+    if first:
+        with replacing(out / "model.safetensors") as temporary:
+            state = {name: value.contiguous() for name, value in model.state_dict().items()}
+            save_file(state, temporary, metadata={"backbone": config.network.backbone})
+        write_facts(out, replace(facts, seconds=seconds))
+    return Run(out, config, model.eval(), data.classes, data.pixels, data.multilabel, seconds)
+
+
+def _prepared(
+    config: RunConfig, data: Data, starts: bool
+) -> tuple[Training, Shuffled, tuple[BatchLoader, list[BatchLoader]]]:
+    """Build the module, the order of training batches, and the loaders of training and validation."""
+    training, device = config.training, find_device(config.training.device)
     build = partial(build_model, config, len(data.classes), data.pixels, data.multilabel)
-    weights = config.network.weights if not last.is_file() else None
+    weights = config.network.weights if starts else None
     model = build() if weights is None else start_from(build, Path(weights))
     _check_size(model, data.pixels, config.network.backbone)
-    training, device = config.training, find_device(config.training.device)
-    marks = data.splits["train"].marks
-    guided = marks.images if marks is not None else []
-    batches = Shuffled(
-        len(data.splits["train"]),
-        training.batch_size,
-        training.seed,
-        guided,
-        config.guidance.guided_per_batch if guided else 0,
-        strata_of(data.splits["train"], training.balance),
-    )
+    batches = _batches(config, data.splits["train"])
     validation = validation_splits(data, training.select_by, training.seed, device=device, workers=training.workers)
 
     def load(split: Split, chosen: Iterable[list[int]], augment: Augment) -> BatchLoader:
@@ -150,11 +161,9 @@ def train(
             chosen, data.pixels, augment=augment, seed=training.seed, device=device, workers=training.workers
         )
 
-    train_loader = load(data.splits["train"], batches, training.augment or data.augment)
-    val_loaders = [load(split, InOrder(len(split), 2 * training.batch_size), "none") for split in validation]
     module = Training(
         model,
-        objective,
+        prepared_objective(config, data),
         config.optimization,
         classes=len(data.classes),
         multilabel=data.multilabel,
@@ -164,34 +173,23 @@ def train(
         groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
         fused=training.precision != "16-mixed",
     )
-    if last.is_file():
-        read_weights(last)  # a damaged one is refused in plain words
-    facts = _facts(data, config)
-    if first:
-        write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
-        _write_facts(out, facts)
-    trainer = _trainer(config, out, data.multilabel, batches, progress)
-    started = time.perf_counter()
-    try:
-        with redirect_stdout(sys.stderr):  # where progress bars belong
-            trainer.fit(
-                module, train_loader, val_loaders, ckpt_path=last if last.is_file() else None, weights_only=True
-            )
-    except SystemExit:  # so Lightning ends on Ctrl-C
-        _close_bars(trainer)
-        raise KeyboardInterrupt from None
-    except Exception:
-        _close_bars(trainer)
-        if not last.is_file():  # nothing that could be continued: the same --out may be tried again
-            (out / "config.yaml").unlink(missing_ok=True)
-        raise
-    seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
-    if first:
-        with replacing(out / "model.safetensors") as temporary:
-            state = {name: value.contiguous() for name, value in model.state_dict().items()}
-            save_file(state, temporary, metadata={"backbone": config.network.backbone})
-        _write_facts(out, facts | {"seconds": seconds})
-    return Run(out, config, model.eval(), data.classes, data.pixels, data.multilabel, seconds)
+    train_loader = load(data.splits["train"], batches, training.augment or data.augment)
+    val_loaders = [load(split, InOrder(len(split), 2 * training.batch_size), "none") for split in validation]
+    return module, batches, (train_loader, val_loaders)
+
+
+def _batches(config: RunConfig, split: Split) -> Shuffled:
+    """The order of training batches, with places for marked images."""
+    marked = split.marks.images if split.marks is not None else []
+    training = config.training
+    return Shuffled(
+        len(split),
+        training.batch_size,
+        training.seed,
+        marked,
+        config.marks.marked_per_batch if marked else 0,
+        strata_of(split, training.balance),
+    )
 
 
 class _Epochs(Callback):
@@ -254,29 +252,3 @@ def _check_size(model: nn.Module, pixels: Pixels, backbone: str) -> None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"backbone {backbone!r} does not take images of {height} x {width} px: {reason}") from None
     model.train()
-
-
-def _facts(data: Data, config: RunConfig) -> dict[str, Any]:
-    packages = ("looksharp", "torch", "torchvision", "timm", "lightning")
-    return {
-        "classes": data.classes,
-        "pixels": asdict(data.pixels),
-        "multilabel": data.multilabel,
-        "data": data.name,
-        "images": {name: len(split) for name, split in data.splits.items()},
-        "guided": len(data.splits["train"].marks.images) if data.splits["train"].marks is not None else 0,
-        "notes": data.notes,
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
-        "seed": config.training.seed,
-    }
-
-
-def _write_facts(out: Path, facts: dict[str, Any]) -> None:
-    write_text(out / "run.json", json.dumps(facts, indent=2) + "\n")
-
-
-def _quiet() -> None:
-    """Keep Lightning's remarks about hardware and loaders, and torchmetrics' about values, off the terminal."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning|torchmetrics")

@@ -1,34 +1,53 @@
-"""A run's settings: plain values, one flat YAML, the same names as the command line's flags."""
+"""A run's settings: one validated tree, the same from flags, YAML, a recipe and Python.
+
+The flat form, in which flags and config.yaml write them, has one name for each setting; settings of a part of the
+objective, of a data set and of an architecture stand below its name.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from looksharp.data.build import DataConfig
+from annotated_types import Ge, Gt, Lt
+from pydantic import BeforeValidator
+
+from looksharp.data.build import DataConfig, below_data
 from looksharp.data.sampling import Balance
+from looksharp.data.split import Augment
+from looksharp.networks import ARCHITECTURES
+from looksharp.objectives.base import PARTS
+from looksharp.objectives.parsing import PartSettings, parse_objective
+from looksharp.settings import SettingError, near_miss, resolved, settings, settings_of
 
 __all__ = [
-    "Architecture",
-    "GuidanceConfig",
+    "MarksConfig",
     "NetworkConfig",
     "OptimizationConfig",
     "RunConfig",
     "SelectBy",
     "TrainingConfig",
+    "brought_by",
+    "differing",
 ]
-
-Architecture = Literal["plain", "cam", "attention_branch", "attend_rectify", "spatial_transformer"]
-"""What is built around a backbone; see `NetworkConfig`."""
 
 SelectBy = Literal["score", "worst_group", "exchanged_across"]
 """The validation score that chooses the best checkpoint; see `TrainingConfig`."""
 
+BUILT_WITH = ("backbone", "image_size", "multilabel")
+"""Arguments of an architecture that come from the run; the others are its settings."""
 
-@dataclass(frozen=True)
+Share = Annotated[float, Ge(0), Lt(1)]
+Positive = Annotated[float, Gt(0)]
+Count = Annotated[int, Ge(1)]
+
+
+@settings
 class NetworkConfig:
-    """Which network.
+    """The network.
 
     Args:
         backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
@@ -36,203 +55,324 @@ class NetworkConfig:
             also with other numbers, small, small_deep or clutter_cnn.
         pretrained: start from published weights; needs network access or a local cache of them.
         weights: start from the weights of a run: its model.safetensors, or one of its checkpoints.
-        architecture: what is built around the backbone: nothing (plain); class maps that are pooled (cam); an attention
-            branch whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
-            (attend_rectify, WARN); or a spatial transformer before it. Each has settings of its own below its name.
-        branch_weight: weight of the attention branch's own classification in the loss, for attention_branch.
-        diversity_weight: weight of what keeps attention heads apart, for attend_rectify.
+        architecture: network built around the backbone: none (plain); pooled class maps (cam); an attention branch
+            whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
+            (attend_rectify, WARN); or a spatial transformer before it (spatial_transformer). Each has settings of its
+            own.
+        settings: the architecture's own settings; in flat form they stand below its name.
     """
 
     backbone: str = "small"
     pretrained: bool = False
     weights: str | None = None
-    architecture: Architecture = "plain"
-    branch_weight: float = 1.0
-    diversity_weight: float = 0.001
+    architecture: str = "plain"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.architecture == "plain":
+            if self.settings:
+                raise SettingError(near_miss(next(iter(self.settings)), (), "plain"))
+            return
+        if self.architecture not in ARCHITECTURES:
+            known = ("plain", *ARCHITECTURES)
+            close = difflib.get_close_matches(self.architecture, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise SettingError(f"architecture must be one of {', '.join(known)}; got {self.architecture!r}{hint}")
+        found = resolved(ARCHITECTURES[self.architecture], self.settings, self.architecture, BUILT_WITH)
+        object.__setattr__(self, "settings", found)
 
 
-@dataclass(frozen=True)
-class GuidanceConfig:
-    """Masks or boxes for a few training images.
+@settings
+class MarksConfig:
+    """Masks or boxes that people drew on a few training images.
 
     Args:
-        guidance: a COCO JSON file, a file or folder of CVAT, LabelMe or YOLO, a VOC folder, or a folder of masks laid
-            out like the images; "data" for the masks that the data set itself has. No guidance if not given.
-        guided: how many training images are guided, drawn by seed: a number, or a share below 1. All that are
-            annotated if not given.
-        guided_classes: guide these classes alone; all if not given.
-        guided_per_batch: places of each batch that are drawn from the guided images; 0 leaves them where they
-            fall.
-        guidance_boxes: replace every mask by the box around it.
-        guidance_loss: what is asked of guided images: one of background_exchange, agreement (which brings the
-            exchange along), squared_error, energy, evidence, evidence_all, contrast and rrr, or several joined by
-            "+", each with a weight after a colon where it is not to have its own: agreement:0.5+contrast; or none,
-            to draw guided images more often and ask nothing of their masks.
-        guidance_backgrounds: a folder of photographs that guided objects are moved to, for background_exchange; the
-            surroundings of other guided images if not given.
-        guidance_layer: the layer that is guided; found in the backbone if not given.
-        guidance_warmup: training steps over which the weight rises from 0.
-        marks_orientation: whether marks are in coordinates of the upright image, or of the pixels as stored, before
-            the EXIF orientation turns them.
-        mark_crowds: whether COCO's crowds (iscrowd) are marks too.
+        marks: a COCO JSON file, a file or folder of CVAT, LabelMe or YOLO, a VOC folder, or a folder of masks laid out
+            like the images; "data" for the masks that the data set itself has. What is asked of marked images is a
+            part of the objective, such as agreement in classification+agreement:0.3.
+        marked: number of marked images to use, or a share of the training images below 1, drawn by seed; all if not
+            given.
+        marked_classes: use marks of these classes alone; all if not given.
+        marked_per_batch: places of each batch that are drawn from the marked images; 0 leaves them where they fall.
+        mark_boxes: replace every mask by the box around it.
+        marks_orientation: coordinates of the marks: those of the upright image, or of the pixels as stored, before the
+            EXIF orientation turns them.
+        mark_crowds: take COCO's crowds (iscrowd) for marks too.
     """
 
-    guidance: str | None = None
-    guided: float | None = None
-    guided_classes: list[str] | None = None
-    guided_per_batch: int = 8
-    guidance_boxes: bool = False
-    guidance_loss: str = "squared_error"
-    guidance_backgrounds: str | None = None
-    guidance_layer: str | None = None
-    guidance_warmup: int = 0
+    marks: str | None = None
+    marked: Positive | None = None
+    marked_classes: list[str] | None = None
+    marked_per_batch: Annotated[int, Ge(0)] = 8
+    mark_boxes: bool = False
     marks_orientation: Literal["upright", "stored"] = "upright"
     mark_crowds: bool = False
 
+    def __post_init__(self) -> None:
+        if self.marked is not None and self.marked >= 1 and self.marked != int(self.marked):
+            raise SettingError(f"marked must be a whole number of images, or a share below 1; got {self.marked:g}")
+        if self.marks is None:
+            given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+            if given:
+                raise SettingError(f"{given[0]} needs marks: name a file or folder of them by marks")
 
-@dataclass(frozen=True)
+
+@settings
 class OptimizationConfig:
-    """How parameters move.
+    """The optimiser and its schedule.
 
     Args:
         optimizer: sgd (with momentum) or adamw.
         lr: initial learning rate.
         head_lr_factor: factor of the learning rate for the classifier and for what a network adds to its backbone; 10
             for fine-tuning.
-        momentum: of sgd.
-        nesterov: Nesterov's momentum, for sgd.
-        weight_decay: of all parameters.
-        schedule: cosine (one cycle, from lr to 0, step by step), step (divided at the milestones) or constant.
+        momentum: momentum of sgd.
+        nesterov: use Nesterov's momentum, for sgd.
+        weight_decay: weight decay of all parameters.
+        schedule: cosine (one cycle, from lr to 0, step by step), step (multiplied by gamma at the milestones) or
+            constant.
         milestones: epochs after which the learning rate is multiplied by gamma, for schedule step.
-        gamma: see milestones.
+        gamma: factor of the learning rate at each milestone.
         clip: largest norm of the gradient; no clipping if not given.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
+    lr: Positive = 0.1
+    momentum: Share = 0.9
     nesterov: bool = False
-    weight_decay: float = 5e-4
+    weight_decay: Annotated[float, Ge(0)] = 5e-4
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    milestones: list[int] = field(default_factory=lambda: [81, 122])
-    gamma: float = 0.1
-    clip: float | None = None
-    head_lr_factor: float = 1.0
+    milestones: list[Count] = field(default_factory=lambda: [81, 122])
+    gamma: Positive = 0.1
+    clip: Positive | None = None
+    head_lr_factor: Positive = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("lr", "head_lr_factor", "clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0; got {value:g}")
+        if sorted(self.milestones) != self.milestones:
+            raise SettingError(f"milestones must rise; got {', '.join(map(str, self.milestones))}")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
-            raise ValueError(
+            raise SettingError(
                 f"nesterov needs optimizer sgd with momentum above 0; got {self.optimizer} and {self.momentum:g}"
             )
 
 
-@dataclass(frozen=True)
+@settings
 class TrainingConfig:
-    """How long, and with what.
+    """How long to train, on what, and what to keep.
 
     Args:
         epochs: passes through the training images.
-        batch_size: images a step.
+        batch_size: images of one step on each device; with several devices a step reads devices x batch_size images.
         augment: none, crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the shorter side to
             256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize, mirror); what suits
             the data if not given.
-        balance: none, or class or group, to draw as many training images of each class, or of each group where
-            groups are known.
-        seed: of everything drawn at random.
-        select_by: the validation score by which the best checkpoint is chosen: score, top-1 accuracy or, of several
-            labels, mean average precision; worst_group, accuracy in the group where it is lowest, where groups are
-            known; or exchanged_across, accuracy on up to 500 masked validation images in the surroundings of another
+        balance: draw as many training images of each class, or of each group where groups are known; none draws each
+            image once an epoch.
+        seed: seed of everything drawn at random.
+        select_by: validation score that chooses the best checkpoint: score, top-1 accuracy or, for multi-label
+            images, mean average precision; worst_group, accuracy in the group where it is lowest, where groups are
+            known; or exchanged_across, accuracy on up to 500 marked validation images in the surroundings of another
             class. Where validation images have the shortcut too, score prefers the network that takes it.
-        patience: stop after so many epochs without a better validation score; never if not given.
+        patience: stop after this many epochs without a better validation score; never if not given.
         precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu, cuda or mps.
-        devices: how many of them.
+        devices: number of devices.
         workers: processes that read image files.
     """
 
-    epochs: int = 10
-    batch_size: int = 64
-    augment: Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"] | None = None
+    epochs: Count = 10
+    batch_size: Count = 64
+    augment: Augment | None = None
     balance: Balance = "none"
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     select_by: SelectBy = "score"
-    patience: int | None = None
+    patience: Count | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
-    workers: int = 2
+    devices: Count = 1
+    workers: Annotated[int, Ge(0)] = 2
+
+
+def _parts(value: Any) -> Any:
+    """Read an objective in one of the forms that `parse_objective` knows."""
+    if isinstance(value, tuple) and all(isinstance(part, PartSettings) for part in value):
+        return value
+    return parse_objective(value)
+
+
+@settings
+class RunConfig:
+    """All settings of a run.
+
+    Args:
+        objective: parts of the objective, of which one classifies, or the short form, "icasc+agreement:0.3". Parts that
+            the architecture brings are added.
+        data: the images.
+        network: the network.
+        marks: masks or boxes for a few training images.
+        optimization: the optimiser and its schedule.
+        training: how long to train, on what, and what to keep.
+
+    Raises:
+        SettingError: if settings contradict each other.
+    """
+
+    objective: Annotated[tuple[PartSettings, ...], BeforeValidator(_parts)] = (PartSettings("classification"),)
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    marks: MarksConfig = field(default_factory=MarksConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0, "devices": 1, "workers": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        classifying = [part.name for part in self.objective if PARTS.find(part.name).classifies]
+        if len(classifying) != 1:
+            got = "+".join(part.name for part in self.objective) or "nothing"
+            raise SettingError(f"objective needs one part that classifies, such as classification; got {got}")
+        asked = next((part.name for part in self.objective if PARTS[part.name].reads_marks), None)
+        if asked is not None and self.marks.marks is None:
+            raise SettingError(f"objective part {asked} reads marks, but there are none: name a file of them by marks")
+        parts = tuple(
+            PartSettings(part.name, resolved(PARTS[part.name], part.settings, part.name))
+            for part in (*self.objective, *self._brought(classifying[0]))
+        )
+        object.__setattr__(self, "objective", parts)
+
+    def part(self, name: str) -> PartSettings | None:
+        """Return the part of that name, or None."""
+        return next((part for part in self.objective if part.name == name), None)
+
+    @property
+    def objective_name(self) -> str:
+        """The parts' names joined by "+", without those that the architecture brings."""
+        brought = brought_by(self.network.architecture)
+        return "+".join(part.name for part in self.objective if part.name not in brought)
+
+    def _brought(self, classifying: str) -> list[PartSettings]:
+        """Return the parts that the architecture brings; they share its settings and the classification's by name."""
+        own = self.part(classifying)
+        shared = {**(own.settings if own else {}), **self.network.settings}
+        missing = [name for name in brought_by(self.network.architecture) if self.part(name) is None]
+        return [
+            PartSettings(name, {key: shared[key] for key in settings_of(PARTS.find(name)) if key in shared})
+            for name in missing
+        ]
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting by the name of its flag, as config.yaml holds them."""
+        values: dict[str, Any] = {"objective": [{part.name: dict(part.settings)} for part in self.objective]}
+        for name, below in _SECTIONS.items():
+            section = getattr(self, name)
+            values |= {each.name: getattr(section, each.name) for each in fields(section) if each.name != "settings"}
+            if below is not None and section.settings:
+                values[below_data(getattr(section, below))] = section.settings
+        return {name: _plain(value) for name, value in values.items()}
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Make settings from their flat form; what is missing takes its default.
+
+        Raises:
+            SettingError: if a name, type or value is wrong.
+        """
+        rest = dict(values)
+        for name, now in _FORMER.items():
+            if name in rest:
+                raise SettingError(f"{name!r} is a setting of an earlier version; {now}")
+        sections = {name: _section(name, below, rest) for name, below in _SECTIONS.items()}
+        brought = brought_by(sections["network"].architecture)
+        objective = _objective(rest.pop("objective", "classification"), rest, brought)
+        if rest:
+            raise SettingError(near_miss(next(iter(rest)), known_settings()))
+        return cls(objective, **sections)
 
 
-_SECTIONS: dict[str, type] = {
+_SECTIONS: dict[str, str | None] = {
+    "data": "data",
+    "network": "architecture",
+    "marks": None,
+    "optimization": None,
+    "training": None,
+}
+"""Each section of `RunConfig`, and which of its settings names what has settings of its own."""
+
+_TYPES: dict[str, type[Any]] = {
     "data": DataConfig,
     "network": NetworkConfig,
-    "guidance": GuidanceConfig,
+    "marks": MarksConfig,
     "optimization": OptimizationConfig,
     "training": TrainingConfig,
 }
 
+_FORMER = {
+    "guidance": "it is now marks",
+    "guided": "it is now marked",
+    "guided_classes": "it is now marked_classes",
+    "guided_per_batch": "it is now marked_per_batch",
+    "guidance_boxes": "it is now mark_boxes",
+    "guidance_loss": "what is asked of marks is a part of the objective: classification+agreement:0.3",
+    "branch_weight": "it is now the weight of the part branch",
+    "diversity_weight": "it is now the weight of the part head_diversity",
+}
+"""Settings of earlier versions, and what became of them."""
 
-@dataclass(frozen=True)
-class RunConfig:
-    """All settings of a run.
 
-    Attributes:
-        objective: classification, icasc, gain or group_dro.
-        options: the objective's own arguments.
-        architecture_options: the architecture's own arguments.
-        data: which images.
-        network: which network.
-        guidance: masks or boxes for a few training images.
-        optimization: how parameters move.
-        training: how long, and with what.
+PLACE = ("root", "device", "devices", "workers")
+"""Settings that say where a run is made, and not what it is: another machine may go on with it."""
+
+
+def differing(one: RunConfig, other: RunConfig, besides: Sequence[str] = ()) -> str | None:
+    """Name the first setting in which two runs differ, or None where they are the same run.
+
+    Args:
+        one: settings of a run.
+        other: settings of another.
+        besides: settings that may differ too, beside those of `PLACE`.
     """
+    first, second = one.flat(), other.flat()
+    names = [name for name in {**first, **second} if name not in (*PLACE, *besides)]
+    return next((name for name in names if first.get(name) != second.get(name)), None)
 
-    objective: str = "classification"
-    options: dict[str, Any] = field(default_factory=dict)
-    data: DataConfig = field(default_factory=DataConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    architecture_options: dict[str, Any] = field(default_factory=dict)
 
-    def flat(self) -> dict[str, Any]:
-        """Every setting by the name of its flag; the objective's and the architecture's own below their names."""
-        values: dict[str, Any] = {"objective": self.objective}
-        for section in _SECTIONS:
-            values |= asdict(getattr(self, section))
-        values[self.objective] = dict(self.options)
-        if self.network.architecture != "plain":
-            values[self.network.architecture] = dict(self.architecture_options)
-        return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+def known_settings() -> list[str]:
+    """Return the names of all settings but those that stand below another name."""
+    return ["objective", *(each.name for kind in _TYPES.values() for each in fields(kind) if each.name != "settings")]
 
-    @classmethod
-    def from_flat(cls, values: dict[str, Any]) -> RunConfig:
-        """The inverse of `flat`; what is missing takes its default.
 
-        Raises:
-            ValueError: if there is a name that is no setting.
-        """
-        rest = dict(values)
-        objective = rest.pop("objective", "classification")
-        options = rest.pop(objective, None) or {}
-        built = rest.pop(rest.get("architecture", "plain"), None) or {}
-        sections = {}
-        for name, section in _SECTIONS.items():
-            known = {f.name for f in fields(section)}
-            chosen = {key: rest.pop(key) for key in list(rest) if key in known}
-            if isinstance(chosen.get("root"), str):
-                chosen["root"] = Path(chosen["root"])
-            sections[name] = section(**chosen)
-        if rest:
-            raise ValueError(f"{next(iter(rest))!r} is no setting of a run")
-        return cls(objective, dict(options), **sections, architecture_options=dict(built))
+def _objective(value: Any, rest: dict[str, Any], brought: Sequence[str]) -> tuple[PartSettings, ...]:
+    """Read the objective, with the settings of its parts that stand below their names, and take those out."""
+    named = {part.name: dict(part.settings) for part in parse_objective(value)}
+    named |= {name: {} for name in brought if name not in named and name in rest}
+    return tuple(PartSettings(name, own | _below(rest.pop(name, None), name)) for name, own in named.items())
+
+
+def _below(values: Any, name: str) -> dict[str, Any]:
+    if values is not None and not isinstance(values, Mapping):
+        raise SettingError(f"{name} must be settings, name: value; got {values!r:.60}")
+    return dict(values or {})
+
+
+def _section(name: str, below: str | None, rest: dict[str, Any]) -> Any:
+    """Make a section from the flat values that are its own, and take them out."""
+    kind = _TYPES[name]
+    chosen = {each.name: rest.pop(each.name) for each in fields(kind) if each.name in rest and each.name != "settings"}
+    if below is not None:
+        value = chosen.get(below, next(each.default for each in fields(kind) if each.name == below))
+        key = below_data(value) if isinstance(value, str) else None
+        if key in rest:
+            chosen["settings"] = _below(rest.pop(key), key)
+    return kind(**chosen)
+
+
+def brought_by(architecture: str) -> tuple[str, ...]:
+    """Return the names of the parts that an architecture brings."""
+    return ARCHITECTURES[architecture].loss_parts if architecture in ARCHITECTURES else ()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as YAML holds it."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

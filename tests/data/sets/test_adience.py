@@ -102,7 +102,7 @@ def test_faces_that_are_not_aligned(tmp_path):
     made = Adience(tmp_path, "faces")
     for number in range(5):
         made.fold(number, (f"{number}", "a", "(0, 2)", "m"), (f"{number}", "b", "(0, 2)", "f"))
-    data = build_data(DataConfig("adience_gender", tmp_path, fold=2, image_size=16))
+    data = build_data(DataConfig("adience_gender", tmp_path, image_size=16, settings={"fold": 2}))
     assert data.splits["test"].paths == [f"faces/2/coarse_tilt_aligned_face.7.{name}_o.jpg" for name in "ab"]
     assert data.pixels.size == (16, 16)
 

@@ -239,7 +239,7 @@ def test_enlarged_digits_are_the_writers():
 )
 def test_numbers_out_of_range(options, message):
     with pytest.raises(ValueError, match=rf"^{re.escape(message)}$"):
-        build_data(DataConfig("cluttered_digits", **options))
+        build_data(DataConfig("cluttered_digits", settings=options))
 
 
 def test_mnist_must_be_there(tmp_path):

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.marked import choose_marked
 from looksharp.data.sets.coco_detection import read_coco_detection
-from looksharp.training.settings import GuidanceConfig
+from looksharp.training.settings import MarksConfig
 
 HEIGHT, WIDTH = 6, 9
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
@@ -95,7 +95,7 @@ def test_targets_masks_and_notes(coco):
 
 def test_masks_guide_and_become_boxes(coco):
     data = read_coco_detection(coco.root)
-    guided = choose_marked(data, GuidanceConfig("data", guided_classes=["dog"], guidance_boxes=True), seed=0)
+    guided = choose_marked(data, MarksConfig("data", marked_classes=["dog"], mark_boxes=True), seed=0)
     marks = guided.splits["train"].marks
     assert (marks.samples, marks.labels) == ([0], [1])
     assert torch.equal(marks.masks[0], pixels(1, 1, 6, 3))

@@ -95,7 +95,7 @@ def test_cars_are_cut_out_wider_than_high(cars):
 
 
 def test_whole_images_have_their_box_as_mask(cars, tmp_path):
-    data = build_data(DataConfig("compcars_model", tmp_path, crop_to_boxes=False))
+    data = build_data(DataConfig("compcars_model", tmp_path, settings={"crop_to_boxes": False}))
     ((label, mask),) = data.splits["test"].marks.of(4)
     box = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     box[BOX[1] : BOX[3], BOX[0] : BOX[2]] = True

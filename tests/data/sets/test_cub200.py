@@ -80,7 +80,7 @@ def test_boxes(home):
 
 
 def test_parts(home):
-    masks = found(read_cub200(home, guidance_from="parts", val_share=0))
+    masks = found(read_cub200(home, marks_from="parts", val_share=0))
     assert set(masks) == {path_of(bird) for bird in BIRDS[:3]}  # the last shows none
     for bird in BIRDS[:3]:
         expected = torch.zeros(SIZE, dtype=torch.bool)
@@ -102,15 +102,15 @@ def test_masks(home, beside):
         grey = Image.fromarray((votes[number] * 51).numpy())
         # A few of the published files have transparency
         (grey if number else grey.convert("LA")).save(path)
-    masks = found(read_cub200(home, guidance_from="masks", val_share=0))
+    masks = found(read_cub200(home, marks_from="masks", val_share=0))
     for number, bird in enumerate(BIRDS):
         assert torch.equal(masks[path_of(bird)][1], votes[number] >= 3)
     Image.fromarray(votes[0, 1:].numpy()).save(folder / f"{BIRDS[3][0]}.png")
     with pytest.raises(ValueError, match=r"^\S+_545\.png has 39x60 pixels \(height x width\), but \S+ has 40x60$"):
-        read_cub200(home, guidance_from="masks")
+        read_cub200(home, marks_from="masks")
     (folder / f"{BIRDS[2][0]}.png").unlink()
     with pytest.raises(ValueError, match=r"^\S+/segmentations/002\S+_1027\.png does not exist, though images\.txt"):
-        read_cub200(home, guidance_from="masks")
+        read_cub200(home, marks_from="masks")
 
 
 def test_batches_carry_boxes(home):
@@ -135,11 +135,9 @@ def test_a_missing_table_is_named(home):
         (home / "moved").rename(path)
     shutil.rmtree(home / "parts")
     assert len(read_cub200(home, val_share=0).splits) == 3
-    fails(home, r"\S+/parts/part_locs\.txt does not exist", guidance_from="parts")
-    fails(
-        home, r"guidance_from 'masks' needs segmentations, which is neither in \S+ nor beside it", guidance_from="masks"
-    )
-    fails(home, r"guidance_from must be one of boxes, parts, masks; got 'dots'", guidance_from="dots")
+    fails(home, r"\S+/parts/part_locs\.txt does not exist", marks_from="parts")
+    fails(home, r"marks_from 'masks' needs segmentations, which is neither in \S+ nor beside it", marks_from="masks")
+    fails(home, r"marks_from must be one of boxes, parts, masks; got 'dots'", marks_from="dots")
     (home / "images.txt").unlink()
     fails(home.parent, r"cub200 was not found in root \S+: there is no \S+/images\.txt or \S+/CUB_200_2011/images\.txt")
 

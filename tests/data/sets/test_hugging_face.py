@@ -137,7 +137,7 @@ def test_the_column_of_labels_may_be_named(tmp_path):
     made = table([1, 2], [0, 1]).rename_column("label", "fine_label")
     made = made.add_column("coarse_label", [1, 0]).cast_column("coarse_label", datasets.ClassLabel(names=["x", "y"]))
     source = saved(tmp_path, train=made, test=made)
-    data = build_data(DataConfig(f"hf:{source}", val_share=0, label_column="coarse_label"))
+    data = build_data(DataConfig(f"hf:{source}", val_share=0, settings={"label_column": "coarse_label"}))
     assert data.classes == ("x", "y")
     assert data.splits["train"].targets.tolist() == [1, 0]
     with pytest.raises(ValueError, match="must have one column of labels; name it by label_column, one of fine_label"):

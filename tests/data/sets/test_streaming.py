@@ -20,7 +20,7 @@ from looksharp.data.split import Pixels
 from looksharp.data.splits.shards import stored_samples
 from looksharp.training.history import read_history
 from looksharp.training.run import train
-from looksharp.training.settings import GuidanceConfig, OptimizationConfig, RunConfig, TrainingConfig
+from looksharp.training.settings import MarksConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 pytest.importorskip("webdataset")
 
@@ -235,10 +235,10 @@ def test_what_a_stream_cannot_do_is_refused(folder):
             train.loader(batches, PIXELS)
     with pytest.raises(ValueError, match=r"^images of shards such as .*train-0000\.tar are read in their order alone"):
         train.image(0)
-    with pytest.raises(ValueError, match=r"needs images that are files; wds:.* is not an image folder$"):
-        choose_marked(data, GuidanceConfig(str(folder)), 0)
-    with pytest.raises(ValueError, match=r"^guidance is 'data', but wds:.* has no masks"):
-        choose_marked(data, GuidanceConfig("data"), 0)
+    with pytest.raises(ValueError, match=r"need images that are files; wds:.* is not an image folder$"):
+        choose_marked(data, MarksConfig(str(folder)), 0)
+    with pytest.raises(ValueError, match=r"^marks is 'data', but wds:.* has no masks"):
+        choose_marked(data, MarksConfig("data"), 0)
 
 
 def fails(source, message, val_shards=None, **settings):

@@ -40,7 +40,7 @@ def test_svhn(svhn):
 
 def test_extra_images_and_validation(svhn):
     root, images = svhn
-    data = read_svhn(root, svhn_extra=True, val_share=0.2, seed=3)
+    data = read_svhn(root, extra=True, val_share=0.2, seed=3)
     train, val, test = data.splits.values()
     assert Counter(train.targets.tolist()) == dict.fromkeys(range(10), 8)
     assert Counter(val.targets.tolist()) == dict.fromkeys(range(10), 2)
@@ -64,11 +64,11 @@ def test_a_file_that_is_missing_or_damaged_is_named(svhn):
     with pytest.raises(
         ValueError, match=r"^svhn was not found whole in .*: extra_32x32\.mat is damaged; copy it again$"
     ):
-        read_svhn(root, svhn_extra=True)
+        read_svhn(root, extra=True)
     extra.unlink()
     assert len(read_svhn(root).splits["test"]) == 20
     with pytest.raises(ValueError, match=r"^svhn was not found whole in .*: there is no extra_32x32\.mat$"):
-        read_svhn(root, svhn_extra=True)
+        read_svhn(root, extra=True)
     (root / "test_32x32.mat").unlink()
     with pytest.raises(ValueError, match=r"^svhn was not found whole in .*: there is no test_32x32\.mat$"):
         read_svhn(root)

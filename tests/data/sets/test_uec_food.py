@@ -70,7 +70,7 @@ def test_images_are_the_boxes(food):
 def test_a_photograph_is_in_one_fold_whatever_it_shows(food):
     seen = []
     for fold in range(5):
-        data = build_data(DataConfig("uec_food100", food.home.parent, fold=fold, val_share=0.25))
+        data = build_data(DataConfig("uec_food100", food.home.parent, val_share=0.25, settings={"fold": fold}))
         train, val, test = (stems(data.splits[name]) for name in ("train", "val", "test"))
         assert not train & test
         assert not train & val

@@ -87,7 +87,7 @@ def named(split):
 
 
 def test_the_augmented_set(augmented):
-    data = read_pascal(augmented, 32, voc_set="augmented")
+    data = read_pascal(augmented, 32, set="augmented")
     train, val = data.splits.values()
     assert train.paths == [f"JPEGImages/{name}.jpg" for name in "abcd"]
     assert val.paths == [f"JPEGImages/{name}.jpg" for name in "vw"]
@@ -121,34 +121,34 @@ def test_a_list_of_its_own_is_followed(augmented, name, line):
     path = augmented / "ImageSets" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(line.format(image) + "\n" for image in "da"))
-    train = read_pascal(augmented, voc_set="augmented").splits["train"]
+    train = read_pascal(augmented, set="augmented").splits["train"]
     assert train.paths == ["JPEGImages/d.jpg", "JPEGImages/a.jpg"]
     path.write_text(line.format("w"))
     with pytest.raises(ValueError, match=r"train_?aug\.txt lists w, which is an image of Segmentation/val\.txt$"):
-        read_pascal(augmented, voc_set="augmented")
+        read_pascal(augmented, set="augmented")
 
 
 def test_the_sets_by_name(home):
     (home / "JPEGImages" / "c.jpg").unlink()
-    names = {kind: read_pascal(home, voc_set=kind) for kind in ("segmentation",)}
+    names = {kind: read_pascal(home, set=kind) for kind in ("segmentation",)}
     assert names["segmentation"].splits["train"].paths == ["JPEGImages/a.jpg", "JPEGImages/b.jpg"]
     for kind in ("main", None):
         with pytest.raises(ValueError, match=r"/JPEGImages/c\.jpg does not exist, though ImageSets lists it$"):
-            read_pascal(home, voc_set=kind)
+            read_pascal(home, set=kind)
     (home / "ImageSets" / "Main" / "val.txt").unlink()
     with pytest.raises(ValueError, match=r"^\S+/ImageSets/Main/val\.txt does not exist$"):
-        read_pascal(home, voc_set="main")
-    with pytest.raises(ValueError, match=r"^voc_set must be one of main, segmentation, augmented; got 'all'$"):
-        read_pascal(home, voc_set="all")
+        read_pascal(home, set="main")
+    with pytest.raises(ValueError, match=r"^set must be one of main, segmentation, augmented; got 'all'$"):
+        read_pascal(home, set="all")
 
 
 def fails(home, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        read_pascal(home, voc_set="augmented")
+        read_pascal(home, set="augmented")
 
 
 def test_broken_layouts_are_named(home):
-    fails(home, r"voc_set 'augmented' needs SBD's masks: \S+/SegmentationClassAug, or \S+ in \S+ or above it")
+    fails(home, r"voc.set 'augmented' needs SBD's masks: \S+/SegmentationClassAug, or \S+ in \S+ or above it")
     folder = home / "SegmentationClassAug"
     write_png(folder / "e.png", indices(cow=1))
     fails(home, r"\S+/JPEGImages/e\.jpg does not exist, though SBD or ImageSets lists it")

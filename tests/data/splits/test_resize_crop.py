@@ -84,10 +84,10 @@ def test_the_share_is_a_setting(tmp_path):
     config = DataConfig(str(tmp_path), image_size=224, val_share=0.5, crop_share=0.875)
     assert build_data(config).pixels == Pixels((224, 224), crop_share=0.875)
     with pytest.raises(ValueError, match=r"^crop_share is for data sets of image files; digits is held in memory$"):
-        build_data(DataConfig("digits", train_size=20, crop_share=0.875))
+        build_data(DataConfig("digits", crop_share=0.875, settings={"train": 20}))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
 def test_the_share_has_limits(share):
-    with pytest.raises(ValueError, match=rf"^crop_share must be above 0 and at most 1; got {share}$"):
+    with pytest.raises(ValueError, match=rf"^crop_share must be above 0 and at most 1; got {share:g}$"):
         build_data(DataConfig(crop_share=share))

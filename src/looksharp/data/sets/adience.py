@@ -18,6 +18,7 @@ from pathlib import Path
 
 from looksharp.data.folds import check_fold, held_out
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data
 
 __all__ = ["AGES", "read_adience"]
@@ -31,6 +32,8 @@ _GENDERS = ("f", "m")
 _COLUMNS = ("user_id", "original_image", "face_id", "age", "gender")
 
 
+@data_set("adience_gender", task="gender")
+@data_set("adience_age", task="age")
 def read_adience(
     root: Path, task: str = "gender", fold: int = 0, size: int = 224, val_share: float = 0.1, seed: int = 0
 ) -> Data:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from looksharp.data.listed import Listed, find_home, images_in, listed_data
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data
 
 __all__ = ["read_caltech256"]
@@ -25,6 +26,7 @@ _CLUTTER = "257.clutter"
 _TESTED = 25
 
 
+@data_set("caltech256")
 def read_caltech256(
     root: Path, size: int = 224, train_per_class: int = 60, val_share: float = 0.1, seed: int = 0
 ) -> Data:

@@ -18,6 +18,7 @@ from torchvision.datasets import CelebA
 from torchvision.datasets.utils import check_integrity
 
 from looksharp.data.listed import check_files
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
 
@@ -28,6 +29,7 @@ _SPLITS = ("train", "val", "test")  # as list_eval_partition.txt numbers them
 _IMAGES = "img_align_celeba"
 
 
+@data_set("celeba")
 def read_celeba(root: Path, size: int = 224, val_share: float = 0.1) -> Data:
     """Read the published splits, with the attributes as a multi-hot target.
 

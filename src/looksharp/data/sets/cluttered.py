@@ -18,7 +18,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from looksharp.data.sets.synthetic import handwriting
+from looksharp.data.registry import data_set
+from looksharp.data.sets.synthetic import Count, handwriting
 from looksharp.data.sets.torchvision_sets import read_torchvision
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.tensors import TensorSplit
@@ -36,12 +37,13 @@ _DISTRACTOR = 8
 _STROKE = 64  # a quarter of white: pixels as bright or brighter are strokes
 
 
+@data_set("cluttered_mnist")
 def cluttered_mnist(
     root: Path,
     distractors: int = 8,
-    train: int = 6000,
-    val: int = 1000,
-    test: int = 2000,
+    train: Count = 6000,
+    val: Count = 1000,
+    test: Count = 2000,
     *,
     test_distractors: Sequence[int] | None = None,
     val_share: float = 0.1,
@@ -79,11 +81,12 @@ def cluttered_mnist(
     return _cluttered("cluttered_mnist", sources, sizes, distractors, test_distractors, seed)
 
 
+@data_set("cluttered_digits")
 def cluttered_digits(
     distractors: int = 8,
-    train: int = 6000,
-    val: int = 1000,
-    test: int = 2000,
+    train: Count = 6000,
+    val: Count = 1000,
+    test: Count = 2000,
     *,
     test_distractors: Sequence[int] | None = None,
     seed: int = 0,

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from looksharp.data.listed import check_files
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.images.headers import read_size
@@ -90,6 +91,7 @@ class _Instances:
     annotations: list[tuple[int, str, dict[str, Any]]]
 
 
+@data_set("coco")
 def read_coco_detection(root: Path, size: int = 224, classes: list[str] | None = None) -> Data:
     """Read the splits train and val; an image's classes are those of its objects, which are also its masks.
 

@@ -17,6 +17,7 @@ from typing import Literal
 from looksharp.data.crops import CroppedSplit, read_box
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.matlab import read_mat
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.marks.regions import box_regions
 from looksharp.marks.union import Box
@@ -27,6 +28,8 @@ _LISTS = "train_test_split/classification"
 _DEPTH = {"maker": 1, "model": 2}  # how many folders tell the class
 
 
+@data_set("compcars_model", task="model")
+@data_set("compcars_maker", task="maker")
 def read_compcars(
     root: Path,
     task: Literal["model", "maker"] = "model",

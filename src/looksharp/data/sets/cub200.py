@@ -18,29 +18,31 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data
 from looksharp.images.headers import read_size
 from looksharp.marks.regions import Discs, MaskFile, Region, box_regions, check_fit
 from looksharp.marks.union import Box
 
-__all__ = ["GuidanceFrom", "read_cub200"]
+__all__ = ["MarksFrom", "read_cub200"]
 
-GuidanceFrom = Literal["boxes", "parts", "masks"]
+MarksFrom = Literal["boxes", "parts", "masks"]
 """What marks a bird."""
 _RADIUS = 0.05  # of a part's disc, as a share of the image's shorter side
 
 _Row = list[str]
 
 
+@data_set("cub200")
 def read_cub200(
-    root: Path, size: int = 224, guidance_from: GuidanceFrom = "boxes", val_share: float = 0.1, seed: int = 0
+    root: Path, size: int = 224, marks_from: MarksFrom = "boxes", val_share: float = 0.1, seed: int = 0
 ) -> Data:
     """Read CUB-200-2011: 200 classes, 5,994 training and 5,794 test images by train_test_split.txt.
 
     Args:
         root: the folder that holds CUB_200_2011.
         size: side to which images are brought.
-        guidance_from: "boxes", the bird's; "parts", discs around its visible parts, whose radius is a twentieth of the
+        marks_from: "boxes", the bird's; "parts", discs around its visible parts, whose radius is a twentieth of the
             image's shorter side; or "masks", the pixels that most of those who drew outlines (more than half of the
             full grey value) took for the bird.
         val_share: share of the training images held out for validation; with 0, validation reads the test split.
@@ -49,8 +51,8 @@ def read_cub200(
     Raises:
         ValueError: if a file, an image or a mask is missing, a table is damaged, or a class is empty.
     """
-    if guidance_from not in get_args(GuidanceFrom):
-        raise ValueError(f"guidance_from must be one of {', '.join(get_args(GuidanceFrom))}; got {guidance_from!r}")
+    if marks_from not in get_args(MarksFrom):
+        raise ValueError(f"marks_from must be one of {', '.join(get_args(MarksFrom))}; got {marks_from!r}")
     home = find_home("cub200", root, ("CUB_200_2011",), "images.txt")
     classes = {row[0]: row[1] for row in _table(home / "classes.txt", 2)}
     images = {row[0]: f"images/{row[1]}" for row in _table(home / "images.txt", 2)}
@@ -63,9 +65,9 @@ def read_cub200(
             raise ValueError(f"{home / 'image_class_labels.txt'} gives image {image} a class not in classes.txt")
         files["train" if training[image][0] == "1" else "test"].append((path, numbers[labels[image][0]]))
     notes: Counter[str] = Counter()
-    if guidance_from == "boxes":
+    if marks_from == "boxes":
         regions, notes = _boxes(home, images)
-    elif guidance_from == "parts":
+    elif marks_from == "parts":
         regions = _parts(home, images)
     else:
         regions = _masks(home, images)
@@ -131,7 +133,7 @@ def _masks(home: Path, images: dict[str, str]) -> dict[str, Region]:
     folders = (home / "segmentations", home.parent / "segmentations")
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
-        raise ValueError(f"guidance_from 'masks' needs segmentations, which is neither in {home} nor beside it")
+        raise ValueError(f"marks_from 'masks' needs segmentations, which is neither in {home} nor beside it")
     files = {path: f"{path.removeprefix('images/').rpartition('.')[0]}.png" for path in images.values()}
     check_files(folder, files.values(), "images.txt")
     for path, file in files.items():

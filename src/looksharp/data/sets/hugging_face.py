@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from looksharp.data.folder import divide
+from looksharp.data.registry import data_source
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import DecodedSplit
 
@@ -47,6 +48,7 @@ class _TableSplit(DecodedSplit):
         return cell.get("path") or where, BytesIO(cell["bytes"]) if cell.get("bytes") else None
 
 
+@data_source("hf")
 def read_hugging_face(
     source: str, size: int = 224, val_share: float = 0.1, seed: int = 0, label_column: str | None = None
 ) -> Data:

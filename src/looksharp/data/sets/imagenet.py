@@ -25,6 +25,7 @@ from torchvision.datasets.imagenet import load_meta_file
 
 from looksharp.data.listed import Listed, images_in, listed_data
 from looksharp.data.matlab import read_mat
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data
 
 __all__ = ["read_imagenet"]
@@ -35,6 +36,7 @@ _UNREADABLE = (OSError, EOFError, LookupError, ValueError, TypeError, RuntimeErr
 _IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
+@data_set("imagenet")
 def read_imagenet(root: Path, size: int = 224) -> Data:
     """Read ImageNet: classes in the order of their WordNet IDs, splits "train" and "val", which is reported on.
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from looksharp.data.folder import marks_of
+from looksharp.data.registry import data_set
 from looksharp.data.sets.voc_augmented import augmented_names, class_mask_marks
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
@@ -28,16 +29,17 @@ VocSet = Literal["main", "segmentation", "augmented"]
 """Which of VOC's image sets."""
 
 
-def read_pascal(root: Path, size: int = 224, voc_set: VocSet | None = None) -> Data:
+@data_set("voc")
+def read_pascal(root: Path, size: int = 224, set: VocSet | None = None) -> Data:
     """Read VOCdevkit/VOC*: splits train and val, 20 classes, masks where SegmentationClass has them.
 
-    The images are those of ImageSets/Main/{train,val}.txt, else of ImageSets/Segmentation, or those of `voc_set`. An
+    The images are those of ImageSets/Main/{train,val}.txt, else of ImageSets/Segmentation, or those of `set`. An
     image's classes come from its XML annotation (objects marked difficult included), else from its class mask.
 
     Args:
         root: the folder that holds VOCdevkit, or VOCdevkit, or a VOC year's folder.
         size: side to which images are brought.
-        voc_set: "main" or "segmentation", the images of that folder of ImageSets; or "augmented", those of
+        set: "main" or "segmentation", the images of that folder of ImageSets; or "augmented", those of
             segmentation and in training those that SBD marks besides, with its masks (see `voc_augmented`).
 
     Raises:
@@ -46,14 +48,14 @@ def read_pascal(root: Path, size: int = 224, voc_set: VocSet | None = None) -> D
     home = voc_folder(root)
     if home is None:
         raise ValueError(f"{root} holds no VOC devkit: no VOCdevkit/VOC* with Annotations or SegmentationClass")
-    names = _sets(home, voc_set)
+    names = _sets(home, set)
     paths = {name: [f"JPEGImages/{image}.jpg" for image in listed] for name, listed in names.items()}
     everything = [path for listed in paths.values() for path in listed]
     missing = next((path for path in everything if not (home / path).is_file()), None)
     if missing is not None:
-        source = "SBD or ImageSets" if voc_set == "augmented" else "ImageSets"
+        source = "SBD or ImageSets" if set == "augmented" else "ImageSets"
         raise ValueError(f"{home / missing} does not exist, though {source} lists it")
-    if voc_set == "augmented":
+    if set == "augmented":
         return _augmented(home, paths, size)
     masked = [path for path in everything if _mask_file(home, path).is_file()]
     masks = read_marks(home, ImageSizes(home, masked), VOC_CLASSES) if masked else None
@@ -84,12 +86,12 @@ def _augmented(home: Path, paths: dict[str, list[str]], size: int) -> Data:
     return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((size, size)), "resized_crop_flip")
 
 
-def _sets(home: Path, voc_set: VocSet | None) -> dict[str, list[str]]:
-    if voc_set not in (None, *get_args(VocSet)):
-        raise ValueError(f"voc_set must be one of {', '.join(get_args(VocSet))}; got {voc_set!r}")
-    kinds = {None: ("Main", "Segmentation"), "main": ("Main",)}.get(voc_set, ("Segmentation",))
+def _sets(home: Path, chosen: VocSet | None) -> dict[str, list[str]]:
+    if chosen not in (None, *get_args(VocSet)):
+        raise ValueError(f"set must be one of {', '.join(get_args(VocSet))}; got {chosen!r}")
+    kinds = {None: ("Main", "Segmentation"), "main": ("Main",)}.get(chosen, ("Segmentation",))
     names = {split: _names(home, split, kinds) for split in ("train", "val")}
-    if voc_set == "augmented":
+    if chosen == "augmented":
         names["train"] = augmented_names(home, names["train"], names["val"])
     return names
 

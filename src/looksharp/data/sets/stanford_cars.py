@@ -19,6 +19,7 @@ import numpy as np
 
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.matlab import read_mat
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data
 from looksharp.marks.regions import Region, box_regions
 from looksharp.marks.union import Box
@@ -29,6 +30,7 @@ _TABLES = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_with
 _FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
 
 
+@data_set("stanford_cars")
 def read_stanford_cars(root: Path, size: int = 224, val_share: float = 0.1, seed: int = 0) -> Data:
     """Read Stanford Cars: 196 classes, 8,144 training and 8,041 test images, and the box of every car.
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.matlab import read_mat
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data
 from looksharp.marks.regions import Region, box_regions
 from looksharp.marks.union import Box
@@ -26,6 +27,7 @@ __all__ = ["read_stanford_dogs"]
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
+@data_set("stanford_dogs")
 def read_stanford_dogs(root: Path, size: int = 224, val_share: float = 0.1, seed: int = 0) -> Data:
     """Read Stanford Dogs: 120 classes, 12,000 training and 8,580 test images; boxes where Annotation is there.
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from looksharp.data.registry import data_source
 from looksharp.data.sampling import Shuffled
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import DecodedSplit, image_batches, image_transform
@@ -93,7 +94,7 @@ class StreamSplit(Split):
         Raises:
             ValueError: if `batches` choose images, or there are fewer shards than processes.
         """
-        if not isinstance(batches, Shuffled) or batches.strata is not None or batches.guided_per_batch:
+        if not isinstance(batches, Shuffled) or batches.strata is not None or batches.marked_per_batch:
             raise ValueError(
                 "a stream of shards is read in its own order, for training alone: balance must be none, and neither "
                 "guidance nor measuring can choose its images"
@@ -161,6 +162,7 @@ class _Decoded(Dataset[Any]):
         return image.as_subclass(Tensor), torch.tensor(sample.label), [], None
 
 
+@data_source("wds")
 def read_shards(source: str, size: int = 224, val_share: float = 0.1, val_shards: str | None = None) -> Data:
     """Read shards, see `looksharp.data.splits.shards`: a stream to train on and a split to validate on.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torchvision.datasets import SVHN
 
+from looksharp.data.registry import data_set
 from looksharp.data.sets.torchvision_sets import DAMAGED, with_validation
 from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.tensors import TensorSplit
@@ -20,12 +21,13 @@ __all__ = ["read_svhn"]
 _PIXELS = Pixels((32, 32), (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
 
 
-def read_svhn(root: Path, svhn_extra: bool = False, val_share: float = 0.1, seed: int = 0) -> Data:
+@data_set("svhn")
+def read_svhn(root: Path, extra: bool = False, val_share: float = 0.1, seed: int = 0) -> Data:
     """Read SVHN: ten classes, "0" to "9", of 32 px images in memory.
 
     Args:
         root: the folder that holds the .mat files.
-        svhn_extra: add the extra digits to those of training, as ABN does (Sec. 4.1): 604,388 images, which take
+        extra: add the extra digits to those of training, as ABN does (Sec. 4.1): 604,388 images, which take
             1.9 GB and several times that while they are read.
         val_share: share of the training images held out for validation; with 0, validation reads the test split.
         seed: of the division.
@@ -34,10 +36,10 @@ def read_svhn(root: Path, svhn_extra: bool = False, val_share: float = 0.1, seed
         ValueError: if a file is missing or damaged.
     """
     train = _read(root, "train")
-    if svhn_extra:
-        extra = _read(root, "extra")
+    if extra:
+        more = _read(root, "extra")
         train = TensorSplit(
-            targets=torch.cat([train.targets, extra.targets]), images=torch.cat([train.images, extra.images])
+            targets=torch.cat([train.targets, more.targets]), images=torch.cat([train.images, more.images])
         )
     splits = with_validation(train, _read(root, "test"), val_share, seed)
     return Data("svhn", tuple("0123456789"), splits, _PIXELS, "crop_flip")

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from annotated_types import Ge
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.tensors import TensorSplit
 from looksharp.marks.marks import Marks
 
-__all__ = ["PALETTE", "biased_digits", "digits", "handwriting"]
+__all__ = ["PALETTE", "Count", "biased_digits", "digits", "handwriting"]
+
+Count = Annotated[int, Ge(1)]
+"""A number of images."""
 
 _Image = npt.NDArray[np.float32]
 
@@ -34,7 +40,8 @@ PALETTE: npt.NDArray[np.float32] = np.array(
 """The cue's colour for each of the ten digits, RGB in [0, 1]."""
 
 
-def digits(train: int = 6000, val: int = 1000, test: int = 2000, seed: int = 0) -> Data:
+@data_set("digits")
+def digits(train: Count = 6000, val: Count = 1000, test: Count = 2000, seed: int = 0) -> Data:
     """Digits 0 to 9 on 48 px colour canvases among fragments of other digits, with masks.
 
     Writers' images are divided between the splits once and for all (70 : 10 : 20, by a fixed permutation), so no
@@ -55,7 +62,8 @@ def digits(train: int = 6000, val: int = 1000, test: int = 2000, seed: int = 0) 
     return _data("digits", splits)
 
 
-def biased_digits(rho: float = 0.98, train: int = 6000, val: int = 1000, test: int = 2000, seed: int = 0) -> Data:
+@data_set("biased_digits")
+def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, test: Count = 2000, seed: int = 0) -> Data:
     """The same with a cue: a patch beside the digit, its colour that of the class with probability `rho`.
 
     Training and validation images are biased. The three test splits show the *same* canvases and differ in the

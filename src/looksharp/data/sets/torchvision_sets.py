@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision import datasets
 
 from looksharp.data.folder import divide
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.tensors import TensorSplit
 
@@ -29,6 +30,9 @@ DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, 
 """What torchvision raises for files that are missing or damaged."""
 
 
+@data_set("cifar10", name="cifar10")
+@data_set("cifar100", name="cifar100")
+@data_set("mnist", name="mnist")
 def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 0) -> Data:
     """Read the set from `root`, nothing downloaded; 32 px RGB images in memory (MNIST is padded and tripled).
 

@@ -20,6 +20,7 @@ import torch
 from looksharp.data.crops import CroppedSplit, read_box
 from looksharp.data.folds import check_fold, fold_of, held_out
 from looksharp.data.listed import check_files, find_home, listed_data
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data
 from looksharp.marks.regions import box_regions
 from looksharp.marks.union import Box
@@ -29,6 +30,7 @@ __all__ = ["read_uec_food"]
 _Dish = tuple[str, int, Box]  # path, class, box
 
 
+@data_set("uec_food100")
 def read_uec_food(
     root: Path,
     fold: int = 0,

@@ -64,7 +64,7 @@ def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> lis
     folder, sbd = home / "SegmentationClassAug", _sbd(home)
     if not folder.is_dir() and sbd is None:
         raise ValueError(
-            f"voc_set 'augmented' needs SBD's masks: {folder}, or benchmark_RELEASE/dataset/cls in {home} or above it"
+            f"voc.set 'augmented' needs SBD's masks: {folder}, or benchmark_RELEASE/dataset/cls in {home} or above it"
         )
     table = next((home / "ImageSets" / name for name in _LISTS if (home / "ImageSets" / name).is_file()), None)
     if table is not None:

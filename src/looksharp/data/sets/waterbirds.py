@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from looksharp.data.listed import check_files, find_home
+from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
 
@@ -25,6 +26,7 @@ _COLUMNS = {"y": ("0", "1"), "place": ("0", "1"), "split": ("0", "1", "2")}
 _SPLITS = ("train", "val", "test")
 
 
+@data_set("waterbirds")
 def read_waterbirds(root: Path, size: int = 224) -> Data:
     """Read the published splits train, val and test; the four groups are those of bird and place.
 

@@ -33,6 +33,8 @@ class GuidanceLoss(Part, ABC):
         warmup: training steps over which the weight rises from 0.
     """
 
+    reads_marks = True
+
     weight: float = 1.0
     warmup: int = 0
 

@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
-import inspect
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Annotated
 
-from jsonargparse import ArgumentParser, Namespace
+from annotated_types import Ge
 
-__all__ = ["add_arguments", "run"]
+from looksharp.cli.command import COMMANDS, Command
+from looksharp.cli.flags import add_flags, call, given_values
+from looksharp.settings import settings
+
+__all__ = ["ProfileSettings"]
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+@settings
+class ProfileSettings:
+    """What `looksharp profile` measures.
+
+    Args:
+        names: backbones, as in train --backbone.
+        architecture: architectures to build around each of them, or all.
+        classes: number of classes; 100 for cifar_*, else 1000, if not given.
+        image_size: side of the images, px; 32 for cifar_*, else 224, if not given.
+        batch_size: images of a forward that is timed.
+        repeats: forwards that are timed, taking turns.
+        device: auto, cpu, cuda or mps.
+    """
+
+    names: list[str]
+    architecture: tuple[str, ...] = ("all",)
+    classes: Annotated[int, Ge(1)] | None = None
+    image_size: Annotated[int, Ge(1)] | None = None
+    batch_size: Annotated[int, Ge(1)] = 1
+    repeats: Annotated[int, Ge(1)] = 10
+    device: str = "auto"
+
+
+def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     from looksharp.networks import ARCHITECTURES
+    from looksharp.training.settings import BUILT_WITH
 
-    parser.add_argument("names", type=str, nargs="+", help="Backbones, as in train --backbone.")
-    parser.add_argument(
-        "--architecture",
-        nargs="+",
-        choices=("all", *ARCHITECTURES),
-        default=["all"],
-        help="What is built around each of them.",
-    )
-    parser.add_argument(
-        "--classes", type=int | None, default=None, help="Number of classes; 100 for cifar_*, else 1000, if not given."
-    )
-    parser.add_argument(
-        "--image_size", type=int | None, default=None, help="Side of the images, px; 32 for cifar_*, else 224."
-    )
-    parser.add_argument("--batch_size", type=int, default=1, help="Images a forward that is timed.")
-    parser.add_argument("--repeats", type=int, default=10, help="Forwards that are timed, taking turns.")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps.")
+    add_flags(parser, ProfileSettings, positional=("names",))
     for name, architecture in ARCHITECTURES.items():
-        skipped = {"backbone", "image_size", "multilabel"} & inspect.signature(architecture).parameters.keys()
-        parser.add_class_arguments(architecture, name, skip=skipped)
+        add_flags(parser, architecture, below=name, without=BUILT_WITH, title=f"settings of {name}")
 
 
-def run(settings: Namespace) -> None:
+def _run(flags: Namespace) -> None:
     from looksharp.networks import ARCHITECTURES, build_classifier
     from looksharp.networks.profiling import profile_side_by_side
     from looksharp.training.folder import find_device
 
-    for name in ("image_size", "classes"):
-        if settings[name] is not None and settings[name] < 1:
-            raise ValueError(f"{name} must be at least 1; got {settings[name]}")
+    settings = call(ProfileSettings, flags)
+    below = given_values(flags)
     device = find_device(settings.device)
     asked = tuple(ARCHITECTURES) if "all" in settings.architecture else settings.architecture
     rows: list[tuple[str, ...]] = [("network", "parameters", "GFLOP", "x", "ms an image", "x")]
@@ -50,7 +62,7 @@ def run(settings: Namespace) -> None:
         small = backbone.startswith("cifar_")
         side, classes = settings.image_size or (32 if small else 224), settings.classes or (100 if small else 1000)
         for architecture in ("plain", *asked):
-            options = vars(settings[architecture]) if architecture != "plain" else {}
+            options = below.get(architecture, {})
             multitask = bool(options.get("multitask"))
             try:
                 networks[architecture] = build_classifier(
@@ -86,3 +98,11 @@ def run(settings: Namespace) -> None:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
         print("  ".join(cells).rstrip())
     print("A multiplication and the addition behind it are two operations; papers that count multiply-adds give half.")
+
+
+COMMANDS.add(
+    "profile",
+    Command(
+        "Print what networks cost: parameters, operations and time, beside their backbones.", _add_flags, _run, place=6
+    ),
+)

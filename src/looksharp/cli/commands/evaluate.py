@@ -3,62 +3,81 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from jsonargparse import ArgumentParser, Namespace
-
-from looksharp.cli.options import add_model_arguments
+from looksharp.cli.command import COMMANDS, Command
+from looksharp.cli.flags import add_flags, call
+from looksharp.settings import settings
 
 if TYPE_CHECKING:
     from looksharp.data.split import Data
     from looksharp.training.folder import Run
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["EvaluateSettings"]
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+@settings
+class EvaluateSettings:
+    """What `looksharp evaluate` measures.
+
+    Args:
+        runs: run folders.
+        checkpoint: weights to read, last or best.
+        device: auto, cpu, cuda or mps.
+        mechanism: how attention maps are made.
+        suite: suites to measure, or all. What was measured is kept in RUN/evaluation.
+        refresh: measure again what is kept in RUN/evaluation.
+        data: other images than the runs' own; see train.
+        root: folder of that set's files.
+        layers: the inner layer and the last; found if not given.
+        cue_class: instead of suites: does this class survive without its cue?
+        without_cue: images of that class without its cue.
+        cue_alone: images of the cue without that class.
+        json: also write values, tables and costs to this file; of several runs, a list.
+        batch_size: images of one forward.
+        workers: processes that read image files.
+    """
+
+    runs: list[Path]
+    checkpoint: Literal["last", "best"] = "last"
+    device: str = "auto"
+    mechanism: str = "grad_cam"
+    suite: tuple[str, ...] = ("classification", "attention")
+    refresh: bool = False
+    data: str | None = None
+    root: Path | None = None
+    layers: list[str] | None = None
+    cue_class: str | None = None
+    without_cue: Path | None = None
+    cue_alone: Path | None = None
+    json: Path | None = None
+    batch_size: int = 64
+    workers: int = 2
+
+
+def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     from looksharp.evaluation import SUITES
 
-    parser.add_argument("runs", type=Path, nargs="+", help="Run folders.")
-    add_model_arguments(parser)
     costs = "; ".join(f"{name}: {suite.cost}" for name, suite in SUITES.items())
-    parser.add_argument(
-        "--suite",
-        nargs="+",
-        choices=(*SUITES, "all"),
-        default=["classification", "attention"],
-        help=f"What to measure. Each costs, for an image, {costs}. Those of 1 forward share it. What was measured is "
-        "kept in RUN/evaluation.",
+    parser.description = (
+        f"{parser.description} Suites, each with what it costs for an image: {costs}. Those of 1 forward share it."
     )
-    parser.add_argument("--refresh", action="store_true", help="Measure again what is kept in RUN/evaluation.")
-    parser.add_argument("--data", type=str, default=None, help="Other images than the run's own; see train.")
-    parser.add_argument("--root", type=Path, default=None, help="Folder of that set's files.")
-    parser.add_argument(
-        "--layers", type=list[str], default=None, help="The inner layer and the last; found if not given."
-    )
-    parser.add_argument("--cue_class", default=None, help="Instead: does this class survive without its cue?")
-    parser.add_argument("--without_cue", type=Path, default=None, help="Images of that class without its cue.")
-    parser.add_argument("--cue_alone", type=Path, default=None, help="Images of the cue without that class.")
-    parser.add_argument(
-        "--json",
-        type=Path,
-        default=None,
-        help="Also write values, tables and costs to this file; of several runs, a list.",
-    )
-    parser.add_argument("--batch_size", type=int, default=64, help="Images a forward.")
-    parser.add_argument("--workers", type=int, default=2, help="Processes that read image files.")
+    add_flags(parser, EvaluateSettings, positional=("runs",))
 
 
-def run(settings: Namespace) -> None:
+def _run(flags: Namespace) -> None:
     from looksharp.files import write_text
+    from looksharp.training.folder import read_facts
 
+    settings = call(EvaluateSettings, flags)
     for path in settings.runs:  # before long work starts
-        _read_facts(path)
-    found = _evaluate(settings) if settings.cue_class is None else _test_cue(settings)
+        read_facts(path)
+    found = _evaluate(settings) if settings.cue_class is None else _test_cue(settings, settings.cue_class)
     print(_tables(found))
     if settings.json is not None:
         facts = [vars(each) for each in found]
@@ -78,7 +97,7 @@ class _Found:
     profile: dict[str, Any] = field(default_factory=dict)
 
 
-def _evaluate(settings: Namespace) -> list[_Found]:
+def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from tqdm import tqdm
 
     from looksharp.attention.mechanisms import find_mechanism
@@ -86,7 +105,8 @@ def _evaluate(settings: Namespace) -> list[_Found]:
     from looksharp.evaluation import evaluate_run
     from looksharp.evaluation.catalogue import check_suites, forwards
     from looksharp.evaluation.measuring import check_layers
-    from looksharp.training.folder import load_run, read_config
+    from looksharp.training.data import moved_data
+    from looksharp.training.folder import load_run, read_config, read_facts
 
     find_mechanism(settings.mechanism)
     check_layers(settings.layers)
@@ -95,12 +115,11 @@ def _evaluate(settings: Namespace) -> list[_Found]:
 
     def data_of(path: Path) -> Data:
         config = read_config(path)
-        other = replace(config.data, data=settings.data or config.data.data, root=settings.root or config.data.root)
-        return build(other, config.training.seed)
+        return build(moved_data(config.data, settings.data, settings.root), config.training.seed)
 
     def images_of(path: Path) -> int:
         if settings.data is None and settings.root is None:
-            counts = _read_facts(path)["images"]
+            counts = read_facts(path).images
             return sum(counts[name] for name in counts.keys() - {"train", "val"}) or counts["val"]
         return sum(map(len, data_of(settings.runs[0]).tests.values()))
 
@@ -140,7 +159,7 @@ def _profile(run: Run, splits: Mapping[str, Mapping[str, float]]) -> dict[str, A
     return asdict(found) | {"accuracy_per_million": per_million}
 
 
-def _test_cue(settings: Namespace) -> list[_Found]:
+def _test_cue(settings: EvaluateSettings, cue: str) -> list[_Found]:
     from looksharp.evaluation.cue_test import cue_test
     from looksharp.training.folder import load_run
 
@@ -149,17 +168,9 @@ def _test_cue(settings: Namespace) -> list[_Found]:
     found = []
     for path in settings.runs:
         run = load_run(path, settings.checkpoint, settings.device)
-        values = cue_test(run, settings.cue_class, settings.without_cue, settings.cue_alone)
-        found.append(_Found(str(path), str(settings.without_cue), settings.checkpoint, {settings.cue_class: values}))
+        values = cue_test(run, cue, settings.without_cue, settings.cue_alone)
+        found.append(_Found(str(path), str(settings.without_cue), settings.checkpoint, {cue: values}))
     return found
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    for name in ("config.yaml", "run.json"):
-        if not (path / name).is_file():
-            raise ValueError(f"{path} is not a run folder: it has no {name}")
-    facts: dict[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    return facts
 
 
 def _tables(found: Sequence[_Found]) -> str:
@@ -193,3 +204,9 @@ def _table(corner: str, columns: Mapping[str, Mapping[str, float]]) -> str:
         "  ".join([row[0].ljust(first), *(cell.rjust(w) for cell, w in zip(row[1:], widths, strict=True))])
         for row in rows
     )
+
+
+COMMANDS.add(
+    "evaluate",
+    Command("Measure runs: how well they classify, and where they look.", _add_flags, _run, place=1),
+)

@@ -1,0 +1,27 @@
+"""Compare runs over seeds: what differs, whether it is significant, and what it looks like."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from looksharp.cli.command import COMMANDS, Command
+from looksharp.cli.flags import add_flags, call
+
+
+def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
+    from looksharp.comparison import compare
+
+    add_flags(parser, compare, positional=("runs",), without=("progress",))
+
+
+def _run(settings: Namespace) -> None:
+    from looksharp.comparison import compare
+
+    print(f"Open {call(compare, settings)} in a browser.")
+
+
+COMMANDS.add(
+    "compare",
+    Command("Compare runs over seeds: differences, significance and pictures.", _add_flags, _run, place=3),
+)

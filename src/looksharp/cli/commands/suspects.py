@@ -1,0 +1,79 @@
+"""Choose the training images to mark."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from looksharp.cli.command import COMMANDS, Command
+from looksharp.cli.flags import add_flags, call
+from looksharp.settings import settings
+
+__all__ = ["SuspectsSettings"]
+
+
+@settings
+class SuspectsSettings:
+    """What `looksharp suspects` looks at.
+
+    Args:
+        run: run folder.
+        n: number of images to mark.
+        checkpoint: weights to read, last or best.
+        device: auto, cpu, cuda or mps.
+        mechanism: how attention maps are made.
+        data: other images than the run's own; see train.
+        root: folder of that set's files.
+        layer: layer to read; the last one if not given.
+        batch_size: images of one forward.
+        workers: processes that read image files.
+        seed: seed of the clusters, and of the images looked at.
+        out: folder for the sheet and the files.
+    """
+
+    run: Path
+    n: int = 32
+    checkpoint: Literal["last", "best"] = "last"
+    device: str = "auto"
+    mechanism: str = "grad_cam"
+    data: str | None = None
+    root: Path | None = None
+    layer: str | None = None
+    batch_size: int = 64
+    workers: int = 2
+    seed: int = 0
+    out: Path = Path("suspects")
+
+
+def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
+    add_flags(parser, SuspectsSettings, positional=("run",))
+
+
+def _run(flags: Namespace) -> None:
+    from looksharp.attention.mechanisms import find_mechanism
+    from looksharp.suspects import suspects, write_suspects
+    from looksharp.training.data import run_data
+    from looksharp.training.folder import load_run
+
+    chosen = call(SuspectsSettings, flags)
+    find_mechanism(chosen.mechanism)
+    run = load_run(chosen.run, chosen.checkpoint, chosen.device)
+    data = run_data(run, chosen.data, chosen.root)
+    found = suspects(
+        run,
+        data,
+        chosen.n,
+        mechanism=chosen.mechanism,
+        layer=chosen.layer,
+        batch_size=chosen.batch_size,
+        workers=chosen.workers,
+        seed=chosen.seed,
+    )
+    print("\n".join(str(path) for path in write_suspects(found, data, chosen.out, run.pixels)))
+
+
+COMMANDS.add(
+    "suspects", Command("Choose the training images to mark, so that guidance cures best.", _add_flags, _run, place=4)
+)

@@ -1,0 +1,149 @@
+"""Train a classifier into a run folder."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from looksharp.cli.command import COMMANDS, Command
+from looksharp.cli.flags import add_flags, given_values
+
+__all__ = ["add_train_flags", "run"]
+
+_OWN = ("out", "resume", "config")
+_SHOWN = ("val_top1", "val_map", "val_worst_group", "val_exchanged_across", "val_loss")
+
+
+def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
+    """Add the settings of a run, and those of the data set, architecture and parts that the arguments name."""
+    from looksharp.data.build import DataConfig
+    from looksharp.data.registry import DATA_SETS
+    from looksharp.networks import ARCHITECTURES
+    from looksharp.objectives.base import PARTS
+    from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, TrainingConfig
+
+    parser.add_argument("--config", type=Path, default=None, help="YAML file of settings, such as a run's config.yaml.")
+    parser.add_argument("--out", type=Path, default=None, help="Run folder; runs/DATA-OBJECTIVE-SEED if not given.")
+    parser.add_argument("--resume", action="store_true", help="Go on with an interrupted run in --out.")
+    parser.add_argument(
+        "--objective",
+        default=SUPPRESS,
+        help=f"Parts joined by '+', each with its weight after a colon where it is not to have its own: "
+        f"icasc+agreement:0.3. Parts: {', '.join(PARTS)}. Naming one adds its own flags to this help. "
+        f"(default: classification)",
+    )
+    for kind, title in (
+        (DataConfig, f"images; sets: {', '.join(DATA_SETS)}"),
+        (NetworkConfig, f"network; architectures: plain, {', '.join(ARCHITECTURES)}"),
+        (MarksConfig, "marks"),
+        (OptimizationConfig, "optimization"),
+        (TrainingConfig, "training"),
+    ):
+        add_flags(parser, kind, without=("settings",), title=title)
+    for name, source, without in _named(given):
+        add_flags(parser, source, below=name, without=without, title=f"settings of {name}")
+
+
+def run(settings: Namespace) -> None:
+    """Train with the flags given, over those of a configuration file."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from looksharp.training.run import train
+    from looksharp.training.settings import RunConfig
+
+    values = _merged(_file(settings.config), given_values(settings, without=_OWN))
+    out = settings.out
+    if settings.resume:
+        values = _merged(_known(out, values), values)
+    config = RunConfig.from_flat(values)
+    out = out or Path("runs") / f"{Path(config.data.data).name}-{config.objective_name}-{config.training.seed}"
+    done = train(config, out, resume=settings.resume)
+    last = done.history[-1]
+    scores = "  ".join(f"{name} {last[name]:.4f}" for name in _SHOWN if name in last)
+    rank_zero_only(print)(f"{done.path}  epoch {int(last['epoch']) + 1}  {scores}  {done.seconds:.0f} s")
+
+
+def _known(out: Path | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run that is resumed; none where one with `values` is yet to begin."""
+    from looksharp.training.folder import read_config
+
+    if out is None:
+        raise ValueError("resume needs the run folder: --out RUN")
+    if not (out / "config.yaml").is_file():
+        if not values:
+            raise ValueError(f"{out} holds no run to resume: it has no config.yaml")
+        return {}
+    return read_config(out).flat()
+
+
+def _named(given: Sequence[str]) -> list[tuple[str, Any, tuple[str, ...]]]:
+    """What the arguments name that has settings of its own: (name, signature, what is none of its settings)."""
+    from looksharp.data.build import below_data
+    from looksharp.data.registry import DATA_SETS, SOURCES
+    from looksharp.networks import ARCHITECTURES
+    from looksharp.objectives.base import PARTS
+    from looksharp.training.settings import BUILT_WITH, brought_by
+
+    first = ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("config", "data", "architecture", "objective"):
+        first.add_argument(f"--{flag}", default=None)
+    asked, _ = first.parse_known_args(list(given))
+    file = _file(asked.config) if asked.config is not None and Path(asked.config).is_file() else {}
+    chosen = {name: vars(asked)[name] or file.get(name) for name in ("data", "architecture", "objective")}
+    found: list[tuple[str, Any, tuple[str, ...]]] = []
+    data = below_data(str(chosen["data"] or "digits"))
+    if data in DATA_SETS or data in SOURCES:
+        made = DATA_SETS.get(data) or SOURCES[data]
+        found.append((data, made.reader, made.without))
+    parts = _part_names(chosen["objective"] or "classification")
+    built = str(chosen["architecture"])
+    if built in ARCHITECTURES:
+        found.append((built, ARCHITECTURES[built], BUILT_WITH))
+        parts += [name for name in brought_by(built) if name not in parts]
+    return found + [(name, PARTS[name], ()) for name in parts if name in PARTS]
+
+
+def _part_names(objective: Any) -> list[str]:
+    items = objective.split("+") if isinstance(objective, str) else objective
+    names = [name for item in items for name in (item if isinstance(item, Mapping) else str(item).split("+"))]
+    return [name.partition(":")[0].strip() for name in names]
+
+
+def _file(path: Path | str | None) -> dict[str, Any]:
+    """Read a configuration file."""
+    import yaml
+
+    if path is None:
+        return {}
+    if not Path(path).is_file():
+        raise ValueError(f"config {path} does not exist")
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"config {path} must hold settings, name: value; got {values!r:.60}")
+    return values
+
+
+def _merged(file: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's settings, and the flags over them; a mapping below a name is merged."""
+    merged = dict(file)
+    for name, value in flags.items():
+        known = merged.get(name)
+        merged[name] = {**known, **value} if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+COMMANDS.add(
+    "train",
+    Command(
+        "Train a classifier into a run folder.",
+        add_train_flags,
+        run,
+        "continue with --resume and the same --out",
+        place=0,
+    ),
+)

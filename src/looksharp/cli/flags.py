@@ -1,0 +1,188 @@
+"""Flags read off signatures: a command's flags are the settings of a class or the arguments of a function.
+
+Lists are separated by commas (`--seeds 0,1,2`); a switch is `--flag`, and `--no_flag` turns it off; what is not given
+is left to the default of the signature. Values are validated where they are used, not here, so that a flag and a file
+are refused in the same words.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import docstring_parser
+import yaml
+
+from looksharp.settings import checked_arguments, settings_of
+
+__all__ = ["add_flags", "call", "given_values"]
+
+
+def add_flags(
+    parser: ArgumentParser,
+    source: Callable[..., Any],
+    *,
+    below: str = "",
+    positional: Collection[str] = (),
+    without: Collection[str] = (),
+    title: str = "",
+) -> None:
+    """Add a flag for each setting of a class or argument of a function, described by its docstring.
+
+    Args:
+        parser: of a command.
+        source: the class or function.
+        below: name before a dot in each flag: "icasc" makes `--icasc.theta`.
+        positional: arguments that are given without a flag.
+        without: arguments that are no flags.
+        title: heading of the flags in the help.
+    """
+    texts = {each.arg_name: each.description or "" for each in docstring_parser.parse(_docs(source)).params}
+    group: _ActionsContainer = parser.add_argument_group(title) if title else parser
+    for name, setting in settings_of(source, without).items():
+        text = " ".join(texts.get(name, "").split())
+        flag = f"{below}.{name}" if below else name
+        if name in positional:
+            _add_positional(group, name, setting, text)
+        else:
+            _add_flag(group, flag, setting, text)
+
+
+def given_values(settings: Namespace, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the flags that were given, those below a name as a mapping."""
+    values: dict[str, Any] = {}
+    for flag, value in vars(settings).items():
+        name, dot, below = flag.partition(".")
+        if name in without:
+            continue
+        if dot:
+            values.setdefault(name, {})[below] = value
+        else:
+            values[name] = value
+    return values
+
+
+def call(function: Callable[..., Any], settings: Namespace, **more: Any) -> Any:
+    """Call a function with the flags that were given for it, validated against its signature.
+
+    Args:
+        function: the function whose flags `add_flags` added.
+        settings: the parsed flags.
+        more: further arguments, which are no flags.
+
+    Raises:
+        SettingError: if a value is wrong; the message names the flag.
+    """
+    known = settings_of(function)
+    values = {name: value for name, value in given_values(settings).items() if name in known}
+    return function(**checked_arguments(function, values, ""), **more)
+
+
+def _docs(source: Callable[..., Any]) -> str:
+    return "\n".join(filter(None, (inspect.getdoc(source),)))
+
+
+def _add_positional(group: _ActionsContainer, name: str, setting: inspect.Parameter, text: str) -> None:
+    many = _element(setting.annotation) is not None
+    optional = setting.default is not setting.empty
+    group.add_argument(
+        name,
+        nargs=("*" if optional else "+") if many else ("?" if optional else None),
+        type=_reader(_element(setting.annotation) if many else setting.annotation),
+        default=SUPPRESS,
+        help=_escaped(text),
+    )
+
+
+def _add_flag(group: _ActionsContainer, flag: str, setting: inspect.Parameter, text: str) -> None:
+    needed = setting.default is setting.empty
+    shown = "" if needed or setting.default in (None, "", ()) else f" (default: {_shown(setting.default)})"
+    help_text = _escaped(f"{text}{shown}")
+    if _is_switch(setting.annotation):
+        group.add_argument(f"--{flag}", action="store_true", dest=flag, default=SUPPRESS, help=help_text)
+        where, _, last = flag.rpartition(".")
+        off = f"{where}.no_{last}" if where else f"no_{last}"
+        group.add_argument(f"--{off}", action="store_false", dest=flag, default=SUPPRESS, help=SUPPRESS)
+        return
+    element = _element(setting.annotation)
+    read = _reader(setting.annotation) if element is None else _list_reader(_reader(element))
+    metavar = _metavar(setting.annotation, flag)
+    short = (f"-{flag}",) if len(flag) == 1 else ()
+    group.add_argument(
+        *short, f"--{flag}", dest=flag, type=read, default=SUPPRESS, required=needed, metavar=metavar, help=help_text
+    )
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The members of a union, without None, and what an annotation annotates."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _members(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [each for inner in get_args(annotation) if inner is not type(None) for each in _members(inner)]
+    return [annotation]
+
+
+def _is_switch(annotation: Any) -> bool:
+    return _members(annotation) == [bool]
+
+
+def _element(annotation: Any) -> Any:
+    """The type of a list's elements; None if an annotation is of no list."""
+    members = _members(annotation)
+    for each in [] if str in members else members:
+        if get_origin(each) in (list, tuple, Sequence, types.GenericAlias) or get_origin(each) is Sequence:
+            return get_args(each)[0]
+    return None
+
+
+def _reader(annotation: Any) -> Callable[[str], Any]:
+    """How text becomes a value: numbers are read where they are allowed, everything else stays text."""
+    members = _members(annotation)
+    if any(each in (int, float) for each in members):
+        return _number
+    return _structure if any(get_origin(each) in (dict, Mapping, list) for each in members) else str
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _structure(text: str) -> Any:
+    """A list or mapping as YAML writes it; other text stays text."""
+    return yaml.safe_load(text) if text.startswith(("[", "{")) else text
+
+
+def _list_reader(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    def elements(text: str) -> list[Any]:
+        if text.startswith("["):  # as YAML writes lists, for elements that hold commas
+            return list(yaml.safe_load(text))
+        return [read(each.strip()) for each in text.split(",") if each.strip()]
+
+    return elements
+
+
+def _metavar(annotation: Any, flag: str) -> str:
+    choices = [choice for each in _members(annotation) if get_origin(each) is Literal for choice in get_args(each)]
+    if choices:
+        return "{" + ",".join(map(str, choices)) + "}"
+    name = flag.rpartition(".")[2].upper()
+    return f"{name},..." if _element(annotation) is not None else name
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")

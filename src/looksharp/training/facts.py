@@ -1,0 +1,104 @@
+"""What a run folder says of itself: run.json, written and read here alone."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from looksharp.data.split import Data, Pixels
+from looksharp.files import write_text
+from looksharp.settings import SettingError, settings
+
+__all__ = ["RunFacts", "facts_of", "read_facts", "write_facts"]
+
+_PACKAGES = ("looksharp", "torch", "torchvision", "timm", "lightning")
+
+
+@settings
+class RunFacts:
+    """Facts of a run that its settings do not hold.
+
+    Attributes:
+        classes: class names, in the order of the logits.
+        pixels: how images become input.
+        multilabel: whether an image may have several classes.
+        data: name of the data set.
+        images: images of each split.
+        marked: number of marked training images that were used.
+        notes: counted remarks of reading the data.
+        versions: versions of Python and of the packages.
+        seed: seed of the run.
+        seconds: training time; None until training has ended.
+    """
+
+    classes: tuple[str, ...]
+    pixels: Pixels
+    multilabel: bool
+    data: str = ""
+    images: dict[str, int] = field(default_factory=dict)
+    marked: int = 0
+    notes: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+    seconds: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has ended."""
+        return self.seconds is not None
+
+
+def facts_of(data: Data, seed: int) -> RunFacts:
+    """Return the facts of a run that is about to train on `data`."""
+    train = data.splits["train"]
+    return RunFacts(
+        classes=data.classes,
+        pixels=data.pixels,
+        multilabel=data.multilabel,
+        data=data.name,
+        images={name: len(split) for name, split in data.splits.items()},
+        marked=len(train.marks.images) if train.marks is not None else 0,
+        notes=dict(data.notes),
+        versions={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        seed=seed,
+    )
+
+
+def write_facts(folder: Path, facts: RunFacts) -> None:
+    """Write FOLDER/run.json."""
+    write_text(folder / "run.json", json.dumps(asdict(facts), indent=2) + "\n")
+
+
+def read_facts(folder: Path | str) -> RunFacts:
+    """Read FOLDER/run.json.
+
+    Raises:
+        ValueError: if the folder is no run, or the file is damaged; the message names the file and the field.
+    """
+    folder = Path(folder)
+    for name in ("config.yaml", "run.json"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} is not a run folder: it has no {name}")
+    path = folder / "run.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is not JSON: the run is damaged; train it again") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold facts, name: value; got {values!r:.60}")
+    try:
+        return RunFacts(**values | {"pixels": _pixels(values.get("pixels"))})
+    except SettingError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _pixels(values: Any) -> Pixels:
+    try:
+        given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+        return Pixels(**given)
+    except (AttributeError, TypeError):
+        raise SettingError(f"pixels must hold size, mean and std; got {values!r:.60}") from None
