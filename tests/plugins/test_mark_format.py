@@ -57,6 +57,12 @@ def test_a_format_outside_the_package(plugin):
     assert "10 passed" in told
 
 
+def test_the_help_of_train_names_it(plugin):
+    told = plugin(SOURCE)("-m", "looksharp.cli", "train", "--help")
+    assert "plain_boxes" in told
+    assert "label_studio" in told
+
+
 def test_an_error_about_marks_names_it(plugin):
     run = plugin(SOURCE)
     code = (

@@ -26,7 +26,7 @@ def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None
     """Write contact_sheet.png, annotations.json and suspects.csv; for images held in memory also images/*.png.
 
     annotations.json is COCO's: the images, the classes as categories, and an empty list of annotations. Filled in by
-    any tool that reads COCO, it is what `--guidance` takes. Where it is there already and somebody drew into it, that
+    any tool that reads COCO, `--marks` reads it. Where it is there already and somebody drew into it, that
     stays, and only the images that it lacks are added. Files are named by their path in the data folder; images
     held in memory by their place in the training split.
 

@@ -87,9 +87,9 @@ class MarksConfig:
     """Masks or boxes that people drew on a few training images.
 
     Args:
-        marks: a COCO JSON file, a file or folder of CVAT, LabelMe or YOLO, a VOC folder, or a folder of masks laid out
-            like the images; "data" for the masks that the data set itself has. What is asked of marked images is a
-            part of the objective, such as agreement in classification+agreement:0.3.
+        marks: a file or folder of marks, such as a COCO .json file or a folder of masks laid out like the images;
+            "data" for the masks that the data set itself has. What is asked of marked images is a part of the
+            objective, such as agreement in classification+agreement:0.3.
         marked: number of marked images to use, or a share of the training images below 1, drawn by seed; all if not
             given.
         marked_classes: use marks of these classes alone; all if not given.

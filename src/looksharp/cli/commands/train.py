@@ -20,6 +20,7 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     """Add the settings of a run, and those of the data set, architecture and parts that the arguments name."""
     from looksharp.data.build import DataConfig
     from looksharp.data.registry import DATA_SETS
+    from looksharp.marks.mark_format import MARK_FORMATS
     from looksharp.networks import ARCHITECTURES
     from looksharp.objectives.base import PARTS
     from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, TrainingConfig
@@ -37,7 +38,7 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     for kind, title in (
         (DataConfig, f"images; sets: {', '.join(DATA_SETS)}"),
         (NetworkConfig, f"network; architectures: plain, {', '.join(ARCHITECTURES)}"),
-        (MarksConfig, "marks"),
+        (MarksConfig, f"marks; formats: {', '.join(sorted(MARK_FORMATS))}"),
         (OptimizationConfig, "optimization"),
         (TrainingConfig, "training"),
     ):

@@ -1,4 +1,4 @@
-"""Caltech-UCSD Birds-200-2011, with boxes, parts and masks as guidance.
+"""Caltech-UCSD Birds-200-2011, with boxes, parts and masks as marks.
 
 From https://data.caltech.edu/records/65de6-vp158: CUB_200_2011.tgz and, for masks, segmentations.tgz. The first holds
 

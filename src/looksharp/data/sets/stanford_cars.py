@@ -1,4 +1,4 @@
-"""Stanford Cars, in torchvision's layout, with boxes as guidance.
+"""Stanford Cars, in torchvision's layout, with boxes as marks.
 
 Its own site is gone; copies of the four files car_devkit.tgz, cars_train.tgz, cars_test.tgz and
 cars_test_annos_withlabels.mat are kept on Kaggle and the Internet Archive. The root holds

@@ -1,4 +1,4 @@
-"""Stanford Dogs, with boxes as guidance.
+"""Stanford Dogs, with boxes as marks.
 
 From http://vision.stanford.edu/aditya86/ImageNetDogs: images.tar, annotation.tar and lists.tar. The root holds
 
