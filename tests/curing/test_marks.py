@@ -1,16 +1,19 @@
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from looksharp.curing import retraining
 from looksharp.curing.marks import HELD_OUT, choose_marks
+from looksharp.curing.settings import CureSettings
 from looksharp.data.folder import read_folder
 from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.training.settings import MarksConfig
+from looksharp.training.settings import MarksConfig, RunConfig
 
 CLASSES = ("cat", "dog")
 
@@ -171,3 +174,20 @@ def test_too_few_marks_are_no_proof(folder, boxes, tmp_path):
         choose_marks(read_folder(folder), MarksConfig("data"), 0, tmp_path / "other")
     with pytest.raises(ValueError, match=r"need images that are files; biased_digits, rho 0\.98 is not an image"):
         choose_marks(biased_digits(train=8, val=4, test=4), boxes(), 0, tmp_path / "other")
+
+
+def test_crowds_and_stored_pixels_are_read_where_a_cure_asks_for_them(folder, boxes, tmp_path):
+    """Of `CureSettings`, as of a run; what is written down is upright."""
+    read = boxes(*every("train", 9))
+    content = json.loads(Path(read.marks).read_text())
+    for entry in content["annotations"]:
+        entry["iscrowd"] = 1
+    Path(read.marks).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="iscrowd: 18"):
+        choose_marks(read_folder(folder), read, 0, tmp_path / "out")
+    asked = CureSettings(run=folder, marks=read.marks, mark_crowds=True, marks_orientation="stored", marked_per_batch=2)
+    config = retraining._marks(asked, RunConfig())
+    assert (config.mark_crowds, config.marks_orientation) == (True, "stored")
+    marks = choose_marks(read_folder(folder), config, 0, tmp_path / "out")
+    assert marks.settings.marks_orientation == "upright"
+    assert marks.marked == 14  # of 18, and four are held out

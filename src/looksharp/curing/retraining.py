@@ -104,7 +104,15 @@ def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
     places = marked_places(settings) if chosen.marked_per_batch is None else chosen.marked_per_batch
     if not 0 <= places < batch:
         raise ValueError(f"marked_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
-    return MarksConfig(chosen.marks, chosen.marked, chosen.marked_classes, places, chosen.mark_boxes)
+    return MarksConfig(
+        chosen.marks,
+        chosen.marked,
+        chosen.marked_classes,
+        places,
+        chosen.mark_boxes,
+        marks_orientation=chosen.marks_orientation,
+        mark_crowds=chosen.mark_crowds,
+    )
 
 
 def _warmed(guidance: Sequence[PartSettings], warmup: int) -> list[dict[str, dict[str, Any]]]:

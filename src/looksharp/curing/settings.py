@@ -30,6 +30,9 @@ class CureSettings:
         marked_classes: use marks of these classes alone; all if not given.
         marked_per_batch: places of each batch that are drawn from the marked images; half of them if not given.
         mark_boxes: replace every mask by the box around it.
+        marks_orientation: coordinates of the marks: those of the upright image, or of the pixels as stored, before the
+            EXIF orientation turns them.
+        mark_crowds: take COCO's crowds (iscrowd) for marks too.
         guidance: parts of the objective that read marks, as in train --objective. The default held in every network
             measured; agreement, with its full weight, leaves less of a cue and loses more where there is one;
             agreement+contrast brings the map along where positions see a part of the image alone.
@@ -52,6 +55,8 @@ class CureSettings:
     marked_classes: list[str] | None = None
     marked_per_batch: Annotated[int, Ge(0)] | None = None
     mark_boxes: bool = False
+    marks_orientation: Literal["upright", "stored"] = "upright"
+    mark_crowds: bool = False
     guidance: str | list[Any] = CURE.guidance
     warmup: Annotated[int, Ge(0)] = 0
     epochs: Annotated[int, Ge(1)] | None = None
