@@ -17,7 +17,7 @@ from benchmarks.network import random_network
 from benchmarks.timing import add_options, chosen_device, hardware, measure, table
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import Pixels
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.evaluation import evaluate
 from looksharp.marks.marks import Marks
 

@@ -8,7 +8,7 @@ from looksharp.attention.stages import last_stages
 from looksharp.comparison.projection import penultimate_features, project
 from looksharp.comparison.scenes import changed_scenes, confused_scenes, layer_scenes, most_changed, spread
 from looksharp.data.sets.synthetic import digits
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.networks import SmallNet
 from looksharp.training import Run
 from looksharp.training.settings import RunConfig

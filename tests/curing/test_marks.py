@@ -11,6 +11,7 @@ from looksharp.curing import retraining
 from looksharp.curing.marks import HELD_OUT, choose_marks
 from looksharp.curing.settings import CureSettings
 from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.training.settings import MarksConfig, RunConfig
@@ -80,7 +81,7 @@ def test_test_splits_with_masks_are_the_proof(tmp_path):
 
 
 def test_a_quarter_is_held_out_where_only_training_images_are_marked(folder, boxes, tmp_path):
-    marks = choose_marks(read_folder(folder), boxes(*every("train", 9)), 0, tmp_path / "out")
+    marks = choose_marks(hold_out(read_folder(folder)), boxes(*every("train", 9)), 0, tmp_path / "out")
     assert list(marks.proofs) == [HELD_OUT]
     held_out, guiding = marked(marks.proofs[HELD_OUT]), marked(marks.data.splits["train"])
     assert Counter(path.split("/")[1] for path in held_out) == {"cat": 2, "dog": 2}
@@ -98,7 +99,7 @@ def test_a_quarter_is_held_out_where_only_training_images_are_marked(folder, box
 @pytest.mark.parametrize(("count", "expected"), [(2, 1), (3, 1), (4, 2), (8, 2), (10, 2)])
 def test_at_least_two_of_a_class_but_never_more_than_half(count, expected, folder, boxes, tmp_path):
     images = [*every("train", 10)[:10], *(("train", "dog", n) for n in range(count))]
-    marks = choose_marks(read_folder(folder), boxes(*images), 0, tmp_path / "out")
+    marks = choose_marks(hold_out(read_folder(folder)), boxes(*images), 0, tmp_path / "out")
     if expected < 2:  # the other class alone is no proof
         assert marks.proofs == {}
         assert marks.marked == 10 + count
@@ -108,10 +109,10 @@ def test_at_least_two_of_a_class_but_never_more_than_half(count, expected, folde
 
 
 def test_what_guides_is_on_record(folder, boxes, tmp_path):
-    data, out = read_folder(folder), tmp_path / "out"
+    data, out = hold_out(read_folder(folder)), tmp_path / "out"
     marks = choose_marks(data, boxes(*every("train", 9)), 0, out)
     assert marks.settings == MarksConfig(str(out / "marks.json"), marked_per_batch=2)
-    read = choose_marked(read_folder(folder), marks.settings, 0)
+    read = choose_marked(hold_out(read_folder(folder)), marks.settings, 0)
     assert marked(read.splits["train"]) == marked(marks.data.splits["train"])
     choose_marks(data, boxes(*every("train", 9)), 0, out)
     with pytest.raises(ValueError, match=r"out holds a cure with other marks; choose another --out, or remove it$"):
@@ -120,7 +121,7 @@ def test_what_guides_is_on_record(folder, boxes, tmp_path):
 
 def test_marks_of_other_splits_are_the_proof(folder, boxes, tmp_path):
     images = [*every("train", 4), *every("test", 3), ("val", "cat", 1)]
-    marks = choose_marks(read_folder(folder), boxes(*images), 0, tmp_path / "out")
+    marks = choose_marks(hold_out(read_folder(folder)), boxes(*images), 0, tmp_path / "out")
     assert list(marks.proofs) == ["test"]
     assert marked(marks.proofs["test"]) == {f"test/{c}/test{c}{n}.png": (1, n) for _, c, n in every("test", 3)}
     assert (marks.marked, marks.note) == (8, "")
@@ -128,7 +129,7 @@ def test_marks_of_other_splits_are_the_proof(folder, boxes, tmp_path):
 
 def test_a_few_marks_of_other_splits_join_those_held_out(folder, boxes, tmp_path):
     images = [*every("train", 8), ("val", "cat", 1), ("test", "dog", 2)]
-    marks = choose_marks(read_folder(folder), boxes(*images), 0, tmp_path / "out")
+    marks = choose_marks(hold_out(read_folder(folder)), boxes(*images), 0, tmp_path / "out")
     found = marked(marks.proofs[HELD_OUT])
     assert len(found) == 6
     assert found.items() >= {("val/cat/valcat1.png", (1, 1)), ("test/dog/testdog2.png", (1, 2))}
@@ -141,7 +142,7 @@ def test_names_without_a_split_mean_training_images(folder, boxes, tmp_path):
         for name in CLASSES:
             for n in range(3):
                 (folder / split / name / f"{split}{name}{n}.png").rename(folder / split / name / f"train{name}{n}.png")
-    marks = choose_marks(read_folder(folder), boxes(*every("train", 4), short=True), 0, tmp_path / "out")
+    marks = choose_marks(hold_out(read_folder(folder)), boxes(*every("train", 4), short=True), 0, tmp_path / "out")
     found = {**marked(marks.data.splits["train"]), **marked(marks.proofs[HELD_OUT])}
     assert found == {f"train/{name}/train{name}{n}.png": (1, n) for _, name, n in every("train", 4)}
 
@@ -155,23 +156,25 @@ def test_boxes_instead_of_masks(folder, tmp_path):
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(file)
     choice = MarksConfig(str(tmp_path / "masks"), mark_boxes=True)
-    marks = choose_marks(read_folder(folder), choice, 0, tmp_path / "out")
-    read = choose_marked(read_folder(folder), marks.settings, 0)
+    marks = choose_marks(hold_out(read_folder(folder)), choice, 0, tmp_path / "out")
+    read = choose_marked(hold_out(read_folder(folder)), marks.settings, 0)
     for mask in (*marks.data.splits["train"].marks.masks, *read.splits["train"].marks.masks):
         assert torch.equal(mask.nonzero().amin(0), torch.tensor([1, 2]))
         assert mask.sum() == 5 * 6
 
 
 def test_too_few_marks_are_no_proof(folder, boxes, tmp_path):
-    marks = choose_marks(read_folder(folder), boxes(("train", "cat", 0), ("train", "dog", 1)), 0, tmp_path / "out")
+    marks = choose_marks(
+        hold_out(read_folder(folder)), boxes(("train", "cat", 0), ("train", "dog", 1)), 0, tmp_path / "out"
+    )
     assert (marks.proofs, marks.marked) == ({}, 2)
     assert marks.note.startswith("There is no proof: no marked images are left that do not guide.")
     with pytest.raises(ValueError, match=r"^guidance needs at least 2 marked training images; got 1: mark more$"):
-        choose_marks(read_folder(folder), boxes(("train", "cat", 0)), 0, tmp_path / "other")
+        choose_marks(hold_out(read_folder(folder)), boxes(("train", "cat", 0)), 0, tmp_path / "other")
     with pytest.raises(ValueError, match=r"boxes\.json marks no training image of .*images; mark some$"):
-        choose_marks(read_folder(folder), boxes(*every("test", 3)), 0, tmp_path / "other")
+        choose_marks(hold_out(read_folder(folder)), boxes(*every("test", 3)), 0, tmp_path / "other")
     with pytest.raises(ValueError, match=r"^marks is 'data', but .* has no masks"):
-        choose_marks(read_folder(folder), MarksConfig("data"), 0, tmp_path / "other")
+        choose_marks(hold_out(read_folder(folder)), MarksConfig("data"), 0, tmp_path / "other")
     with pytest.raises(ValueError, match=r"need images that are files; biased_digits, rho 0\.98 is not an image"):
         choose_marks(biased_digits(train=8, val=4, test=4), boxes(), 0, tmp_path / "other")
 

@@ -1,14 +1,15 @@
 import re
 from dataclasses import replace
 from functools import wraps
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.registry import DATA_SETS
+from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.files import FileSplit
 
 KNOWN = ", ".join(DATA_SETS)
@@ -16,15 +17,15 @@ SIZES = {"train": 6000, "val": 1000, "test": 2000}
 
 
 @pytest.fixture
-def called(monkeypatch):
+def called(monkeypatch, tmp_path):
     """What the makers of data sets are called with; nothing is made."""
-    calls = []
+    calls, split = [], FileSplit(targets=torch.tensor([0, 1]), root=tmp_path, paths=["a.png", "b.png"])
 
     def recording(reader):
         @wraps(reader)
         def record(**given):
             calls.append((reader.__name__, given))
-            return SimpleNamespace(name=reader.__name__)
+            return Data(reader.__name__, ("a", "b"), {"train": split, "val": split}, Pixels((4, 4)))
 
         return record
 
@@ -49,31 +50,33 @@ def called(monkeypatch):
         (
             {
                 "data": "cluttered_mnist",
-                "settings": {"distractors": 3, "test_distractors": [4, 64], "train": 5, "val": 6, "test": 7},
-                "val_share": 0.3,
+                "settings": {"distractors": 3, "test_distractors": [4, 64], "train": 5, "val": 6, "test": 7}
+                | {"val_digits": 0.3},
             },
             (
                 "cluttered_mnist",
-                {"root": "ROOT", "distractors": 3, "test_distractors": [4, 64], "val_share": 0.3, "seed": 7}
+                {"root": "ROOT", "distractors": 3, "test_distractors": [4, 64], "val_digits": 0.3, "seed": 7}
                 | {"train": 5, "val": 6, "test": 7},
             ),
         ),
         (
             {"data": "cifar10", "val_share": 0.3},
-            ("read_torchvision", {"name": "cifar10", "root": "ROOT", "val_share": 0.3, "seed": 7}),
+            ("read_torchvision", {"name": "cifar10", "root": "ROOT"}),
         ),
-        ({"data": "cifar100"}, ("read_torchvision", {"name": "cifar100", "root": "ROOT", "val_share": 0.1, "seed": 7})),
+        ({"data": "cifar100"}, ("read_torchvision", {"name": "cifar100", "root": "ROOT"})),
         (
             {"data": "mnist", "val_share": 0.0},
-            ("read_torchvision", {"name": "mnist", "root": "ROOT", "val_share": 0.0, "seed": 7}),
+            ("read_torchvision", {"name": "mnist", "root": "ROOT"}),
         ),
         ({"data": "voc"}, ("read_pascal", {"root": "ROOT", "set": None})),
-        ({"data": "voc", "image_size": 64}, ("read_pascal", {"root": "ROOT", "size": 64, "set": None})),
+        ({"data": "voc", "image_size": 64}, ("read_pascal", {"root": "ROOT", "set": None})),
     ],
 )
 def test_each_name_has_its_maker(called, tmp_path, settings, want):
     config = DataConfig(**settings, root=tmp_path)
-    assert build_data(config, seed=7).name == want[0]
+    data = build_data(config, seed=7)
+    assert data.name == want[0]
+    assert data.pixels.size == ((64, 64) if config.image_size else (4, 4))
     assert called == [(want[0], {key: tmp_path if value == "ROOT" else value for key, value in want[1].items()})]
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from looksharp.data.composite import Cutouts, compose, cutouts_of
 from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.synthetic import handwriting
 from looksharp.evaluation import evaluate
 from looksharp.networks import SmallNet
@@ -194,7 +195,7 @@ def test_the_seed_determines_every_byte(squares, backgrounds, tmp_path):
 
 
 def test_it_is_an_image_folder_with_masks_and_groups(composed, found):
-    data = read_folder(composed)
+    data = hold_out(read_folder(composed))
     assert data.classes == ("x", "y")
     assert list(data.splits) == ["train", "val", "test_balanced", "test_biased"]
     assert data.pixels.size == (SIZE, SIZE)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from looksharp.data.folder import divide, read_folder
+from looksharp.data.dividing import divide
+from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.splits.files import FileSplit
 from looksharp.images.headers import ImageSizes
 
@@ -51,7 +53,7 @@ def test_splits_as_they_are_laid_out(lay):
     (root / "train" / "dog" / "notes.txt").write_text("no image")
     (root / "train" / ".hidden").mkdir()
     (root / "other").mkdir()
-    data = read_folder(root)
+    data = hold_out(read_folder(root))
     assert (data.name, data.classes) == (str(root), ("cat", "dog"))
     assert list(data.splits) == ["train", "val", "test", "test_dark"]
     assert contents(data.splits["train"]) == [
@@ -72,7 +74,7 @@ def test_splits_as_they_are_laid_out(lay):
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_names_of_the_validation_split(lay, name):
-    data = read_folder(lay(train={"a": 3, "b": 3}, **{name: {"a": 1, "b": 2}}))
+    data = hold_out(read_folder(lay(train={"a": 3, "b": 3}, **{name: {"a": 1, "b": 2}})))
     assert list(data.splits) == ["train", "val"]
     assert [path for path, _ in contents(data.splits["val"])] == [
         f"{name}/a/0.png",
@@ -83,14 +85,14 @@ def test_names_of_the_validation_split(lay, name):
 
 def test_validation_is_held_out_of_training_by_seed(lay):
     root = lay(train={"a": 20, "b": 10}, test={"a": 1, "b": 1})
-    parts = [contents(read_folder(root, val_share=0.2, seed=3).splits[name]) for name in ("train", "val")]
+    parts = [contents(hold_out(read_folder(root), 0.2, 3).splits[name]) for name in ("train", "val")]
     assert [Counter(label for _, label in part) for part in parts] == [{0: 16, 1: 8}, {0: 4, 1: 2}]
     everything = [path for part in parts for path, _ in part]
     assert len(set(everything)) == len(everything) == 30
     assert all(path.startswith(f"train/{'ab'[label]}/") for part in parts for path, label in part)
-    assert contents(read_folder(root, val_share=0.2, seed=3).splits["val"]) == parts[1]
-    assert contents(read_folder(root, val_share=0.2, seed=4).splits["val"]) != parts[1]
-    assert contents(read_folder(root, val_share=0.2, seed=4).splits["test"]) == [
+    assert contents(hold_out(read_folder(root), 0.2, 3).splits["val"]) == parts[1]
+    assert contents(hold_out(read_folder(root), 0.2, 4).splits["val"]) != parts[1]
+    assert contents(hold_out(read_folder(root), 0.2, 4).splits["test"]) == [
         ("test/a/0.png", 0),
         ("test/b/0.png", 1),
     ]
@@ -98,7 +100,7 @@ def test_validation_is_held_out_of_training_by_seed(lay):
 
 def test_without_a_share_validation_reads_the_first_test_split(lay):
     root = lay(train={"a": 2, "b": 2}, test_x={"a": 1, "b": 1}, test_y={"a": 2, "b": 1})
-    data = read_folder(root, val_share=0)
+    data = hold_out(read_folder(root), 0)
     assert list(data.splits) == ["train", "val", "test_x", "test_y"]
     assert len(data.splits["train"]) == 4
     assert contents(data.splits["val"]) == contents(data.splits["test_x"])
@@ -107,7 +109,7 @@ def test_without_a_share_validation_reads_the_first_test_split(lay):
 def test_an_undivided_folder_is_divided(lay):
     root = lay(root={"a": 20, "b": 10, "c": 3})
     mask(root, "a/1.png", slice(1, 3))
-    data = read_folder(root, seed=1)
+    data = hold_out(read_folder(root), 0.1, 1)
     assert data.classes == ("a", "b", "c")  # masks are no class
     assert list(data.splits) == ["train", "val", "test"]
     parts = {name: contents(split) for name, split in data.splits.items()}
@@ -115,7 +117,7 @@ def test_an_undivided_folder_is_divided(lay):
     assert counts == {"train": {0: 16, 1: 8, 2: 1}, "val": {0: 2, 1: 1, 2: 1}, "test": {0: 2, 1: 1, 2: 1}}
     everything = [path for part in parts.values() for path, _ in part]
     assert sorted(everything) == sorted(p.relative_to(root).as_posix() for p in root.glob("[abc]/*.png"))
-    again, other = read_folder(root, seed=1), read_folder(root, seed=2)
+    again, other = hold_out(read_folder(root), 0.1, 1), hold_out(read_folder(root), 0.1, 2)
     assert {name: contents(split) for name, split in again.splits.items()} == parts
     assert {name: contents(split) for name, split in other.splits.items()} != parts
     assert sum(len(split.marks) for split in data.splits.values()) == 1
@@ -144,7 +146,7 @@ def test_masks_become_pairs_of_their_split(lay):
     mask(root, "test/b/0.png", 3)
     mask(root, "test/b/77.png", 3)
     mask(root, "test/a/0.png", slice(0, 0))
-    data = read_folder(root)
+    data = hold_out(read_folder(root))
     train, val, test = (data.splits[name].marks for name in ("train", "val", "test"))
     found = {
         (image, label): mask.any(1).nonzero().flatten().tolist()
@@ -164,7 +166,7 @@ def test_groups(lay):
     rows += ["val/a/0.png,air,1", "val/b/0.png,wäter,1", "test/a/0.png,unused,1"]
     for encoding in ("utf-8", "utf-8-sig"):  # the second as spreadsheets save it
         (root / "groups.csv").write_text("\n".join(rows), encoding=encoding)
-        data = read_folder(root)
+        data = hold_out(read_folder(root))
         assert data.group_names == ("air", "land", "unused", "wäter")
         assert data.splits["train"].groups.tolist() == [3, 1, 1]
         assert data.splits["val"].groups.tolist() == [0, 3]
@@ -182,11 +184,11 @@ def test_groups(lay):
 def test_the_size_of_the_first_image_counts_if_it_is_square_and_small(lay, size, want, augment):
     root = lay(train={"a": 2, "b": 2}, val={"a": 1, "b": 1})
     save(root / "train" / "a" / "0.png", *size)
-    data = read_folder(root)
+    data = hold_out(read_folder(root))
     assert (data.pixels.size, data.augment) == (want, augment)
-    data = read_folder(root, size=40)
+    data = hold_out(read_folder(root, size=40))
     assert (data.pixels.size, data.augment) == ((40, 40), "crop_flip")
-    assert read_folder(root, size=128).augment == "resized_crop_flip"
+    assert hold_out(read_folder(root, size=128)).augment == "resized_crop_flip"
 
 
 def test_sizes_are_read_from_the_header(tmp_path):
@@ -204,17 +206,17 @@ def test_sizes_are_read_from_the_header(tmp_path):
         sizes["5.png"]
 
 
-def fails(root, message, **options):
+def fails(root, message, val_share=0.1):
     """The whole message, ROOT in it standing for the folder."""
     with pytest.raises(ValueError, match=f"^{re.escape(message.replace('ROOT', str(root)))}$"):
-        read_folder(root, **options)
+        hold_out(read_folder(root), val_share)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("no", "file"):
         with pytest.raises(ValueError, match=rf"^data folder .*{name} does not exist$"):
-            read_folder(tmp_path / name)
+            hold_out(read_folder(tmp_path / name))
 
 
 def test_classes_must_be_two(lay):
@@ -270,15 +272,15 @@ def test_the_first_image_must_be_one(lay):
     root = lay(train={"a": 2, "b": 2}, val={"a": 1, "b": 1})
     (root / "train" / "a" / "0.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"train/a/0\.png cannot be read as an image: .+\Z"):
-        read_folder(root)
-    assert read_folder(root, size=32).pixels.size == (32, 32)
+        hold_out(read_folder(root))
+    assert hold_out(read_folder(root, size=32)).pixels.size == (32, 32)
 
 
 def test_masks_must_be_of_their_images_size(lay):
     root = lay(train={"a": 2, "b": 2}, val={"a": 1, "b": 1})
     mask(root, "train/a/0.png", 1, size=(4, 5))
     with pytest.raises(ValueError, match=r"0\.png is for an image of 4x5 pixels \(height x width\), but .* has 4x4"):
-        read_folder(root)
+        hold_out(read_folder(root))
 
 
 def test_nobody_waits_for_a_pipe(lay):
@@ -293,7 +295,7 @@ def test_names_of_every_kind(tmp_path):
         (tmp_path / "train" / label).mkdir(parents=True)
         for number in range(2):
             Image.new("L", (4, 4), number).save(tmp_path / "train" / label / f"{number}{name}", "PNG")
-    data = read_folder(tmp_path, val_share=0.5)
+    data = hold_out(read_folder(tmp_path), 0.5)
     assert set(data.classes) == set(names)
     found = {path for split in data.splits.values() for path in split.paths}
     assert found == {f"train/{label}/{number}{name}" for label, name in names.items() for number in range(2)}
@@ -309,5 +311,5 @@ def test_formats_of_every_kind_are_found(tmp_path):
             format = "JPEG" if suffix == "jfif" else None
             Image.new("RGB", (4, 4)).save(tmp_path / "train" / label / f"1.{suffix}", format)
         (tmp_path / "train" / label / "._1.jpg").write_bytes(b"left by a Mac")
-    data = read_folder(tmp_path, val_share=0.34)
+    data = hold_out(read_folder(tmp_path), 0.34)
     assert sum(len(split) for split in data.splits.values()) == 12

@@ -1,5 +1,6 @@
 import pytest
 
+from looksharp.data.hold_out import hold_out
 from looksharp.data.listed import check_files, find_home, images_in, listed_data
 from looksharp.marks.regions import Boxes, MadeMasks
 
@@ -12,7 +13,7 @@ FILES = {
 def test_validation_is_held_out_of_training(tmp_path):
     region = Boxes((6, 8), ((0.0, 0.0, 3.0, 2.0),))
     regions = {path: region for path, _ in FILES["train"][5:15]}
-    data = listed_data(tmp_path, ("a", "b"), FILES, val_share=0.3, seed=1, regions=regions, notes={"odd": 2})
+    data = hold_out(listed_data(tmp_path, ("a", "b"), FILES, regions=regions, notes={"odd": 2}), 0.3, 1)
     assert list(data.splits) == ["train", "val", "test"]
     train, val, test = data.splits.values()
     assert [split.targets.tolist() for split in (train, val, test)] == [[0] * 7 + [1] * 7, [0] * 3 + [1] * 3, [0, 1]]
@@ -24,13 +25,13 @@ def test_validation_is_held_out_of_training(tmp_path):
         assert split.marks.labels == [int(split.paths[place][0]) for place in marked]
     assert train.marks.masks[0].sum() == 6
     assert (data.pixels.size, data.augment, data.notes) == ((224, 224), "resized_crop_flip", {"odd": 2})
-    other = listed_data(tmp_path, ("a", "b"), FILES, val_share=0.3, seed=2)
+    other = hold_out(listed_data(tmp_path, ("a", "b"), FILES), 0.3, 2)
     assert other.splits["val"].paths != val.paths
     assert other.splits["val"].marks is None
 
 
 def test_without_a_share_validation_reads_the_test_split(tmp_path):
-    data = listed_data(tmp_path, ("a", "b"), FILES, size=32, val_share=0)
+    data = hold_out(listed_data(tmp_path, ("a", "b"), FILES), 0).resized(32)
     assert [len(split) for split in data.splits.values()] == [20, 2, 2]
     assert data.splits["val"].paths == data.splits["test"].paths
     assert data.pixels.size == (32, 32)
@@ -38,15 +39,15 @@ def test_without_a_share_validation_reads_the_test_split(tmp_path):
 
 def test_an_own_validation_split_is_kept(tmp_path):
     files = {"train": FILES["train"], "val": FILES["test"]}
-    data = listed_data(tmp_path, ("a", "b"), files)
+    data = hold_out(listed_data(tmp_path, ("a", "b"), files))
     assert [len(split) for split in data.splits.values()] == [20, 2]
 
 
 def test_empty_classes_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"^class 'c' has no train image in .*$"):
-        listed_data(tmp_path, ("a", "b", "c"), FILES)
+        hold_out(listed_data(tmp_path, ("a", "b", "c"), FILES))
     with pytest.raises(ValueError, match=r"^class 'a' has no test image in .*, and 1 classes more$"):
-        listed_data(tmp_path, ("a", "b"), {"train": FILES["train"], "test": []})
+        hold_out(listed_data(tmp_path, ("a", "b"), {"train": FILES["train"], "test": []}))
 
 
 def test_missing_files_are_named_and_counted(tmp_path, draw):

@@ -8,9 +8,10 @@ import torch
 from PIL import Image, ImageOps
 
 from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.marked import choose_marked, few
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.marks import Marks
 from looksharp.training.settings import MarksConfig
 
@@ -144,7 +145,7 @@ def test_marks_from_a_coco_file(folder, tmp_path):
         ],
     }
     (tmp_path / "boxes.json").write_text(json.dumps(content))
-    data = choose_marked(read_folder(folder), choice(str(tmp_path / "boxes.json")), 0)
+    data = choose_marked(hold_out(read_folder(folder)), choice(str(tmp_path / "boxes.json")), 0)
     train = data.splits["train"]
     found = {
         (train.paths[image], label): mask.nonzero().tolist()
@@ -167,7 +168,7 @@ def test_marks_from_a_folder_of_masks(folder, tmp_path):
         file.parent.mkdir(parents=True)
         Image.fromarray(pixels).save(file)
     (tmp_path / "masks" / "dog" / "dog0.png").rename(tmp_path / "masks" / "dog" / "dog1.png")  # val has a dog0 too
-    train = choose_marked(read_folder(folder), choice(str(tmp_path / "masks")), 0).splits["train"]
+    train = choose_marked(hold_out(read_folder(folder)), choice(str(tmp_path / "masks")), 0).splits["train"]
     assert [train.paths[image] for image in train.marks.images] == ["train/cat/cat2.png", "train/dog/dog1.png"]
     for image in train.marks.images:
         ((label, mask),) = train.marks.of(image)
@@ -208,14 +209,14 @@ def test_files_guide_images_that_are_files():
 
 def test_annotations_must_be_there(folder, tmp_path):
     with pytest.raises(ValueError, match=r"^marks must be a COCO \.json file.*got .*no\.json"):
-        choose_marked(read_folder(folder), choice(str(tmp_path / "no.json")), 0)
+        choose_marked(hold_out(read_folder(folder)), choice(str(tmp_path / "no.json")), 0)
 
 
 def test_annotations_must_fit_a_training_image(folder, tmp_path):
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.full((6, 9), 255, np.uint8)).save(tmp_path / "masks" / "cow.png")
     with pytest.raises(ValueError, match=r"masks holds no mark that can be used \(image not in the data: 1"):
-        choose_marked(read_folder(folder), choice(str(tmp_path / "masks")), 0)
+        choose_marked(hold_out(read_folder(folder)), choice(str(tmp_path / "masks")), 0)
 
 
 def test_marked_classes_must_be_classes():
@@ -240,7 +241,7 @@ def test_marks_of_a_class_that_the_image_lacks_are_counted(folder, tmp_path):
         ],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    before = read_folder(folder)
+    before = hold_out(read_folder(folder))
     data = choose_marked(before, choice(str(tmp_path / "a.json")), 0)
     assert data.notes == {"marks: of a class that the image is not labelled with (used)": 2}
     assert before.notes == {}
@@ -260,8 +261,8 @@ def test_crowds_are_marks_where_asked_for(folder, tmp_path):
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="iscrowd: 1"):
-        choose_marked(read_folder(folder), choice(str(tmp_path / "a.json")), 0)
-    data = choose_marked(read_folder(folder), choice(str(tmp_path / "a.json"), mark_crowds=True), 0)
+        choose_marked(hold_out(read_folder(folder)), choice(str(tmp_path / "a.json")), 0)
+    data = choose_marked(hold_out(read_folder(folder)), choice(str(tmp_path / "a.json"), mark_crowds=True), 0)
     assert len(data.splits["train"].marks) == 1
 
 

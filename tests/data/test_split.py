@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.marks import Marks, boxes_of
 
 

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from looksharp.data.crops import CroppedSplit
-from looksharp.data.sets.streaming import StreamSplit
 from looksharp.data.splits.files import FileSplit
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
+from looksharp.data.splits.stream import StreamSplit
 from looksharp.marks.marks import Marks
 
 SIZES = [(6, 8), (9, 5), (7, 7)]
@@ -96,7 +96,8 @@ def test_copies_elsewhere_are_the_same_by_their_pixels(tmp_path):
 
 def test_a_stream_is_known_by_its_shards_and_picked_from_by_nobody():
     one, other = (
-        StreamSplit(targets=torch.zeros(2).long(), shards=[f"{name}.tar", "b.tar"], classes=2) for name in "ac"
+        StreamSplit(targets=torch.zeros(2).long(), shards=[f"{name}.tar", "b.tar"], counts=[1, 1], classes=2)
+        for name in "ac"
     )
     assert one.fingerprint() != other.fingerprint()
     with pytest.raises(ValueError, match="images of a StreamSplit cannot be picked"):

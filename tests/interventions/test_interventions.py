@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.synthetic import PALETTE, biased_digits
 from looksharp.data.split import Pixels
 from looksharp.data.splits.files import FileSplit, keep_in_memory
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.interventions.examples import example_pictures
 from looksharp.interventions.exchange import exchange_surroundings, object_only, surroundings_only
 from looksharp.interventions.exchanged import exchanged_split
@@ -556,7 +557,7 @@ def folder(tmp_path):
                     path = tmp_path / home / split / name / f"{number}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(pixels).save(path)
-    return replace(read_folder(tmp_path, SIDE), pixels=PIXELS)
+    return replace(hold_out(read_folder(tmp_path, size=SIDE)), pixels=PIXELS)
 
 
 def test_files_of_any_size(folder):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.formats.voc import VOC_CLASSES
 from looksharp.marks.marks import Marks
 from looksharp.reproducing.measuring import measure_run

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from looksharp import cli
 from looksharp.attention.attend import attend
 from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import PALETTE, biased_digits, digits
 from looksharp.data.split import Pixels
@@ -298,7 +299,7 @@ def folder(tmp_path):
 
 
 def test_an_annotation_file_that_is_filled_in_guides(folder, tmp_path):
-    data, out = read_folder(folder, 32), tmp_path / "out"
+    data, out = hold_out(read_folder(folder, size=32)), tmp_path / "out"
     torch.manual_seed(0)
     found = search(SmallNet(2, width=8), data, n=4, layer=None)
     written = write_suspects(found, data, out)
@@ -405,7 +406,7 @@ def test_the_sheet_shows_images_as_the_network_saw_them(folder, tmp_path, monkey
 
     drawn = []
     monkeypatch.setattr(writing, "contact_sheet", lambda groups, path: drawn.extend(groups))
-    data, pixels = read_folder(folder, 32), Pixels((24, 40))
+    data, pixels = hold_out(read_folder(folder, size=32)), Pixels((24, 40))
     found = search(SmallNet(2, width=8), data, n=1, layer=None)
     write_suspects(found, data, tmp_path, pixels)
     (tile,) = (tile for _, tiles in drawn for tile in tiles)

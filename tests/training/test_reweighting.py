@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from looksharp.data.sets.synthetic import PALETTE, biased_digits, handwriting
 from looksharp.data.split import Pixels
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.networks import build_network
 from looksharp.training import reweighting
 from looksharp.training.reweighting import reweight_last_layer

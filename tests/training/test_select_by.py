@@ -9,6 +9,7 @@ from torch import nn
 
 from looksharp.batch import Batch
 from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sampling import InOrder
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.splits.files import FileSplit
@@ -197,7 +198,7 @@ def test_images_in_files(tmp_path):
                     if home:
                         pixels[40:60, 50:70] = 255
                     Image.fromarray(pixels.astype(np.uint8)).save(path)
-    data = read_folder(tmp_path, 100)
+    data = hold_out(read_folder(tmp_path, size=100))
     val, exchanged = validation_splits(data, "exchanged_across", 0)
     assert isinstance(val, FileSplit)
     assert exchanged.targets.tolist() == [0, 0, 1, 1]

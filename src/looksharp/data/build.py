@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from looksharp.data.folder import read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.registry import DATA_SETS, SOURCES, DataSet
 from looksharp.data.split import Data
+from looksharp.data.survey import surveyed
 from looksharp.settings import SettingError, near_miss, resolved, settings
 
 __all__ = ["DataConfig", "below_data", "build_data"]
@@ -30,6 +32,8 @@ class DataConfig:
         image_size: side to which image files are brought, in pixels; the set's own if not given.
         val_share: share of the training images held out for validation where the set has no validation split; with 0,
             validation reads the test split.
+        range: LOW,HIGH, the values that become black and white in images of more than 8 bits a channel: 0,4095 for 12
+            bits. If not given, those of 16 bits keep their own range; others need it.
         crop_share: side of the middle of an image file that is evaluated, as a share of the resized image's shorter
             side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
         settings: the set's own settings, the arguments of its reader; in flat form they stand below its name.
@@ -43,6 +47,7 @@ class DataConfig:
     image_size: Annotated[int, Ge(1), Le(8192)] | None = None
     val_share: Annotated[float, Ge(0), Lt(1)] = 0.1
     crop_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    range: tuple[float, float] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,6 +57,8 @@ class DataConfig:
             object.__setattr__(self, "settings", found)
         elif self.settings:
             raise SettingError(near_miss(next(iter(self.settings)), (), self.data))
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise SettingError(f"range must be LOW,HIGH, the first below the second; got {self.range}")
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -71,7 +78,7 @@ def _named(data: str) -> DataSet | None:
 
 
 def build_data(config: DataConfig, seed: int = 0) -> Data:
-    """Read or make the data set.
+    """Read or make the data set; hold out what it is validated on, and say how its images are read.
 
     Args:
         config: its settings.
@@ -80,12 +87,8 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
     Raises:
         ValueError: if there is no such set or folder, or if it is not laid out as it should be.
     """
-    data = _read(config, seed)
-    if config.crop_share == 1:
-        return data
-    if any(split.in_memory for split in data.splits.values()):
-        raise ValueError(f"crop_share is for data sets of image files; {config.data} is held in memory")
-    return replace(data, pixels=replace(data.pixels, crop_share=config.crop_share))
+    data = hold_out(_read(config, seed), config.val_share, seed)
+    return surveyed(_shown(data, config))
 
 
 def _read(config: DataConfig, seed: int) -> Data:
@@ -94,14 +97,22 @@ def _read(config: DataConfig, seed: int) -> Data:
     if made is not None:
         if made.needs_root and config.root is None:
             raise ValueError(f"root must name the folder that holds {name}'s files; nothing is downloaded")
-        source = name.partition(":")[2]
-        given = made.given(
-            source=source or None, root=config.root, size=config.image_size, val_share=config.val_share, seed=seed
-        )
+        given = made.given(source=name.partition(":")[2] or None, root=config.root, seed=seed)
         return made.reader(**given, **made.fixed, **config.settings)
     folder = Path(name)
     if not folder.exists() and folder.name == name:
         close = difflib.get_close_matches(name, DATA_SETS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(DATA_SETS)}"
         raise ValueError(f"data {name!r} is neither a folder nor a set that is known; {hint}")
-    return read_folder(folder, config.image_size, config.val_share, seed)
+    return read_folder(folder, config.image_size)
+
+
+def _shown(data: Data, config: DataConfig) -> Data:
+    """Return the data set with the size, share and range of its image files that are asked for."""
+    size, share, values = config.image_size, config.crop_share, config.range
+    asked = [n for n, used in {"crop_share": share != 1, "range": values, "image_size": size}.items() if used]
+    if asked and any(split.in_memory for split in data.splits.values()):
+        raise ValueError(f"{asked[0]} is for data sets of image files; {config.data} is held in memory")
+    data = data if size is None else data.resized(size)
+    data = data if values is None else data.ranged(values)
+    return replace(data, pixels=replace(data.pixels, crop_share=share))

@@ -21,6 +21,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from looksharp.data.folder import check_class_folder, read_folder
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.synthetic import handwriting
 from looksharp.data.sets.torchvision_sets import read_torchvision
 from looksharp.data.split import Split
@@ -68,14 +69,14 @@ def cutouts_of(source: str, root: Path | None = None) -> dict[str, Cutouts]:
     if source == "mnist":
         if root is None:
             raise ValueError("foregrounds mnist need --root: the folder that holds MNIST/raw")
-        data = read_torchvision("mnist", root, val_share=0)
+        data = read_torchvision("mnist", root)
         cutouts = {}
         for name in ("train", "test"):
             split = data.splits[name]
             strokes = [split.image(i)[0].numpy().astype(np.float32) / 255 for i in range(len(split))]
             cutouts[name] = Cutouts([None] * len(split), strokes, [str(int(t)) for t in split.targets])
         return cutouts
-    data = read_folder(Path(source))
+    data = hold_out(read_folder(Path(source)))
     test = "test" if "test" in data.splits else "val"
     return {name: _cut(data.splits[split], data.classes) for name, split in (("train", "train"), ("test", test))}
 

@@ -8,76 +8,71 @@ from pathlib import Path
 
 import torch
 
-from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.hold_out import UNDIVIDED
+from looksharp.data.split import Augment, Data, Pixels, Split
 from looksharp.data.splits.files import SMALL, FileSplit
 from looksharp.images.finding import find_images
 from looksharp.images.headers import ImageSizes, read_size
+from looksharp.images.opening import one_line
 from looksharp.marks.marks import Marks
 from looksharp.marks.reading import ReadMarks, read_marks
 
-__all__ = ["check_class_folder", "divide", "marks_of", "read_folder"]
+__all__ = ["check_class_folder", "marks_of", "read_folder"]
 
 _LONGEST_NAME = 255  # bytes that file systems allow
 _VALIDATION = ("val", "valid", "validation")
 
 
-def read_folder(root: Path, size: int | None = None, val_share: float = 0.1, seed: int = 0) -> Data:
-    """Read the layout ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE, which is then divided 80 : 10 : 10 by seed.
+def read_folder(root: Path, size: int | None = None) -> Data:
+    """Read the layout ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE, which is one split, "all", yet to be divided.
 
-    Beside train there may be val (else `val_share` of train is held out by seed; with 0, validation reads the
-    first test split) and any folders whose names begin with "test". Masks in ROOT/masks (the image's relative
-    path, any image suffix) are used to measure and to guide; ROOT/groups.csv (columns path, group) gives groups.
+    Beside train there may be val and any folders whose names begin with "test". Masks in ROOT/masks (the image's
+    relative path, any image suffix) are used to measure and to guide; ROOT/groups.csv (columns path, group) gives
+    groups.
 
     Args:
         root: the folder.
-        size: side to which images are brought; that of the first image if it is square and small, else 224.
-        val_share: share of the training images held out where there is no val folder.
-        seed: of whatever is divided at random.
+        size: side to which images are brought. If not given it is that of the first image, if that is square and
+            small, else 224; which is why it is told here and not applied after reading, as for other sets.
 
     Raises:
         ValueError: if the folder or a class is missing or empty, there is one class only, splits disagree about
             classes, or a file is no image; in one line that names it.
     """
     if not root.is_dir():
-        raise ValueError(f"data folder {root} does not exist")
-    divided = (root / "train").is_dir()
-    roots = {"train": root / "train"} if divided else {"train": root}
-    if divided:
-        for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-            if folder.name in _VALIDATION:
-                roots["val"] = folder
-            elif folder.name.startswith("test"):
-                roots[folder.name] = folder
-    classes = _classes(roots["train"], ignore=() if divided else ("masks",))
+        raise ValueError(f"data folder {one_line(root)} does not exist")
+    roots = _roots(root)
+    classes = _classes(next(iter(roots.values())), ignore=("masks",) if UNDIVIDED in roots else ())
     files = {name: _files(root, folder, classes) for name, folder in roots.items()}
-    if not divided:
-        parts = divide([label for _, label in files["train"]], (0.8, 0.1, 0.1), seed)
-        everything = files["train"]
-        files = {n: [everything[i] for i in part] for n, part in zip(("train", "val", "test"), parts, strict=True)}
-    elif "val" not in files:
-        tests = [name for name in files if name != "train"]
-        if val_share:
-            parts = divide([label for _, label in files["train"]], (1 - val_share, val_share), seed)
-            files["train"], files["val"] = ([files["train"][i] for i in part] for part in parts)
-        elif tests:
-            files["val"] = files[tests[0]]
-        else:
-            raise ValueError(f"{root} has neither val nor test; val_share must be above 0")
-    pixels = Pixels(_size(root / files["train"][0][0], size))
+    pixels = Pixels(_size(root / next(iter(files.values()))[0][0], size))
     masks, notes = _masks(root, files, classes)
     groups, group_names = _groups(root)
     splits: dict[str, Split] = {}
-    for name in ("train", "val", *(n for n in files if n not in ("train", "val"))):
-        paths = [path for path, _ in files[name]]
+    for name, listed in files.items():
+        paths = [path for path, _ in listed]
         splits[name] = FileSplit(
-            targets=torch.tensor([label for _, label in files[name]]),
+            targets=torch.tensor([label for _, label in listed]),
             marks=marks_of(masks, paths, classes) if masks else None,
             groups=_groups_of(root, paths, groups) if groups else None,
             root=root,
             paths=paths,
         )
-    augment = "crop_flip" if max(pixels.size) <= SMALL else "resized_crop_flip"
-    return Data(str(root), classes, splits, pixels, augment, group_names, notes)  # type: ignore[arg-type]
+    augment: Augment = "crop_flip" if max(pixels.size) <= SMALL else "resized_crop_flip"
+    return Data(str(root), classes, splits, pixels, augment, group_names, notes)
+
+
+def _roots(root: Path) -> dict[str, Path]:
+    """Return the folder of each split, training first."""
+    train = root / "train"
+    if not train.is_dir():
+        return {UNDIVIDED: root}
+    roots = {"train": train}
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        if folder.name in _VALIDATION:
+            roots["val"] = folder
+        elif folder.name.startswith("test"):
+            roots[folder.name] = folder
+    return roots
 
 
 def check_class_folder(name: str) -> None:
@@ -93,34 +88,6 @@ def check_class_folder(name: str) -> None:
         )
     if len(os.fsencode(name)) > _LONGEST_NAME:
         raise ValueError(f"class {name[:40]!r}... has a name of {len(name)} characters, too many for its folder")
-
-
-def divide(labels: list[int], shares: tuple[float, ...], seed: int) -> list[list[int]]:
-    """Places divided at random in the given shares, class by class, so that each part has all classes.
-
-    Raises:
-        ValueError: if a class has fewer images than there are parts.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    places: dict[int, list[int]] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(label, []).append(place)
-    parts: list[list[int]] = [[] for _ in shares]
-    for label, owned in places.items():
-        if len(owned) < len(shares):
-            raise ValueError(
-                f"class {label} has {len(owned)} images, too few to divide into {len(shares)} splits; "
-                f"lay the splits out as folders train, val and test"
-            )
-        order = [owned[i] for i in torch.randperm(len(owned), generator=generator).tolist()]
-        start = 0
-        for number, share in enumerate(shares):
-            rest = len(shares) - number - 1
-            wanted = max(round(share * len(owned)), 1) if rest else len(order) - start
-            stop = min(start + wanted, len(order) - rest)
-            parts[number] += order[start:stop]
-            start = stop
-    return [sorted(part) for part in parts]
 
 
 def marks_of(read: ReadMarks, paths: list[str], classes: tuple[str, ...]) -> Marks:

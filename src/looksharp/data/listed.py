@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from looksharp.data.folder import divide
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
 from looksharp.images.finding import find_images
@@ -25,52 +24,31 @@ def listed_data(
     classes: Sequence[str],
     files: Mapping[str, Listed],
     *,
-    size: int = 224,
-    val_share: float = 0.1,
-    seed: int = 0,
     regions: Mapping[str, Region] | None = None,
     notes: Mapping[str, int] | None = None,
 ) -> Data:
-    """The data set of these files.
+    """Return the data set of these files, of 224 pixels a side.
 
     Args:
         root: the folder that paths are relative to.
         classes: class names.
         files: the images of "train", perhaps "val", and any test splits.
-        size: side to which images are brought.
-        val_share: share of the training images held out, class by class, where there is no "val"; with 0, validation
-            reads the first test split.
-        seed: of that division.
         regions: an image's object, of the image's class, by its path; None where nothing is marked.
         notes: counted remarks.
 
     Raises:
-        ValueError: if a class has no image in a split, or too few to hold some out.
+        ValueError: if a class has no image in a split.
     """
+    splits: dict[str, Split] = {}
     for name, listed in files.items():
         empty = sorted(set(range(len(classes))) - {label for _, label in listed})
         if empty:
             others = f", and {len(empty) - 1} classes more" if len(empty) > 1 else ""
             raise ValueError(f"class {classes[empty[0]]!r} has no {name} image in {root}{others}")
-    parts = dict(files)
-    if "val" not in parts:
-        tests = [name for name in parts if name != "train"]
-        parts["val"] = parts[tests[0]]
-        if val_share:
-            places = divide([label for _, label in parts["train"]], (1 - val_share, val_share), seed)
-            parts["train"], parts["val"] = ([files["train"][place] for place in part] for part in places)
-    splits: dict[str, Split] = {}
-    for name in ("train", "val", *(name for name in parts if name not in ("train", "val"))):
-        paths = [path for path, _ in parts[name]]
-        labels = [label for _, label in parts[name]]
-        splits[name] = FileSplit(
-            targets=torch.tensor(labels),
-            marks=None if regions is None else _marks_of(paths, labels, regions),
-            root=root,
-            paths=paths,
-        )
-    pixels = Pixels((size, size))
-    return Data(str(root), tuple(classes), splits, pixels, "resized_crop_flip", notes=dict(notes or {}))
+        paths, labels = [path for path, _ in listed], [label for _, label in listed]
+        marks = None if regions is None else _marks_of(paths, labels, regions)
+        splits[name] = FileSplit(targets=torch.tensor(labels), marks=marks, root=root, paths=paths)
+    return Data(str(root), tuple(classes), splits, Pixels((224, 224)), "resized_crop_flip", notes=dict(notes or {}))
 
 
 def _marks_of(paths: Sequence[str], labels: Sequence[int], regions: Mapping[str, Region]) -> Marks:

@@ -14,8 +14,8 @@ __all__ = ["DATA_SETS", "SOURCES", "DataSet", "data_set", "data_source"]
 
 Reader = TypeVar("Reader", bound=Callable[..., Data])
 
-_GIVEN = ("source", "root", "size", "val_share", "seed")
-"""Arguments of a reader that belong to every set: they are settings of `DataConfig` and of the run."""
+_GIVEN = ("source", "root", "seed")
+"""Arguments of a reader that are no settings of the set: a set that is drawn takes the seed of the run."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from looksharp.batch import Batch
+from looksharp.data.dividing import divide, held_out
 from looksharp.images.depth import ValueRange
 from looksharp.images.look import Look
 from looksharp.marks.marks import Marks
@@ -70,6 +71,7 @@ class Split(ABC):
         targets: (N,) class indices, or (N, classes) multi-hot.
         marks: masks of objects, for some images or all.
         groups: (N,) group indices, where groups are known.
+        owners: what each image belongs to, such as a person, where images of one must not be in two splits.
         in_memory: whether all images are decoded already, as one tensor.
     """
 
@@ -78,6 +80,7 @@ class Split(ABC):
     targets: Tensor
     marks: Marks | None = None
     groups: Tensor | None = None
+    owners: Sequence[str] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -102,6 +105,10 @@ class Split(ABC):
     def look(self, index: int) -> Look | None:
         """Look at an image's file; None where images are decoded already, or come as a stream."""
         return None
+
+    def ranged(self, value_range: ValueRange) -> Split:
+        """Return the split with the values of deep images that become black and white; itself if they are decoded."""
+        return self
 
     @property
     def folder(self) -> Path | None:
@@ -145,13 +152,33 @@ class Split(ABC):
             value = getattr(self, each.name)
             if each.name != "marks" and isinstance(value, Tensor | list | tuple | range) and len(value) == len(self):
                 changed[each.name] = value[chosen] if isinstance(value, Tensor) else [value[place] for place in chosen]
-        if changed.keys() <= {"targets", "groups"}:
+        if changed.keys() <= {"targets", "groups", "owners"}:
             raise ValueError(f"images of a {type(self).__name__} cannot be picked; give images in memory or in files")
         if self.marks is not None:
             kept = self.marks.restricted(chosen)
             now = {place: number for number, place in enumerate(chosen)}
             changed["marks"] = Marks([now[sample] for sample in kept.samples], kept.labels, kept.masks)
         return replace(self, **changed)
+
+    def divided(self, share: float, seed: int) -> tuple[Split, Split]:
+        """Return the split without a share of its images, and those: class by class, or by whole owners.
+
+        Multi-label images are drawn without regard to their classes.
+
+        Args:
+            share: of the images that are held out, above 0 and below 1.
+            seed: draws them.
+
+        Raises:
+            ValueError: if one side would be empty, or a class or owner has too few images.
+        """
+        if self.owners is not None:
+            parts = list(held_out(self.owners, share, seed))
+        else:
+            strata = self.targets.tolist() if self.targets.ndim == 1 else [0] * len(self)
+            parts = divide(strata, (1 - share, share), seed)
+        kept, held = (self.taken(part) for part in parts)
+        return kept, held
 
     def fingerprint(self, sampled: int | None = None) -> str:
         """Return a text that is equal for splits of the same images in the same order.
@@ -200,7 +227,8 @@ class Data:
     Attributes:
         name: what it was made from.
         classes: class names.
-        splits: "train", "val" and any number of test splits, in the order in which tables show them.
+        splits: "train", "val" and any number of test splits, in the order in which tables show them. As a reader gives
+            them, "val" may be missing, or there may be one split "all"; see `looksharp.data.hold_out`.
         pixels: how its pixels become input.
         augment: what its training images go through unless one says otherwise.
         group_names: names of the groups, where groups are known.
@@ -214,6 +242,19 @@ class Data:
     augment: Augment = "crop_flip"
     group_names: tuple[str, ...] = ()
     notes: dict[str, int] = field(default_factory=dict)
+
+    def resized(self, size: int | tuple[int, int]) -> Data:
+        """Return the data set with its images brought to another size: the side, or (height, width)."""
+        shape = (size, size) if isinstance(size, int) else size
+        return replace(self, pixels=replace(self.pixels, size=shape))
+
+    def ranged(self, value_range: ValueRange) -> Data:
+        """Return the data set with the values of deep images that become black and white."""
+        ranged = {
+            id(split): split.ranged(value_range) for split in self.splits.values()
+        }  # one split may have two names
+        splits = {name: ranged[id(split)] for name, split in self.splits.items()}
+        return replace(self, splits=splits, pixels=replace(self.pixels, value_range=value_range))
 
     @property
     def multilabel(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from looksharp.data.split import Pixels, Split
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.interventions.objects import ObjectReader, draw_partners, exchangeable, masked_objects, usable
 
 __all__ = ["exchanged_split"]

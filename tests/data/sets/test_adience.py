@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.adience import AGES, read_adience
 
 HEADER = "user_id\toriginal_image\tface_id\tage\tgender\tx\ty\tdx\tdy\ttilt_ang\tfiducial_yaw_angle\tfiducial_score\n"
@@ -48,7 +49,7 @@ def users(split):
 
 def test_the_fold_is_the_test_split(adience):
     for fold in range(5):
-        data = read_adience(adience.home, "gender", fold, val_share=0.2)
+        data = hold_out(read_adience(adience.home, "gender", fold), 0.2)
         assert data.classes == ("female", "male")
         assert users(data.splits["test"]) == {f"{fold}a@N00", f"{fold}b@N00"}
         assert len(data.splits["test"]) == 16
@@ -62,13 +63,15 @@ def test_the_fold_is_the_test_split(adience):
 
 
 def test_people_of_validation_are_drawn_by_seed(adience):
-    drawn = [frozenset(users(read_adience(adience.home, seed=seed).splits["val"])) for seed in (0, 0, 1, 2, 3)]
+    drawn = [
+        frozenset(users(hold_out(read_adience(adience.home), 0.1, seed).splits["val"])) for seed in (0, 0, 1, 2, 3)
+    ]
     assert drawn[0] == drawn[1]
     assert len(set(drawn)) > 1
 
 
 def test_without_a_share_validation_reads_the_fold(adience):
-    data = read_adience(adience.home, val_share=0)
+    data = hold_out(read_adience(adience.home), 0)
     assert data.splits["val"].paths == data.splits["test"].paths
     assert len(data.splits["train"]) == 64
 
@@ -82,7 +85,7 @@ def test_ages_that_mean_a_group(adience):
         0, *(("z@N00", f"p{n}", age, "u") for n, age in enumerate(AGES)),
         *(("z@N00", f"q{n}", age, "") for n, age in enumerate(odd)),
     )  # fmt: skip
-    data = read_adience(adience.home, "age")
+    data = hold_out(read_adience(adience.home, "age"))
     assert data.classes == AGES
     assert data.splits["test"].targets.tolist() == [*range(8), *(v for v in odd.values() if v is not None)]
     left_out = {age for age, group in odd.items() if group is None}
@@ -92,7 +95,7 @@ def test_ages_that_mean_a_group(adience):
 def test_genders_that_are_not_known(adience):
     adience.fold(1, ("y@N00", "p", "None", "m"), ("y@N00", "q", "(0, 2)", "u"), ("y@N00", "r", "", ""),
                  ("y@N00", "s", "", "f"))  # fmt: skip
-    data = read_adience(adience.home, fold=1)
+    data = hold_out(read_adience(adience.home, fold=1))
     assert [path[-9:] for path in data.splits["test"].paths] == ["7.p_o.jpg", "7.s_o.jpg"]
     assert data.splits["test"].targets.tolist() == [1, 0]
     assert data.notes == {"gender 'u' is of no class": 1, "gender 'not given' is of no class": 1}
@@ -107,9 +110,9 @@ def test_faces_that_are_not_aligned(tmp_path):
     assert data.pixels.size == (16, 16)
 
 
-def fails(home, message, **settings):
+def fails(home, message, val_share=0.1, **settings):
     with pytest.raises(ValueError, match=f"^{message.replace('HOME', re.escape(str(home)))}$"):
-        read_adience(home, **settings)
+        hold_out(read_adience(home, **settings), val_share)
 
 
 def test_broken_layouts(adience, tmp_path):

@@ -64,7 +64,7 @@ def test_published_splits_and_attributes(celeba, tmp_path):
 
 
 def test_without_a_share_validation_images_are_trained_on(celeba, tmp_path):
-    data = read_celeba(tmp_path, val_share=0)
+    data = read_celeba(tmp_path, train_on_val=True)
     assert data.splits["train"].paths == celeba.files[:5]
     assert torch.equal(data.splits["train"].targets, torch.tensor(SHOWN[:5], dtype=torch.float32))
     assert data.splits["val"].paths == data.splits["test"].paths == celeba.files[5:]

@@ -137,7 +137,7 @@ def test_a_distractor_is_a_square_of_another_digit_of_the_split(tmp_path):
     brightness = np.arange(1, 121)
     pixels = np.broadcast_to(brightness[:, None, None], (120, 28, 28))
     root = write_mnist(tmp_path, pixels[:80], pixels[80:])
-    whole = {count: cluttered_mnist(root, count, 1500, 100, 400, val_share=0.25) for count in (0, 1)}
+    whole = {count: cluttered_mnist(root, count, 1500, 100, 400, val_digits=0.25) for count in (0, 1)}
     owners = {}
     for part, size in {"train": 1500, "val": 100, "test": 400}.items():
         before, after = (whole[count].splits[part].images[:, 0].numpy() for count in (0, 1))
@@ -249,15 +249,15 @@ def test_mnist_must_be_there(tmp_path):
 
 def test_validation_needs_digits_of_its_own(numbered):
     with pytest.raises(
-        ValueError, match=r"^val_share must be above 0, so that no handwriting is in two splits; got 0.0$"
+        ValueError, match=r"^val_digits must be above 0, so that no handwriting is in two splits; got 0.0$"
     ):
-        build_data(DataConfig("cluttered_mnist", root=numbered, val_share=0.0))
+        build_data(DataConfig("cluttered_mnist", root=numbered, settings={"val_digits": 0.0}))
 
 
-@pytest.mark.parametrize("options", [{}, {"val_share": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"val_digits": 0.5}])
 def test_validation_takes_its_share(numbered, options):
     split = cluttered_mnist(numbered, 0, 3000, 1500, 10, **options).splits
     own = {name: set(split[name].images.amax((1, 2, 3)).tolist()) for name in ("train", "val")}
-    share = options.get("val_share", 0.1)
+    share = options.get("val_digits", 0.1)
     assert len(own["val"]) == share * TRAIN
     assert len(own["train"]) == (1 - share) * TRAIN

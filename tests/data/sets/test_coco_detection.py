@@ -87,7 +87,8 @@ def test_targets_masks_and_notes(coco):
     assert torch.equal(found[0, 0], pixels(0, 0, 2, 4))
     assert torch.equal(found[1, 2], pixels(0, 0, 5, 5))
     assert torch.equal(found[3, 2], pixels(3, 1, 4, 4))
-    assert data.notes == {"train: iscrowd": 1, "train: image of no class": 1}
+    assert read_coco_detection(coco.root).notes == {"train: iscrowd": 1, "train: image of no class": 1}
+    assert sum(count for note, count in data.notes.items() if note.startswith("pictures of one colour")) == 5
     (batch,) = val.loader([[0]], data.pixels)
     assert batch.marks.label.tolist() == [1, 0, 2]
     assert batch.marks.mask.shape == (3, 32, 32)

@@ -7,6 +7,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.compcars import read_compcars
 
 HEIGHT, WIDTH = 20, 30
@@ -76,22 +77,22 @@ def test_models_and_makers(cars, tmp_path):
 
 def test_names(cars):
     names(cars.home, {1: "A4 ", 3: "A4", 12: "X5"})
-    assert read_compcars(cars.home).classes == ("A4 2/1", "A4 2/3", "X5")  # two have one name
-    assert read_compcars(cars.home, "maker").classes == ("maker 2", "maker 10")
+    assert hold_out(read_compcars(cars.home)).classes == ("A4 2/1", "A4 2/3", "X5")  # two have one name
+    assert hold_out(read_compcars(cars.home, "maker")).classes == ("maker 2", "maker 10")
     names(cars.home, {3: "A4", 12: "X5"})
-    assert read_compcars(cars.home).classes == ("2/1", "A4", "X5")
+    assert hold_out(read_compcars(cars.home)).classes == ("2/1", "A4", "X5")
 
 
 def test_cars_are_cut_out_wider_than_high(cars):
-    data = read_compcars(cars.home)
+    data = hold_out(read_compcars(cars.home))
     assert data.pixels.size == (224, 323)
     image = data.splits["train"].image(0)
     assert image.shape == (3, BOX[3] - BOX[1], BOX[2] - BOX[0])
     assert image.float().mean() > 245  # the box alone is white
     (batch,) = data.splits["test"].loader([[0, 5]], data.pixels, augment="resized_crop_flip")
     assert batch.image.shape == (2, 3, 224, 323)
-    assert read_compcars(cars.home, size=64).pixels.size == (64, 64)
-    assert read_compcars(cars.home, size=(32, 48)).pixels.size == (32, 48)
+    assert hold_out(read_compcars(cars.home)).resized(64).pixels.size == (64, 64)
+    assert hold_out(read_compcars(cars.home)).resized((32, 48)).pixels.size == (32, 48)
 
 
 def test_whole_images_have_their_box_as_mask(cars, tmp_path):
@@ -110,7 +111,7 @@ def test_broken_layouts(cars, tmp_path):
 
     def fails(message):
         with pytest.raises(ValueError, match=f"^{message.replace('HOME', re.escape(str(cars.home)))}$"):
-            read_compcars(cars.home)
+            hold_out(read_compcars(cars.home))
 
     cars.label("2/1/2009/e1", "1\n1\n")
     fails(r"HOME/label/2/1/2009/e1\.txt, line 3 must have a box x1 y1 x2 y2 with x1 < x2 and y1 < y2; got ''")
@@ -134,4 +135,4 @@ def test_a_class_without_test_images_is_named(cars):
     cars.lists["test"] = cars.lists["test"][:4]
     cars.car("test")
     with pytest.raises(ValueError, match=r"^class '10/12' has no test image in "):
-        read_compcars(cars.home)
+        hold_out(read_compcars(cars.home))

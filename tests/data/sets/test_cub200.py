@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.cub200 import read_cub200
 
 SIZE = (40, 60)
@@ -54,7 +55,7 @@ def path_of(bird):
 
 @pytest.mark.parametrize("where", ["above", "itself"])
 def test_splits_and_classes(home, where):
-    data = read_cub200(home if where == "itself" else home.parent, val_share=0)
+    data = hold_out(read_cub200(home if where == "itself" else home.parent), 0)
     assert data.classes == ("001.Black_footed_Albatross", "002.Laysan_Albatross")
     train, val, test = data.splits.values()
     assert train.paths == [path_of(BIRDS[0]), path_of(BIRDS[2])]
@@ -65,7 +66,7 @@ def test_splits_and_classes(home, where):
 
 
 def test_boxes(home):
-    data = read_cub200(home, val_share=0)
+    data = hold_out(read_cub200(home), 0)
     masks = found(data)
     assert len(masks) == 4
     for bird in BIRDS:
@@ -80,7 +81,7 @@ def test_boxes(home):
 
 
 def test_parts(home):
-    masks = found(read_cub200(home, marks_from="parts", val_share=0))
+    masks = found(hold_out(read_cub200(home, marks_from="parts"), 0))
     assert set(masks) == {path_of(bird) for bird in BIRDS[:3]}  # the last shows none
     for bird in BIRDS[:3]:
         expected = torch.zeros(SIZE, dtype=torch.bool)
@@ -102,19 +103,19 @@ def test_masks(home, beside):
         grey = Image.fromarray((votes[number] * 51).numpy())
         # A few of the published files have transparency
         (grey if number else grey.convert("LA")).save(path)
-    masks = found(read_cub200(home, marks_from="masks", val_share=0))
+    masks = found(hold_out(read_cub200(home, marks_from="masks"), 0))
     for number, bird in enumerate(BIRDS):
         assert torch.equal(masks[path_of(bird)][1], votes[number] >= 3)
     Image.fromarray(votes[0, 1:].numpy()).save(folder / f"{BIRDS[3][0]}.png")
     with pytest.raises(ValueError, match=r"^\S+_545\.png has 39x60 pixels \(height x width\), but \S+ has 40x60$"):
-        read_cub200(home, marks_from="masks")
+        hold_out(read_cub200(home, marks_from="masks"))
     (folder / f"{BIRDS[2][0]}.png").unlink()
     with pytest.raises(ValueError, match=r"^\S+/segmentations/002\S+_1027\.png does not exist, though images\.txt"):
-        read_cub200(home, marks_from="masks")
+        hold_out(read_cub200(home, marks_from="masks"))
 
 
 def test_batches_carry_boxes(home):
-    data = read_cub200(home, size=20, val_share=0)
+    data = hold_out(read_cub200(home), 0).resized(20)
     (batch,) = data.splits["train"].loader([[1, 0]], data.pixels)
     assert batch.target.tolist() == [1, 0]
     assert batch.marks.label.tolist() == [1, 0]
@@ -124,7 +125,7 @@ def test_batches_carry_boxes(home):
 
 def fails(home, message, **options):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        read_cub200(home, **options)
+        hold_out(read_cub200(home, **options))
 
 
 def test_a_missing_table_is_named(home):
@@ -134,7 +135,7 @@ def test_a_missing_table_is_named(home):
         fails(home, rf"\S+/CUB_200_2011/{name}\.txt does not exist")
         (home / "moved").rename(path)
     shutil.rmtree(home / "parts")
-    assert len(read_cub200(home, val_share=0).splits) == 3
+    assert len(hold_out(read_cub200(home), 0).splits) == 3
     fails(home, r"\S+/parts/part_locs\.txt does not exist", marks_from="parts")
     fails(home, r"marks_from 'masks' needs segmentations, which is neither in \S+ nor beside it", marks_from="masks")
     fails(home, r"marks_from must be one of boxes, parts, masks; got 'dots'", marks_from="dots")

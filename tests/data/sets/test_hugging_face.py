@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.hugging_face import read_hugging_face
 
 datasets = pytest.importorskip("datasets")
@@ -66,18 +67,18 @@ def test_a_saved_set(tmp_path):
 
 def test_validation_is_held_out_class_by_class(tmp_path):
     source = saved(tmp_path, train=table(range(0, 200, 10), [0] * 10 + [1] * 10), test=table([7, 8], [0, 1]))
-    data = read_hugging_face(source, val_share=0.2, seed=3)
+    data = hold_out(read_hugging_face(source), 0.2, 3)
     train, val = data.splits["train"], data.splits["val"]
     assert sorted(val.targets.tolist()) == [0, 0, 1, 1]
     assert sorted(greys(train) + greys(val)) == list(range(0, 200, 10))
     assert [int(grey >= 100) for grey in greys(val)] == val.targets.tolist()
-    assert greys(read_hugging_face(source, val_share=0.2, seed=3).splits["val"]) == greys(val)
-    assert greys(read_hugging_face(source, val_share=0).splits["val"]) == [7, 8]
+    assert greys(hold_out(read_hugging_face(source), 0.2, 3).splits["val"]) == greys(val)
+    assert greys(hold_out(read_hugging_face(source), 0).splits["val"]) == [7, 8]
     alone = tmp_path / "alone"
     table([1, 2, 3, 4], [0, 0, 1, 1]).save_to_disk(alone)  # no splits at all
-    assert len(read_hugging_face(str(alone), val_share=0.5).splits["val"]) == 2
-    with pytest.raises(ValueError, match=r"alone has neither validation nor test; val_share must be above 0$"):
-        read_hugging_face(str(alone), val_share=0)
+    assert len(hold_out(read_hugging_face(str(alone)), 0.5).splits["val"]) == 2
+    with pytest.raises(ValueError, match=r"alone has neither val nor test; val_share must be above 0$"):
+        hold_out(read_hugging_face(str(alone)), 0)
 
 
 def test_parquet(tmp_path):
@@ -85,16 +86,16 @@ def test_parquet(tmp_path):
     folder.mkdir()
     for split, values in {"train": [10, 20, 30, 40], "test": [50, 60]}.items():
         table(values, [0, 1] * (len(values) // 2)).to_parquet(folder / f"{split}-00000-of-00001.parquet")
-    data = read_hugging_face(str(folder), val_share=0)
+    data = hold_out(read_hugging_face(str(folder)), 0)
     assert [greys(split) for split in data.splits.values()] == [[10, 20, 30, 40], [50, 60], [50, 60]]
-    file = read_hugging_face(str(folder / "train-00000-of-00001.parquet"), val_share=0.5)
+    file = hold_out(read_hugging_face(str(folder / "train-00000-of-00001.parquet")), 0.5)
     assert sorted(greys(file.splits["train"]) + greys(file.splits["val"])) == [10, 20, 30, 40]
 
 
 def test_parquet_of_one_image_a_class_cannot_be_divided(tmp_path):
     table([10, 20, 30], [0, 1, 1]).to_parquet(tmp_path / "train.parquet")
     with pytest.raises(ValueError, match=r"^class 0 has 1 images, too few to divide into 2 splits"):
-        read_hugging_face(str(tmp_path / "train.parquet"), val_share=0.5)
+        hold_out(read_hugging_face(str(tmp_path / "train.parquet")), 0.5)
 
 
 def test_an_image_folder_and_odd_colour_modes(tmp_path):
@@ -104,7 +105,7 @@ def test_an_image_folder_and_odd_colour_modes(tmp_path):
             path = root / split / name / f"{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture(100, mode).save(path, quality=100)
-    data = read_hugging_face(str(root), val_share=0)
+    data = hold_out(read_hugging_face(str(root)), 0)
     assert data.classes == ("cat", "dog")
     assert data.splits["train"].targets.tolist() == [0, 1, 1]
     assert np.allclose(greys(data.splits["train"]), 100, atol=2)
@@ -113,13 +114,13 @@ def test_an_image_folder_and_odd_colour_modes(tmp_path):
 def test_words_and_numbers_are_classes_too(tmp_path):
     words = datasets.Value("string")
     source = saved(tmp_path, train=table([1, 2, 3], ["b", "a", "b"], words), test=table([4], ["a"], words))
-    data = read_hugging_face(source, val_share=0)
+    data = hold_out(read_hugging_face(source), 0)
     assert data.classes == ("a", "b")
     assert [split.targets.tolist() for split in data.splits.values()] == [[1, 0, 1], [0], [0]]
     numbers = datasets.Value("int64")
     path = tmp_path / "numbers"
     datasets.DatasetDict(train=table([1, 2], [30, 4], numbers), test=table([4], [30], numbers)).save_to_disk(path)
-    data = read_hugging_face(str(path), val_share=0)
+    data = hold_out(read_hugging_face(str(path)), 0)
     assert data.classes == ("4", "30")
     assert data.splits["train"].targets.tolist() == [1, 0]
 
@@ -127,7 +128,7 @@ def test_words_and_numbers_are_classes_too(tmp_path):
 def test_several_labels(tmp_path):
     several = datasets.List(datasets.ClassLabel(names=["cat", "dog", "cow"]))
     source = saved(tmp_path, train=table([1, 2, 3], [[0, 2], [], [1]], several), val=table([4], [[2, 1]], several))
-    data = read_hugging_face(source)
+    data = hold_out(read_hugging_face(source))
     assert data.multilabel
     assert data.splits["train"].targets.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
     assert data.splits["val"].targets.tolist() == [[0, 1, 1]]
@@ -141,21 +142,21 @@ def test_the_column_of_labels_may_be_named(tmp_path):
     assert data.classes == ("x", "y")
     assert data.splits["train"].targets.tolist() == [1, 0]
     with pytest.raises(ValueError, match="must have one column of labels; name it by label_column, one of fine_label"):
-        read_hugging_face(source)
+        hold_out(read_hugging_face(source))
     with pytest.raises(ValueError, match=r"label_column 'img' is no column of labels in .*saved; got "):
-        read_hugging_face(source, label_column="img")
+        hold_out(read_hugging_face(source, label_column="img"))
 
 
 def test_test_splits_without_labels_are_left_out(tmp_path):
     source = saved(tmp_path, train=table([1, 2], [0, 1]), val=table([3], [0]), test=table([4, 5], [-1, -1]))
-    data = read_hugging_face(source)
+    data = hold_out(read_hugging_face(source))
     assert list(data.splits) == ["train", "val"]
     assert data.notes == {"images of split test, which has no labels": 2}
 
 
 def fails(source, message, **settings):
     with pytest.raises(ValueError, match=message.replace("SOURCE", re.escape(str(source)))):
-        read_hugging_face(str(source), **settings)
+        hold_out(read_hugging_face(str(source), **settings))
 
 
 def test_what_cannot_be_read(tmp_path):
@@ -179,7 +180,7 @@ def test_a_cell_without_an_image(tmp_path):
     rows = {"img": [picture(1), None], "label": [0, 1]}
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
     made = datasets.Dataset.from_dict(rows, features=features)
-    split = read_hugging_face(saved(tmp_path, train=made, test=made), val_share=0).splits["train"]
+    split = hold_out(read_hugging_face(saved(tmp_path, train=made, test=made)), 0).splits["train"]
     with pytest.raises(ValueError, match=r"^'img' of row 1 holds no image$"):
         split.image(1)
 
@@ -197,6 +198,6 @@ def test_a_damaged_image(tmp_path):
     cells = [{"bytes": b"no image", "path": None}, made[1]["img"]]
     made = datasets.Dataset.from_dict({"img": cells, "label": [0, 1]}, features=made.features)
     made = made.cast_column("img", datasets.Image())
-    split = read_hugging_face(saved(tmp_path, train=made, test=made), val_share=0).splits["train"]
+    split = hold_out(read_hugging_face(saved(tmp_path, train=made, test=made)), 0).splits["train"]
     with pytest.raises(ValueError, match=r"^'img' of row 0 cannot be read as an image: "):
         split.image(0)

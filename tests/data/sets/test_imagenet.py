@@ -95,7 +95,7 @@ def test_validation_images_in_folders_need_no_devkit(root):
     check(data)
     assert data.classes == tuple(IDS)
     write_devkit(root)
-    data = read_imagenet(root, 64)
+    data = read_imagenet(root).resized(64)
     assert data.classes == NAMES
     assert data.pixels.size == (64, 64)
 

@@ -113,7 +113,7 @@ def test_the_main_sets(main):
     assert train.marks is None
     assert train.image(1).shape == (3, HEIGHT, WIDTH)
     assert (data.pixels.size, data.augment) == ((224, 224), "resized_crop_flip")
-    assert read_pascal(main.home, 64).pixels.size == (64, 64)
+    assert read_pascal(main.home).resized(64).pixels.size == (64, 64)
 
 
 def test_the_devkit_is_found_from_above(main):
@@ -159,7 +159,7 @@ def test_segmentation_sets_with_masks_alone(kit):
 
 def test_batches_carry_the_masks(main):
     main.mask("2007_000032", dog=1, tvmonitor=3)
-    data = read_pascal(main.home, size=32)
+    data = read_pascal(main.home).resized(32)
     (batch,) = data.splits["train"].loader([[1, 0]], data.pixels)
     assert batch.target.nonzero().tolist() == [[0, 11], [0, 19], [1, 14]]
     assert batch.marks.sample.tolist() == [0, 0]

@@ -6,6 +6,7 @@ import pytest
 from scipy.io import savemat
 from torchvision.datasets import StanfordCars
 
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.stanford_cars import read_stanford_cars
 
 CLASSES = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Ram C/V Cargo Van Minivan 2012"]
@@ -44,7 +45,7 @@ def home(tmp_path, draw):
 
 @pytest.mark.parametrize("where", ["above", "itself"])
 def test_cars(home, where):
-    data = read_stanford_cars(home if where == "itself" else home.parent, size=64, val_share=0)
+    data = hold_out(read_stanford_cars(home if where == "itself" else home.parent), 0).resized(64)
     assert data.classes == tuple(CLASSES)
     assert data.pixels.size == (64, 64)
     assert data.notes == {"clipped to the image": 1}
@@ -62,7 +63,7 @@ def test_cars(home, where):
 
 
 def test_they_are_those_of_torchvision(home):
-    data = read_stanford_cars(home, val_share=0)
+    data = hold_out(read_stanford_cars(home), 0)
     for split in ("train", "test"):
         theirs, read = StanfordCars(home.parent, split), data.splits[split]
         samples = [(str(home / path), label) for path, label in zip(read.paths, read.targets.tolist(), strict=True)]
@@ -72,7 +73,7 @@ def test_they_are_those_of_torchvision(home):
 
 def fails(root, message):
     with pytest.raises(ValueError, match=f"^{message.replace('ROOT', re.escape(str(root)))}$"):
-        read_stanford_cars(root)
+        hold_out(read_stanford_cars(root))
 
 
 def test_missing_files_are_named(home):

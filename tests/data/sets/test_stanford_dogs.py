@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.stanford_dogs import read_stanford_dogs
 
 SIZE = (9, 12)
@@ -49,7 +50,7 @@ def root(tmp_path, draw):
 
 
 def test_dogs(root):
-    data = read_stanford_dogs(root, val_share=0)
+    data = hold_out(read_stanford_dogs(root), 0)
     assert data.classes == BREEDS
     assert data.notes == {"empty box": 1, "clipped to the image": 1}
     for split, dogs in DOGS.items():
@@ -69,7 +70,7 @@ def test_lists_in_a_folder_and_no_annotations(root):
     (root / "lists").mkdir()
     for split in DOGS:
         (root / f"{split}_list.mat").rename(root / "lists" / f"{split}_list.mat")
-    data = read_stanford_dogs(root, size=64, val_share=0)
+    data = hold_out(read_stanford_dogs(root), 0).resized(64)
     assert data.splits["train"].marks is None
     assert data.splits["train"].targets.tolist() == [0, 1]
     assert data.pixels.size == (64, 64)
@@ -77,7 +78,7 @@ def test_lists_in_a_folder_and_no_annotations(root):
 
 def fails(root, message):
     with pytest.raises(ValueError, match=f"^{message.replace('ROOT', re.escape(str(root)))}$"):
-        read_stanford_dogs(root)
+        hold_out(read_stanford_dogs(root))
 
 
 def test_missing_files_are_named(root):

@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.hold_out import hold_out
 from looksharp.data.marked import choose_marked
 from looksharp.data.sampling import InOrder, Shuffled
-from looksharp.data.sets import streaming
 from looksharp.data.sets.streaming import read_shards
 from looksharp.data.split import Pixels
+from looksharp.data.splits import stream
 from looksharp.data.splits.shards import stored_samples
 from looksharp.training.history import read_history
 from looksharp.training.run import train
@@ -63,7 +64,7 @@ def folder(tmp_path):
 
 
 def read(folder, **settings):
-    return read_shards(f"{folder}/train-{{0000..0003}}.tar", val_shards=f"{folder}/val-0000.tar", **settings)
+    return hold_out(read_shards(f"{folder}/train-{{0000..0003}}.tar", val_shards=f"{folder}/val-0000.tar", **settings))
 
 
 def greys(batch):
@@ -104,7 +105,7 @@ def test_order_follows_seed_and_epoch_alone(folder):
 
 
 def test_a_small_buffer_mixes_neighbours_only(folder, monkeypatch):
-    monkeypatch.setattr(streaming, "_BUFFER", 2)
+    monkeypatch.setattr(stream, "_BUFFER", 2)
     shown = epoch_of(read(folder).splits["train"], batch_size=26)
     assert sorted(shown) == list(range(1, 27))
     shards = [next(n for n, last in enumerate((8, 13, 20, 26)) if grey <= last) for grey in shown]
@@ -120,7 +121,7 @@ def test_augmentation_is_drawn_by_seed(folder):
     write_shard(
         folder / "train-0000.tar", [("a.png", stripes()), ("a.cls", b"0"), ("b.png", stripes()), ("b.cls", b"1")]
     )
-    train = read_shards(f"{folder}/train-0000.tar", val_shards=f"{folder}/val-0000.tar").splits["train"]
+    train = hold_out(read_shards(f"{folder}/train-0000.tar", val_shards=f"{folder}/val-0000.tar")).splits["train"]
 
     def images(seed, workers=0):
         (batch,) = train.loader(Shuffled(2, 2, seed), PIXELS, augment="resized_crop_flip", seed=seed, workers=workers)
@@ -156,7 +157,7 @@ def test_processes_share_the_shards(folder, monkeypatch):
 def test_a_process_of_small_shards_begins_them_again(tmp_path, monkeypatch):
     write_shard(tmp_path / "a.tar", samples(range(1, 11)))
     write_shard(tmp_path / "b.tar", samples(range(11, 13)))
-    train = read_shards(f"{tmp_path}/{{a,b}}.tar", val_shards=f"{tmp_path}/b.tar").splits["train"]
+    train = hold_out(read_shards(f"{tmp_path}/{{a,b}}.tar", val_shards=f"{tmp_path}/b.tar")).splits["train"]
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     counts = []
@@ -175,7 +176,7 @@ def test_validation_images_lie_where_they_are(folder):
     assert greys(batch) == [101, 102, 103, 104]
     assert all(isinstance(sample.content, tuple) for sample in val.samples)
     packed = write_shard(folder / "val.tar.gz", samples(range(101, 105)), "w:gz")
-    data = read_shards(f"{folder}/train-0000.tar", val_shards=str(packed))
+    data = hold_out(read_shards(f"{folder}/train-0000.tar", val_shards=str(packed)))
     assert [int(data.splits["val"].image(place)[0, 0, 0]) for place in range(4)] == [101, 102, 103, 104]
 
 
@@ -241,9 +242,9 @@ def test_what_a_stream_cannot_do_is_refused(folder):
         choose_marked(data, MarksConfig("data"), 0)
 
 
-def fails(source, message, val_shards=None, **settings):
+def fails(source, message, val_shards=None, val_share=0.1):
     with pytest.raises(ValueError, match=message):
-        read_shards(str(source), val_shards=val_shards, **settings)
+        hold_out(read_shards(str(source), val_shards=val_shards), val_share)
 
 
 def test_broken_shards(folder):
@@ -254,7 +255,7 @@ def test_broken_shards(folder):
     fails(folder / "train-0000.tar", r"^val_shards must name shards to validate on: val_share 0\.1 holds out 1 of 1")
     fails(
         folder / "train-{0000..0001}.tar",
-        "^val_shards must name shards to validate on: val_share 0 holds out 0 of 2 from",
+        r"^wds:.* has neither val nor test; val_share must be above 0$",
         val_share=0,
     )
     broken = folder / "broken.tar"
@@ -295,7 +296,7 @@ def test_faults_found_in_training(folder):
         ([("7.png", encoded(1))], r"^sample 7 of .*train-0000\.tar must have its class's number in \.cls; got ''"),
     ):
         write_shard(train, files)
-        split = read_shards(str(train), val_shards=val).splits["train"]
+        split = hold_out(read_shards(str(train), val_shards=val)).splits["train"]
         with pytest.raises(ValueError, match=message):
             list(split.loader(Shuffled(2, 1, 0), PIXELS))
     write_shard(train, [])

@@ -7,6 +7,7 @@ import torch
 from scipy.io import savemat
 from torchvision.datasets import SVHN
 
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.svhn import read_svhn
 
 
@@ -28,7 +29,7 @@ def svhn(tmp_path, monkeypatch):
 
 def test_svhn(svhn):
     root, images = svhn
-    data = read_svhn(root, val_share=0)
+    data = hold_out(read_svhn(root), 0)
     assert data.classes == tuple("0123456789")
     assert (data.pixels.size, data.augment) == ((32, 32), "crop_flip")
     assert data.splits["val"] is data.splits["test"]
@@ -40,7 +41,7 @@ def test_svhn(svhn):
 
 def test_extra_images_and_validation(svhn):
     root, images = svhn
-    data = read_svhn(root, extra=True, val_share=0.2, seed=3)
+    data = hold_out(read_svhn(root, extra=True), 0.2, 3)
     train, val, test = data.splits.values()
     assert Counter(train.targets.tolist()) == dict.fromkeys(range(10), 8)
     assert Counter(val.targets.tolist()) == dict.fromkeys(range(10), 2)
@@ -52,7 +53,7 @@ def test_extra_images_and_validation(svhn):
     pixels, labels = (torch.cat([images[name][part] for name in ("train", "extra")]) for part in (0, 1))
     read = rows(torch.cat([train.images, val.images]), torch.cat([train.targets, val.targets]))
     assert read == rows(pixels, labels)
-    again, other = (read_svhn(root, True, 0.2, seed).splits["val"].images for seed in (3, 4))
+    again, other = (hold_out(read_svhn(root, True), 0.2, seed).splits["val"].images for seed in (3, 4))
     assert torch.equal(again, val.images)
     assert not torch.equal(other, val.images)
 
@@ -64,11 +65,11 @@ def test_a_file_that_is_missing_or_damaged_is_named(svhn):
     with pytest.raises(
         ValueError, match=r"^svhn was not found whole in .*: extra_32x32\.mat is damaged; copy it again$"
     ):
-        read_svhn(root, extra=True)
+        hold_out(read_svhn(root, extra=True))
     extra.unlink()
-    assert len(read_svhn(root).splits["test"]) == 20
+    assert len(hold_out(read_svhn(root)).splits["test"]) == 20
     with pytest.raises(ValueError, match=r"^svhn was not found whole in .*: there is no extra_32x32\.mat$"):
-        read_svhn(root, extra=True)
+        hold_out(read_svhn(root, extra=True))
     (root / "test_32x32.mat").unlink()
     with pytest.raises(ValueError, match=r"^svhn was not found whole in .*: there is no test_32x32\.mat$"):
-        read_svhn(root)
+        hold_out(read_svhn(root))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torchvision import datasets
 
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.torchvision_sets import read_torchvision
 
 # numpy 2.4.0 warns of the published files' own form
@@ -114,7 +115,7 @@ def check(split, pixels, labels, corner=0):
 
 def test_cifar10(cifar10):
     root, images = cifar10
-    data = read_torchvision("cifar10", root, val_share=0.2, seed=1)
+    data = hold_out(read_torchvision("cifar10", root), 0.2, 1)
     assert (data.name, data.classes) == ("cifar10", tuple("abcdefghij"))
     assert list(data.splits) == ["train", "val", "test"]
     assert (data.pixels.size, data.augment) == ((32, 32), "crop_flip")
@@ -128,7 +129,7 @@ def test_cifar10(cifar10):
     assert sorted(shown) == list(range(50))
     assert torch.equal(test.images, torch.from_numpy(images["test_batch"][0]))
     assert test.targets.tolist() == images["test_batch"][1]
-    same, other = (read_torchvision("cifar10", root, 0.2, seed).splits["val"].images for seed in (1, 2))
+    same, other = (hold_out(read_torchvision("cifar10", root), 0.2, seed).splits["val"].images for seed in (1, 2))
     assert torch.equal(val.images, same)
     assert not torch.equal(val.images, other)
     assert test.images.is_contiguous()
@@ -136,14 +137,14 @@ def test_cifar10(cifar10):
 
 def test_cifar10_without_a_share_validates_on_the_test_split(cifar10):
     root, _ = cifar10
-    data = read_torchvision("cifar10", root, val_share=0)
+    data = hold_out(read_torchvision("cifar10", root), 0)
     assert list(data.splits) == ["train", "val", "test"]
     assert data.splits["val"] is data.splits["test"]
     assert data.splits["train"].images[:, 0, 0, 0].tolist() == list(range(50))
 
 
 def test_cifar100_has_its_fine_classes(cifar100):
-    data = read_torchvision("cifar100", cifar100, val_share=0.5)
+    data = hold_out(read_torchvision("cifar100", cifar100), 0.5)
     assert data.classes == tuple(f"fine {n}" for n in range(100))
     train, val, test = data.splits.values()
     pixels = cifar_pixels(200, 0)
@@ -156,7 +157,7 @@ def test_cifar100_has_its_fine_classes(cifar100):
 
 def test_mnist_is_padded_and_tripled(mnist):
     root, images = mnist
-    data = read_torchvision("mnist", root, val_share=0.25)
+    data = hold_out(read_torchvision("mnist", root), 0.25)
     assert [name[0] for name in data.classes] == list("0123456789")
     assert (data.pixels.size, data.augment) == ((32, 32), "crop")  # a mirrored digit is none
     train, val, test = data.splits.values()
@@ -176,7 +177,7 @@ def test_mnist_is_padded_and_tripled(mnist):
 
 def fails(name, root, reason=".+"):
     with pytest.raises(ValueError, match=rf"^{name} was not found whole in {re.escape(str(root))}: {reason}\Z"):
-        read_torchvision(name, root)
+        hold_out(read_torchvision(name, root))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist"])

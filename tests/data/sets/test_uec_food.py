@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.hold_out import hold_out
 from looksharp.data.sets.uec_food import read_uec_food
 
 HEIGHT, WIDTH = 12, 20
@@ -50,7 +51,7 @@ def stems(split):
 
 
 def test_images_are_the_boxes(food):
-    data = read_uec_food(food.home, val_share=0)
+    data = hold_out(read_uec_food(food.home), 0)
     assert data.classes == ("rice", "eels on rice", "pilaf")
     for split in data.splits.values():
         assert split.marks is None
@@ -85,15 +86,15 @@ def test_a_photograph_is_in_one_fold_whatever_it_shows(food):
 
 
 def test_seeds_change_validation_alone(food):
-    first, other = (read_uec_food(food.home, val_share=0.3, seed=seed) for seed in (0, 1))
+    first, other = (hold_out(read_uec_food(food.home), 0.3, seed) for seed in (0, 1))
     assert first.splits["test"].paths == other.splits["test"].paths
     assert stems(first.splits["val"]) != stems(other.splits["val"])
-    whole = read_uec_food(food.home, val_share=0)
+    whole = hold_out(read_uec_food(food.home), 0)
     assert whole.splits["val"].paths == whole.splits["test"].paths
 
 
 def test_whole_photographs_have_their_boxes_as_masks(food):
-    data = read_uec_food(food.home, val_share=0, crop_to_boxes=False)
+    data = hold_out(read_uec_food(food.home, crop_to_boxes=False), 0)
     assert sum(len(data.splits[name]) for name in ("train", "test")) == 31  # 5 once in each of its folders
     masks = {
         path: mask
@@ -113,7 +114,7 @@ def test_whole_photographs_have_their_boxes_as_masks(food):
 def test_broken_layouts(food):
     def fails(message, **settings):
         with pytest.raises(ValueError, match=f"^{message.replace('HOME', re.escape(str(food.home)))}$"):
-            read_uec_food(food.home, **settings)
+            hold_out(read_uec_food(food.home, **settings))
 
     fails("fold must be 0 to 4, the one that is tested on; got -1", fold=-1)
     (food.home / "2" / "13.jpg").unlink()
@@ -134,7 +135,7 @@ def test_broken_layouts(food):
 
 def test_a_box_outside_its_photograph(food):
     food.folder(2, *((n, (5, 3, 90, 90)) for n in range(11, 20)), (20, (30, 3, 90, 90)))
-    data = read_uec_food(food.home, val_share=0)
+    data = hold_out(read_uec_food(food.home), 0)
     for split in data.splits.values():
         for place, path in enumerate(split.paths):
             if path == "2/20.jpg":

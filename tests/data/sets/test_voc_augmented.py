@@ -87,7 +87,7 @@ def named(split):
 
 
 def test_the_augmented_set(augmented):
-    data = read_pascal(augmented, 32, set="augmented")
+    data = read_pascal(augmented, set="augmented").resized(32)
     train, val = data.splits.values()
     assert train.paths == [f"JPEGImages/{name}.jpg" for name in "abcd"]
     assert val.paths == [f"JPEGImages/{name}.jpg" for name in "vw"]

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from looksharp.data.folds import check_fold, held_out
+from looksharp.data.dividing import Fold, check_fold
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.registry import data_set
 from looksharp.data.split import Data
@@ -34,10 +36,8 @@ _COLUMNS = ("user_id", "original_image", "face_id", "age", "gender")
 
 @data_set("adience_gender", task="gender")
 @data_set("adience_age", task="age")
-def read_adience(
-    root: Path, task: str = "gender", fold: int = 0, size: int = 224, val_share: float = 0.1, seed: int = 0
-) -> Data:
-    """Read the faces: fold `fold` to test on, the other four to train on, some of their people for validation.
+def read_adience(root: Path, task: Literal["gender", "age"] = "gender", fold: Fold = 0) -> Data:
+    """Read the faces: one fold to test on, the other four to train on; images of a person are held out together.
 
     A single year of age counts for the group that includes it; the few odd ranges for the group they mean. Faces
     of no group (35, which lies between two; None) or gender (u, or nothing) are left out and counted in `notes`.
@@ -46,10 +46,7 @@ def read_adience(
         root: the folder that holds the tables, or the folder Adience or AdienceBenchmarkGenderAndAgeClassification
             above them.
         task: "gender" or "age".
-        fold: 0 to 4.
-        size: side to which images are brought.
-        val_share: share of the training images held out, by whole persons; with 0, validation reads the test fold.
-        seed: of the persons held out.
+        fold: fold that is tested on, 0 to 4; the others are trained on.
 
     Raises:
         ValueError: if a table or an image is missing, a line lacks a column, or a class has no image.
@@ -74,12 +71,9 @@ def read_adience(
             people += [user] if number != fold else []
         check_files(home, (path for path, _ in found), table.name)
         files["test" if number == fold else "train"] += found
-    if val_share:
-        everything = files["train"]
-        for name, places in zip(("train", "val"), held_out(people, val_share, seed), strict=True):
-            files[name] = [everything[place] for place in places]
     classes = AGES if task == "age" else ("female", "male")
-    return listed_data(home, classes, files, size=size, val_share=0, notes=notes)
+    data = listed_data(home, classes, files, notes=notes)
+    return replace(data, splits=data.splits | {"train": replace(data.splits["train"], owners=people)})
 
 
 def _images(home: Path) -> tuple[str, str]:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 
 from looksharp.data.listed import Listed, find_home, images_in, listed_data
 from looksharp.data.registry import data_set
@@ -27,9 +29,7 @@ _TESTED = 25
 
 
 @data_set("caltech256")
-def read_caltech256(
-    root: Path, size: int = 224, train_per_class: int = 60, val_share: float = 0.1, seed: int = 0
-) -> Data:
+def read_caltech256(root: Path, train_per_class: Annotated[int, Ge(1)] = 60, seed: int = 0) -> Data:
     """Read Caltech-256: per class 25 images to test and 30 or 60 to train, drawn by seed (ICASC appendix A).
 
     The class "clutter" is left out. The test images of a seed are the same for any number of training images, and
@@ -38,10 +38,8 @@ def read_caltech256(
 
     Args:
         root: the folder that holds 256_ObjectCategories.
-        size: side to which images are brought.
         train_per_class: training images of each class.
-        val_share: share of these held out for validation; with 0, validation reads the test split.
-        seed: of both.
+        seed: of the draw.
 
     Raises:
         ValueError: if there is no such folder, or a class has too few images.
@@ -67,7 +65,7 @@ def read_caltech256(
         short += len(trained) < train_per_class
     notes = {f"classes of fewer than {train_per_class} training images": short} if short else {}
     files = {"train": train, "test": test}
-    return listed_data(home, folders, files, size=size, val_share=val_share, seed=seed, notes=notes)
+    return listed_data(home, folders, files, notes=notes)
 
 
 def _home(root: Path) -> Path:

@@ -30,14 +30,13 @@ _IMAGES = "img_align_celeba"
 
 
 @data_set("celeba")
-def read_celeba(root: Path, size: int = 224, val_share: float = 0.1) -> Data:
+def read_celeba(root: Path, train_on_val: bool = False) -> Data:
     """Read the published splits, with the attributes as a multi-hot target.
 
     Args:
         root: the folder that holds celeba.
-        size: side to which images are brought.
-        val_share: with 0 the validation images are trained on too, 182,637 in all as in ABN (sec. 4.4), and validation
-            reads the test split; any other share leaves the published splits as they are.
+        train_on_val: train on the validation images too, 182,637 in all as in ABN (sec. 4.4); validation then reads
+            the test split.
 
     Raises:
         ValueError: if a table or an image is missing, a table is damaged, or a split lacks an attribute.
@@ -54,7 +53,7 @@ def read_celeba(root: Path, size: int = 224, val_share: float = 0.1) -> Data:
     check_files(home / _IMAGES, names, "list_eval_partition.txt")
     classes = tuple(name for name in read.attr_names if name)  # a line that ends in a space has an empty one
     places = {name: (parts == number).nonzero().flatten() for number, name in enumerate(_SPLITS)}
-    if not val_share:
+    if train_on_val:
         places["train"], places["val"] = torch.cat([places["train"], places["val"]]), places["test"]
     splits: dict[str, Split] = {}
     for name in _SPLITS:
@@ -64,7 +63,7 @@ def read_celeba(root: Path, size: int = 224, val_share: float = 0.1) -> Data:
             root=home / _IMAGES,
             paths=[names[place] for place in places[name].tolist()],
         )
-    return Data(str(home), classes, splits, Pixels((size, size)), "resize_crop_flip")
+    return Data(str(home), classes, splits, Pixels((224, 224)), "resize_crop_flip")
 
 
 def _check_layout(home: Path) -> None:

@@ -18,11 +18,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from looksharp.data.hold_out import hold_out
 from looksharp.data.registry import data_set
 from looksharp.data.sets.synthetic import Count, handwriting
 from looksharp.data.sets.torchvision_sets import read_torchvision
 from looksharp.data.split import Data, Pixels, Split
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.marks import Marks
 
 __all__ = ["cluttered_digits", "cluttered_mnist"]
@@ -46,7 +47,7 @@ def cluttered_mnist(
     test: Count = 2000,
     *,
     test_distractors: Sequence[int] | None = None,
-    val_share: float = 0.1,
+    val_digits: float = 0.1,
     seed: int = 0,
 ) -> Data:
     """Cluttered Translated MNIST; WARN trains on 200,000 images, validates and tests on 100,000 each.
@@ -66,16 +67,16 @@ def cluttered_mnist(
         test: images of each test split.
         test_distractors: other numbers of distractors to test with, as in WARN Fig. 4e: splits "test4", "test64" and
             so on beside "test", of the same digits in the same places; the fewer distractors are among the more.
-        val_share: share of MNIST's training images that validation images are made of.
+        val_digits: share of MNIST's training images that validation images are made of.
         seed: of all that is drawn.
 
     Raises:
-        ValueError: if MNIST is not there whole, `val_share` is 0, or a number of distractors is below 0 or comes
+        ValueError: if MNIST is not there whole, `val_digits` is 0, or a number of distractors is below 0 or comes
             twice.
     """
-    if not val_share > 0:
-        raise ValueError(f"val_share must be above 0, so that no handwriting is in two splits; got {val_share}")
-    found = read_torchvision("mnist", root, val_share, seed=0).splits
+    if not 0 < val_digits < 1:
+        raise ValueError(f"val_digits must be above 0, so that no handwriting is in two splits; got {val_digits}")
+    found = hold_out(read_torchvision("mnist", root), val_digits).splits
     sources = {name: _unpadded(found[name]) for name in ("train", "val", "test")}
     sizes = {"train": train, "val": val, "test": test}
     return _cluttered("cluttered_mnist", sources, sizes, distractors, test_distractors, seed)

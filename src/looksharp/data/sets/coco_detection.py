@@ -92,7 +92,7 @@ class _Instances:
 
 
 @data_set("coco")
-def read_coco_detection(root: Path, size: int = 224, classes: list[str] | None = None) -> Data:
+def read_coco_detection(root: Path, classes: list[str] | None = None) -> Data:
     """Read the splits train and val; an image's classes are those of its objects, which are also its masks.
 
     Masks come from segmentations, else boxes, made when they are read. Crowds (`iscrowd`) count for the classes of
@@ -100,7 +100,6 @@ def read_coco_detection(root: Path, size: int = 224, classes: list[str] | None =
 
     Args:
         root: the folder that holds annotations and the folders of images.
-        size: side to which images are brought.
         classes: use these categories alone; all that have a training image if not given.
 
     Raises:
@@ -117,7 +116,7 @@ def read_coco_detection(root: Path, size: int = 224, classes: list[str] | None =
     notes: Counter[str] = Counter()
     used = _used(train, classes, notes)
     splits = {"train": _split(train, "train", used, notes), "val": _split(val, "val", used, notes)}
-    return Data(str(root), used, splits, Pixels((size, size)), "resized_crop_flip", notes=dict(notes))
+    return Data(str(root), used, splits, Pixels((224, 224)), "resized_crop_flip", notes=dict(notes))
 
 
 def _instances(root: Path, name: str, year: str) -> _Instances:

@@ -25,6 +25,7 @@ from looksharp.marks.union import Box
 __all__ = ["read_compcars"]
 
 _LISTS = "train_test_split/classification"
+_SIZE = (224, 323)  # height and width
 _DEPTH = {"maker": 1, "model": 2}  # how many folders tell the class
 
 
@@ -33,9 +34,6 @@ _DEPTH = {"maker": 1, "model": 2}  # how many folders tell the class
 def read_compcars(
     root: Path,
     task: Literal["model", "maker"] = "model",
-    size: int | tuple[int, int] = (224, 323),
-    val_share: float = 0.1,
-    seed: int = 0,
     crop_to_boxes: bool = True,
 ) -> Data:
     """Read the cars of the classification lists, each cut out by its box.
@@ -46,9 +44,6 @@ def read_compcars(
     Args:
         root: the folder that holds data, or that folder.
         task: whether classes are models or makers.
-        size: side to which images are brought, or (height, width).
-        val_share: share of the training images held out, class by class; with 0, validation reads the test list.
-        seed: of those held out.
         crop_to_boxes: an image is the car's box; else the whole photograph, and the box is its mask.
 
     Raises:
@@ -67,9 +62,9 @@ def read_compcars(
     }
     boxes = {path: _box(home, path) for listed in paths.values() for path in listed}
     regions, notes = (None, None) if crop_to_boxes else box_regions(home, {p: [b] for p, b in boxes.items()}, home)
-    data = listed_data(home, _names(home, found), files, val_share=val_share, seed=seed, regions=regions, notes=notes)
+    data = listed_data(home, _names(home, found), files, regions=regions, notes=notes)
     splits = {name: _cropped(home, split, boxes) if crop_to_boxes else split for name, split in data.splits.items()}
-    return replace(data, splits=splits, pixels=Pixels((size, size) if isinstance(size, int) else size))
+    return replace(data, splits=splits, pixels=Pixels(_SIZE))
 
 
 def _cropped(home: Path, split: Split, boxes: dict[str, Box]) -> Split:

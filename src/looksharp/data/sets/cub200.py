@@ -34,19 +34,14 @@ _Row = list[str]
 
 
 @data_set("cub200")
-def read_cub200(
-    root: Path, size: int = 224, marks_from: MarksFrom = "boxes", val_share: float = 0.1, seed: int = 0
-) -> Data:
+def read_cub200(root: Path, marks_from: MarksFrom = "boxes") -> Data:
     """Read CUB-200-2011: 200 classes, 5,994 training and 5,794 test images by train_test_split.txt.
 
     Args:
         root: the folder that holds CUB_200_2011.
-        size: side to which images are brought.
         marks_from: "boxes", the bird's; "parts", discs around its visible parts, whose radius is a twentieth of the
             image's shorter side; or "masks", the pixels that most of those who drew outlines (more than half of the
             full grey value) took for the bird.
-        val_share: share of the training images held out for validation; with 0, validation reads the test split.
-        seed: of that division.
 
     Raises:
         ValueError: if a file, an image or a mask is missing, a table is damaged, or a class is empty.
@@ -72,7 +67,7 @@ def read_cub200(
     else:
         regions = _masks(home, images)
     names = list(classes.values())
-    return listed_data(home, names, files, size=size, val_share=val_share, seed=seed, regions=regions, notes=notes)
+    return listed_data(home, names, files, regions=regions, notes=notes)
 
 
 def _table(path: Path, columns: int) -> list[_Row]:

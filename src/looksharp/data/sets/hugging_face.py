@@ -16,7 +16,6 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from looksharp.data.folder import divide
 from looksharp.data.registry import data_source
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import DecodedSplit
@@ -49,9 +48,7 @@ class _TableSplit(DecodedSplit):
 
 
 @data_source("hf")
-def read_hugging_face(
-    source: str, size: int = 224, val_share: float = 0.1, seed: int = 0, label_column: str | None = None
-) -> Data:
+def read_hugging_face(source: str, label_column: str | None = None) -> Data:
     """Read a set whose features hold one image column and one of labels.
 
     The labels are a ClassLabel, a list of them (several classes an image), or numbers or words whose values are the
@@ -61,9 +58,6 @@ def read_hugging_face(
 
     Args:
         source: a path, else a name of the Hub.
-        size: side to which images are brought.
-        val_share: share of the training images held out where there is no validation split.
-        seed: of that division.
         label_column: which column holds the labels, where several could, as in CIFAR-100.
 
     Raises:
@@ -90,15 +84,7 @@ def read_hugging_face(
     for place, name in enumerate(classes):
         if not ((train.targets == place) if train.targets.ndim == 1 else train.targets[:, place] > 0).any():
             raise ValueError(f"class {name!r} has no train image in {source}")
-    if "val" not in splits:
-        tests = [split for split in splits if split != "train"]
-        if not val_share and not tests:
-            raise ValueError(f"{source} has neither validation nor test; val_share must be above 0")
-        held_out = _divided(train, val_share, seed) if val_share else {"val": splits[tests[0]]}
-        splits |= held_out
-    order = ("train", "val", *(split for split in splits if split not in ("train", "val")))
-    splits = {split: splits[split] for split in order}
-    return Data(source, classes, splits, Pixels((size, size)), "resized_crop_flip", notes=notes)
+    return Data(source, classes, splits, Pixels((224, 224)), "resized_crop_flip", notes=notes)
 
 
 def _tables(source: str) -> Mapping[str, Any]:
@@ -182,10 +168,3 @@ def _targets(cells: Sequence[Any], lookup: Mapping[Any, int], classes: int, wher
 
 def _listed(cell: Any) -> list[Any]:
     return cell if isinstance(cell, list) else [cell]
-
-
-def _divided(train: Split, share: float, seed: int) -> dict[str, Split]:
-    """The training split without and of the rows held out: class by class, where an image has one class."""
-    strata = train.targets.tolist() if train.targets.ndim == 1 else [0] * len(train)
-    parts = zip(("train", "val"), divide(strata, (1 - share, share), seed), strict=True)
-    return {name: train.taken(rows) for name, rows in parts}

@@ -37,14 +37,13 @@ _IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
 @data_set("imagenet")
-def read_imagenet(root: Path, size: int = 224) -> Data:
+def read_imagenet(root: Path) -> Data:
     """Read ImageNet: classes in the order of their WordNet IDs, splits "train" and "val", which is reported on.
 
     A class has its first name ("tench"), and its ID too where that means several ("crane (n02012849)").
 
     Args:
         root: the folder that holds train and val.
-        size: side to which images are brought.
 
     Raises:
         ValueError: if a folder or class is missing or empty, the devkit is damaged, or does not fit the images.
@@ -66,7 +65,7 @@ def read_imagenet(root: Path, size: int = 224) -> Data:
     else:
         val = _flat(root, ids, devkit)
     classes = ids if devkit is None else _names(ids, devkit.names, devkit.source)
-    return listed_data(root, classes, {"train": train, "val": val}, size=size)
+    return listed_data(root, classes, {"train": train, "val": val})
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ VocSet = Literal["main", "segmentation", "augmented"]
 
 
 @data_set("voc")
-def read_pascal(root: Path, size: int = 224, set: VocSet | None = None) -> Data:
+def read_pascal(root: Path, set: VocSet | None = None) -> Data:
     """Read VOCdevkit/VOC*: splits train and val, 20 classes, masks where SegmentationClass has them.
 
     The images are those of ImageSets/Main/{train,val}.txt, else of ImageSets/Segmentation, or those of `set`. An
@@ -38,7 +38,6 @@ def read_pascal(root: Path, size: int = 224, set: VocSet | None = None) -> Data:
 
     Args:
         root: the folder that holds VOCdevkit, or VOCdevkit, or a VOC year's folder.
-        size: side to which images are brought.
         set: "main" or "segmentation", the images of that folder of ImageSets; or "augmented", those of
             segmentation and in training those that SBD marks besides, with its masks (see `voc_augmented`).
 
@@ -56,7 +55,7 @@ def read_pascal(root: Path, size: int = 224, set: VocSet | None = None) -> Data:
         source = "SBD or ImageSets" if set == "augmented" else "ImageSets"
         raise ValueError(f"{home / missing} does not exist, though {source} lists it")
     if set == "augmented":
-        return _augmented(home, paths, size)
+        return _augmented(home, paths)
     masked = [path for path in everything if _mask_file(home, path).is_file()]
     masks = read_marks(home, ImageSizes(home, masked), VOC_CLASSES) if masked else None
     splits: dict[str, Split] = {}
@@ -69,10 +68,10 @@ def read_pascal(root: Path, size: int = 224, set: VocSet | None = None) -> Data:
         )
     notes = {} if masks is None else dict(masks.skipped)
     notes.pop("image not in the data", None)  # those without a mask and those of the test set: nothing is amiss
-    return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((size, size)), "resized_crop_flip", notes=notes)
+    return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((224, 224)), "resized_crop_flip", notes=notes)
 
 
-def _augmented(home: Path, paths: dict[str, list[str]], size: int) -> Data:
+def _augmented(home: Path, paths: dict[str, list[str]]) -> Data:
     splits: dict[str, Split] = {}
     for name, listed in paths.items():
         marks = class_mask_marks(home, [Path(path).stem for path in listed])
@@ -83,7 +82,7 @@ def _augmented(home: Path, paths: dict[str, list[str]], size: int) -> Data:
             if (home / "Annotations" / f"{Path(path).stem}.xml").is_file():
                 targets[sample] = _labels(home, path)
         splits[name] = FileSplit(targets=targets, marks=marks, root=home, paths=listed)
-    return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((size, size)), "resized_crop_flip")
+    return Data(str(home), tuple(VOC_CLASSES), splits, Pixels((224, 224)), "resized_crop_flip")
 
 
 def _sets(home: Path, chosen: VocSet | None) -> dict[str, list[str]]:

@@ -31,14 +31,11 @@ _FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
 
 
 @data_set("stanford_cars")
-def read_stanford_cars(root: Path, size: int = 224, val_share: float = 0.1, seed: int = 0) -> Data:
+def read_stanford_cars(root: Path) -> Data:
     """Read Stanford Cars: 196 classes, 8,144 training and 8,041 test images, and the box of every car.
 
     Args:
         root: the folder that holds stanford_cars.
-        size: side to which images are brought.
-        val_share: share of the training images held out for validation; with 0, validation reads the test split.
-        seed: of that division.
 
     Raises:
         ValueError: if a file or an image is missing, an annotation file is damaged, or a class is empty.
@@ -62,7 +59,7 @@ def read_stanford_cars(root: Path, size: int = 224, val_share: float = 0.1, seed
         found, counted = box_regions(home, boxes, home / table)
         regions |= found
         notes += counted
-    return listed_data(home, classes, files, size=size, val_share=val_share, seed=seed, regions=regions, notes=notes)
+    return listed_data(home, classes, files, regions=regions, notes=notes)
 
 
 def _rows(path: Path) -> list[tuple[int, int, int, int, int, str]]:

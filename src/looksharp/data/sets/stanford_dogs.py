@@ -28,14 +28,11 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @data_set("stanford_dogs")
-def read_stanford_dogs(root: Path, size: int = 224, val_share: float = 0.1, seed: int = 0) -> Data:
+def read_stanford_dogs(root: Path) -> Data:
     """Read Stanford Dogs: 120 classes, 12,000 training and 8,580 test images; boxes where Annotation is there.
 
     Args:
         root: the folder that holds Images.
-        size: side to which images are brought.
-        val_share: share of the training images held out for validation; with 0, validation reads the test split.
-        seed: of that division.
 
     Raises:
         ValueError: if a file or an image is missing or damaged, or a class is empty.
@@ -55,7 +52,7 @@ def read_stanford_dogs(root: Path, size: int = 224, val_share: float = 0.1, seed
     if (home / "Annotation").is_dir():
         paths = [path for listed in files.values() for path, _ in listed]
         regions, notes = box_regions(home, {path: _boxes(home, path) for path in paths}, home / "Annotation")
-    return listed_data(home, classes, files, size=size, val_share=val_share, seed=seed, regions=regions, notes=notes)
+    return listed_data(home, classes, files, regions=regions, notes=notes)
 
 
 def _table(home: Path, split: str) -> Path:

@@ -1,222 +1,48 @@
-"""A training split that is read as a stream of shards, in the order in which they lie there but for a buffer."""
+"""Shards in WebDataset's form, `wds:PATTERN`: a stream to train on, and images to validate on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import IO, Any, Self
-
 import torch
-from torch import Tensor, distributed
-from torch.utils.data import Dataset
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from looksharp.data.registry import data_source
-from looksharp.data.sampling import Shuffled
-from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
-from looksharp.data.splits.files import DecodedSplit, image_batches, image_transform
-from looksharp.data.splits.shards import Sample, class_names, expand, read_shard, shard_sizes, stored_samples
-from looksharp.images.reading import read_image
+from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.splits.shards import class_names, expand, shard_sizes, stored_samples
+from looksharp.data.splits.stream import StreamSplit, stored_split
 
-__all__ = ["StoredSplit", "StreamSplit", "read_shards"]
-
-_BUFFER = 1024  # samples of which the next one is drawn
-
-
-@dataclass(kw_only=True)
-class StoredSplit(DecodedSplit):
-    """A split whose images lie in shards, each found by its place."""
-
-    samples: Sequence[Sample] = field(repr=False)
-
-    def name(self, index: int) -> str:
-        """Return the sample's shard and name."""
-        return self.samples[index].where
-
-    def encoded(self, index: int) -> tuple[str, IO[bytes]]:
-        """Return the sample's image."""
-        return self.samples[index].where, self.samples[index].open()
-
-
-@dataclass(kw_only=True)
-class StreamSplit(Split):
-    """A split that is only read from end to end, for training.
-
-    Images cannot be chosen, so there is no guidance, no balance and nothing that measures this split; each of these
-    is refused. `targets` tell how many images there are; they are -1 where sizes.json alone does.
-
-    Attributes:
-        shards: paths or URLs.
-        classes: how many there are.
-    """
-
-    shards: Sequence[str] = field(repr=False)
-    classes: int
-
-    def image(self, index: int) -> tv_tensors.Image:
-        """No image can be had by its place.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(f"images of shards such as {self.shards[0]} are read in their order alone; got place {index}")
-
-    def taken(self, places: Sequence[int]) -> Self:
-        """Refuse: no image can be had by its place.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(f"images of a {type(self).__name__} cannot be picked; give images in memory or in files")
-
-    def content(self) -> Iterator[bytes]:
-        """Yield the shards' names."""
-        yield from (shard.encode(errors="surrogateescape") for shard in self.shards)
-
-    def loader(
-        self,
-        batches: Iterable[list[int]],
-        pixels: Pixels,
-        *,
-        augment: Augment = "none",
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        workers: int = 0,
-    ) -> BatchLoader:
-        """As many batches as `batches` has, of its size; which images is drawn here. Decoded by `workers` processes.
-
-        An epoch goes through the shards in an order drawn by its number, and draws each next image from a buffer of
-        1,024, so every image comes once; the incomplete last batch is dropped. Under `torch.distributed` each process
-        reads its share of the shards; one whose shards hold fewer images than others' begins them again.
-
-        Raises:
-            ValueError: if `batches` choose images, or there are fewer shards than processes.
-        """
-        if not isinstance(batches, Shuffled) or batches.strata is not None or batches.marked_per_batch:
-            raise ValueError(
-                "a stream of shards is read in its own order, for training alone: balance must be none, and neither "
-                "guidance nor measuring can choose its images"
-            )
-        if len(self.shards) < _processes():
-            raise ValueError(f"there must be a shard for each of {_processes()} processes; got {len(self.shards)}")
-        images = _Decoded(image_transform(pixels, augment), self.classes)
-        return image_batches(images, _Drawn(self.shards, batches, seed), pixels, device, workers)
-
-
-class _Drawn:
-    """Batches of (sample, seed of its augmentation), read in the process that trains."""
-
-    def __init__(self, shards: Sequence[str], batches: Shuffled, seed: int) -> None:
-        self.shards, self.batches, self.seed = shards, batches, seed
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[tuple[Sample, int]]]:
-        epoch, size = self.batches.epoch, self.batches.batch_size
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.shards), generator=generator).tolist()
-        own = [self.shards[place] for place in order[_rank() :: _processes()]]
-        samples = self._samples(own, generator)
-        for _ in range(len(self)):
-            chosen = list(islice(samples, size))
-            yield list(zip(chosen, torch.randint(2**62, (size,), generator=generator).tolist(), strict=True))
-        self.batches.set_epoch(epoch + 1)
-
-    def _samples(self, shards: Sequence[str], generator: torch.Generator) -> Iterator[Sample]:
-        found = True
-        while found:
-            found = False
-            for sample in _mixed((sample for shard in shards for sample in read_shard(shard)), generator):
-                found = True
-                yield sample
-        raise ValueError(f"shards {shards[0]} to {shards[-1]} hold no sample, unlike what sizes.json says")
-
-
-def _mixed(samples: Iterable[Sample], generator: torch.Generator) -> Iterator[Sample]:
-    """Each sample once, drawn from those that the buffer holds."""
-    buffer: list[Sample] = []
-    for sample in samples:
-        if len(buffer) < _BUFFER:
-            buffer.append(sample)
-            continue
-        place = int(torch.randint(_BUFFER, (), generator=generator))
-        yield buffer[place]
-        buffer[place] = sample
-    for place in torch.randperm(len(buffer), generator=generator).tolist():
-        yield buffer[place]
-
-
-class _Decoded(Dataset[Any]):
-    def __init__(self, transform: v2.Transform, classes: int) -> None:
-        self.transform, self.classes = transform, classes
-
-    def __getitem__(self, key: tuple[Sample, int]) -> tuple[Tensor, Tensor, list[Any], None]:
-        sample, seed = key
-        _check_label(sample, self.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            image = self.transform(read_image(sample.where, sample.open()))
-        return image.as_subclass(Tensor), torch.tensor(sample.label), [], None
+__all__ = ["read_shards"]
 
 
 @data_source("wds")
-def read_shards(source: str, size: int = 224, val_share: float = 0.1, val_shards: str | None = None) -> Data:
-    """Read shards, see `looksharp.data.splits.shards`: a stream to train on and a split to validate on.
+def read_shards(source: str, val_shards: str | None = None) -> Data:
+    """Read shards, see `looksharp.data.splits.shards`: a stream to train on, and a split to validate on if it is named.
 
     Args:
         source: a pattern that names the shards.
-        size: side to which images are brought.
-        val_share: share of the shards, the last ones, held out for validation, unless `val_shards` names others.
-        val_shards: a pattern that names those to validate on. Files stay where they are; what a URL holds is kept in
-            memory, encoded.
+        val_shards: pattern that names shards to validate on; the last of the others, a share of val_share, if not
+            given. Files stay where they are; what a URL holds is kept in memory, encoded.
 
     Raises:
-        ValueError: if a shard is missing or damaged, a sample lacks its image or class, or there is nothing to
-            validate on.
+        ValueError: if a shard is missing or damaged, a sample lacks its image or class, or there is no sample.
     """
-    train = expand(source)
-    if val_shards is not None:
-        val = expand(val_shards)
-    else:
-        held_out = max(round(val_share * len(train)), 1) if val_share else 0
-        if not 0 < held_out < len(train):
-            raise ValueError(
-                f"val_shards must name shards to validate on: val_share {val_share:g} holds out {held_out} of "
-                f"{len(train)} from {source}"
-            )
-        train, val = train[:-held_out], train[-held_out:]
-    samples = [sample for shard in val for sample in stored_samples(shard)]
-    sizes = shard_sizes(train)
-    known = [sample.label for shard in train for sample in stored_samples(shard)] if sizes is None else []
-    targets = torch.tensor(known, dtype=torch.long) if sizes is None else torch.tensor(-1).expand(sum(sizes))
-    for part, count in ((train, len(targets)), (val, len(samples))):
-        if not count:
-            raise ValueError(f"shards {part[0]} to {part[-1]} hold no sample")
-    last = max([*known, *(sample.label for sample in samples)])
-    classes = class_names(train) or tuple(str(label) for label in range(last + 1))
-    for sample in samples:
-        _check_label(sample, len(classes))
+    shards = expand(source)
+    sizes, names = shard_sizes(shards), class_names(shards)
+    labels = [[sample.label for sample in stored_samples(shard)] for shard in shards] if sizes is None else []
+    counts = [len(found) for found in labels] if sizes is None else sizes
+    if not sum(counts):
+        raise ValueError(f"shards {shards[0]} to {shards[-1]} hold no sample")
+    known = [label for found in labels for label in found]
+    val = None if val_shards is None else stored_split(expand(val_shards))
+    last = max([*known, *(val.targets.tolist() if val is not None else [])], default=None)
+    if names is None and last is None:
+        raise ValueError(f"classes.txt must lie beside {shards[0]}, a name a line; or name val_shards")
+    classes = names or tuple(str(label) for label in range((last or 0) + 1))
     empty = sorted(set(range(len(classes))) - set(known)) if known else []
     if empty:
-        raise ValueError(f"class {classes[empty[0]]!r} has no image in shards {train[0]} to {train[-1]}")
+        raise ValueError(f"class {classes[empty[0]]!r} has no image in shards {shards[0]} to {shards[-1]}")
+    targets = torch.tensor(known, dtype=torch.long) if sizes is None else torch.tensor(-1).expand(sum(counts))
     splits: dict[str, Split] = {
-        "train": StreamSplit(targets=targets, shards=train, classes=len(classes)),
-        "val": StoredSplit(targets=torch.tensor([sample.label for sample in samples]), samples=samples),
+        "train": StreamSplit(targets=targets, shards=shards, counts=counts, classes=len(classes))
     }
-    return Data(f"wds:{source}", classes, splits, Pixels((size, size)), "resized_crop_flip")
-
-
-def _check_label(sample: Sample, classes: int) -> None:
-    if sample.label >= classes:
-        raise ValueError(f"{sample.where} is of class {sample.label}, but there are {classes} classes")
-
-
-def _processes() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-def _rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    if val is not None:
+        splits["val"] = val.checked(len(classes))
+    return Data(f"wds:{source}", classes, splits, Pixels((224, 224)), "resized_crop_flip")

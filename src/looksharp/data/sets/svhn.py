@@ -12,9 +12,9 @@ import torch
 from torchvision.datasets import SVHN
 
 from looksharp.data.registry import data_set
-from looksharp.data.sets.torchvision_sets import DAMAGED, with_validation
-from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.sets.torchvision_sets import DAMAGED
+from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.splits.memory import TensorSplit
 
 __all__ = ["read_svhn"]
 
@@ -22,15 +22,13 @@ _PIXELS = Pixels((32, 32), (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
 
 
 @data_set("svhn")
-def read_svhn(root: Path, extra: bool = False, val_share: float = 0.1, seed: int = 0) -> Data:
+def read_svhn(root: Path, extra: bool = False) -> Data:
     """Read SVHN: ten classes, "0" to "9", of 32 px images in memory.
 
     Args:
         root: the folder that holds the .mat files.
         extra: add the extra digits to those of training, as ABN does (Sec. 4.1): 604,388 images, which take
             1.9 GB and several times that while they are read.
-        val_share: share of the training images held out for validation; with 0, validation reads the test split.
-        seed: of the division.
 
     Raises:
         ValueError: if a file is missing or damaged.
@@ -41,7 +39,7 @@ def read_svhn(root: Path, extra: bool = False, val_share: float = 0.1, seed: int
         train = TensorSplit(
             targets=torch.cat([train.targets, more.targets]), images=torch.cat([train.images, more.images])
         )
-    splits = with_validation(train, _read(root, "test"), val_share, seed)
+    splits: dict[str, Split] = {"train": train, "test": _read(root, "test")}
     return Data("svhn", tuple("0123456789"), splits, _PIXELS, "crop_flip")
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.marks import Marks
 
 __all__ = ["PALETTE", "Count", "biased_digits", "digits", "handwriting"]

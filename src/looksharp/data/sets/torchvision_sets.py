@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,12 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import datasets
 
-from looksharp.data.folder import divide
 from looksharp.data.registry import data_set
-from looksharp.data.split import Data, Pixels, Split
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.split import Augment, Data, Pixels, Split
+from looksharp.data.splits.memory import TensorSplit
 
-__all__ = ["DAMAGED", "TORCHVISION_SETS", "read_torchvision", "with_validation"]
+__all__ = ["DAMAGED", "TORCHVISION_SETS", "read_torchvision"]
 
 TORCHVISION_SETS = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "mnist": datasets.MNIST}
 
@@ -33,14 +33,12 @@ DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, 
 @data_set("cifar10", name="cifar10")
 @data_set("cifar100", name="cifar100")
 @data_set("mnist", name="mnist")
-def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 0) -> Data:
+def read_torchvision(name: Literal["cifar10", "cifar100", "mnist"], root: Path) -> Data:
     """Read the set from `root`, nothing downloaded; 32 px RGB images in memory (MNIST is padded and tripled).
 
     Args:
         name: "cifar10", "cifar100" or "mnist".
         root: the folder that holds cifar-10-batches-py, cifar-100-python or MNIST/raw.
-        val_share: share of the training images held out for validation; with 0, validation reads the test split.
-        seed: of the division.
 
     Raises:
         ValueError: if the set is not there, or not whole.
@@ -51,22 +49,13 @@ def read_torchvision(name: str, root: Path, val_share: float = 0.1, seed: int = 
     except DAMAGED as error:
         reason = (str(error).splitlines() or ["a file is damaged"])[0]  # what torchvision asserts has no message
         raise ValueError(f"{name} was not found whole in {root}: {reason}") from None
-    whole, test_split = (
-        TensorSplit(targets=torch.as_tensor(part.targets), images=_pixels(part.data)) for part in (train, test)
-    )
-    splits = with_validation(whole, test_split, val_share, seed)
+    splits: dict[str, Split] = {
+        split: TensorSplit(targets=torch.as_tensor(part.targets), images=_pixels(part.data))
+        for split, part in (("train", train), ("test", test))
+    }
     mean, std = _STATISTICS[name]
-    augment = "crop" if name == "mnist" else "crop_flip"
-    return Data(name, tuple(train.classes), splits, Pixels((32, 32), mean, std), augment)  # type: ignore[arg-type]
-
-
-def with_validation(train: TensorSplit, test: TensorSplit, val_share: float, seed: int) -> dict[str, Split]:
-    """The splits "train", "val" and "test", a share of the training images held out; with 0, "val" is "test"."""
-    if not val_share:
-        return {"train": train, "val": test, "test": test}
-    parts = divide(train.targets.tolist(), (1 - val_share, val_share), seed)
-    kept, held = (TensorSplit(targets=train.targets[part], images=train.images[part]) for part in parts)
-    return {"train": kept, "val": held, "test": test}
+    augment: Augment = "crop" if name == "mnist" else "crop_flip"
+    return Data(name, tuple(train.classes), splits, Pixels((32, 32), mean, std), augment)
 
 
 def _pixels(images: np.ndarray | Tensor) -> Tensor:

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 
 from looksharp.data.crops import CroppedSplit, read_box
-from looksharp.data.folds import check_fold, fold_of, held_out
+from looksharp.data.dividing import Fold, check_fold, fold_of
 from looksharp.data.listed import check_files, find_home, listed_data
 from looksharp.data.registry import data_set
-from looksharp.data.split import Data
+from looksharp.data.split import Data, Split
 from looksharp.marks.regions import box_regions
 from looksharp.marks.union import Box
 
@@ -31,26 +31,15 @@ _Dish = tuple[str, int, Box]  # path, class, box
 
 
 @data_set("uec_food100")
-def read_uec_food(
-    root: Path,
-    fold: int = 0,
-    size: int = 224,
-    val_share: float = 0.1,
-    seed: int = 0,
-    crop_to_boxes: bool = True,
-) -> Data:
+def read_uec_food(root: Path, fold: Fold = 0, crop_to_boxes: bool = True) -> Data:
     """Read the dishes, cut out by their boxes before training as WARN does (sec. 4.1).
 
     The set has no published division and WARN names none, so the photographs are dealt into five folds once and for
-    all, class by class; one is tested on, the other four, less `val_share`, are trained on. All dishes of a
-    photograph are in one split.
+    all, class by class; one is tested on, the other four are trained on. All dishes of a photograph are in one split.
 
     Args:
         root: the folder that holds UECFOOD100, or that folder.
-        fold: 0 to 4.
-        size: side to which images are brought.
-        val_share: share of the training dishes held out, by whole photographs; with 0, validation reads the test fold.
-        seed: of the photographs held out.
+        fold: fold that is tested on, 0 to 4; the others are trained on.
         crop_to_boxes: an image is a dish's box; else a whole photograph, whose boxes are its mask.
 
     Raises:
@@ -71,22 +60,17 @@ def read_uec_food(
         "train": [place for place, number in enumerate(folds) if number != fold],
         "test": [place for place, number in enumerate(folds) if number == fold],
     }
-    if val_share:
-        train = parts["train"]
-        for name, chosen in zip(
-            ("train", "val"), held_out([photographs[p] for p in train], val_share, seed), strict=True
-        ):
-            parts[name] = [train[place] for place in chosen]
     files = {name: [dishes[place][:2] for place in places] for name, places in parts.items()}
-    if not crop_to_boxes:
-        regions, notes = box_regions(home, boxes, home)
-        return listed_data(home, classes, files, size=size, val_share=0, regions=regions, notes=notes)
-    data = listed_data(home, classes, files, size=size, val_share=0)
-    cut = {name: _cropped(home, [dishes[place] for place in places]) for name, places in parts.items()}
-    return replace(data, splits={name: cut.get(name, cut["test"]) for name in data.splits})
+    regions, notes = (None, None) if crop_to_boxes else box_regions(home, boxes, home)
+    data = listed_data(home, classes, files, regions=regions, notes=notes)
+    splits = data.splits
+    if crop_to_boxes:
+        splits = {name: _cropped(home, [dishes[place] for place in places]) for name, places in parts.items()}
+    owned = replace(splits["train"], owners=[photographs[place] for place in parts["train"]])
+    return replace(data, splits=splits | {"train": owned})
 
 
-def _cropped(home: Path, dishes: Sequence[_Dish]) -> CroppedSplit:
+def _cropped(home: Path, dishes: Sequence[_Dish]) -> Split:
     paths, labels, boxes = zip(*dishes, strict=True)
     return CroppedSplit(targets=torch.tensor(labels), root=home, paths=paths, boxes=boxes)
 

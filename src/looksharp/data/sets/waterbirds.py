@@ -27,12 +27,11 @@ _SPLITS = ("train", "val", "test")
 
 
 @data_set("waterbirds")
-def read_waterbirds(root: Path, size: int = 224) -> Data:
+def read_waterbirds(root: Path) -> Data:
     """Read the published splits train, val and test; the four groups are those of bird and place.
 
     Args:
         root: the folder that holds waterbird_complete95_forest2water2, or that folder.
-        size: side to which images are brought.
 
     Raises:
         ValueError: if the table or an image is missing, a row is not as it should be, or a split lacks a class.
@@ -58,4 +57,4 @@ def read_waterbirds(root: Path, size: int = 224) -> Data:
         splits[name] = FileSplit(
             targets=targets, groups=2 * targets + places, root=home, paths=[row["img_filename"] for row in chosen]
         )
-    return Data(str(home), _CLASSES, splits, Pixels((size, size)), "resized_crop_flip", _GROUPS)
+    return Data(str(home), _CLASSES, splits, Pixels((224, 224)), "resized_crop_flip", _GROUPS)

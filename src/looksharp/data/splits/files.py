@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from looksharp.batch import Batch, BatchMarks
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
-from looksharp.data.splits.tensors import TensorSplit
+from looksharp.data.splits.memory import TensorSplit
 from looksharp.images.depth import ValueRange
 from looksharp.images.headers import read_size
 from looksharp.images.look import Look, look_at
@@ -114,6 +114,10 @@ class DecodedSplit(Split):
     def size(self, index: int) -> tuple[int, int]:
         """Return (height, width) of an image, from its header."""
         return read_size(*self.encoded(index))
+
+    def ranged(self, value_range: ValueRange) -> Self:
+        """Return the split with the values that become black and white."""
+        return replace(self, value_range=value_range)
 
     def look(self, index: int) -> Look:
         """Look at one image."""

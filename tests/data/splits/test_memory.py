@@ -3,7 +3,7 @@ import torch
 
 from looksharp.data.sampling import InOrder, Shuffled
 from looksharp.data.split import Pixels
-from looksharp.data.splits.tensors import TensorSplit, random_crop
+from looksharp.data.splits.memory import TensorSplit, random_crop
 from looksharp.marks.marks import Marks
 
 SIZE = (16, 24)

@@ -1,15 +1,48 @@
-"""Divisions that keep together what belongs together: the images of one person or of one photograph."""
+"""Divisions of images: class by class, or keeping together those of one person or of one photograph."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Lt
 
-__all__ = ["check_fold", "fold_of", "held_out"]
+__all__ = ["Fold", "check_fold", "divide", "fold_of", "held_out"]
 
 _FOLDS = 5
+
+Fold = Annotated[int, Ge(0), Lt(_FOLDS)]
+"""One of five folds, 0 to 4."""
+
+
+def divide(labels: Sequence[int], shares: tuple[float, ...], seed: int) -> list[list[int]]:
+    """Return the places of images divided at random in the given shares, class by class: each part has all classes.
+
+    Raises:
+        ValueError: if a class has fewer images than there are parts.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    places: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    parts: list[list[int]] = [[] for _ in shares]
+    for label, owned in places.items():
+        if len(owned) < len(shares):
+            raise ValueError(
+                f"class {label} has {len(owned)} images, too few to divide into {len(shares)} splits; "
+                f"lay the splits out as folders train, val and test"
+            )
+        order = [owned[i] for i in torch.randperm(len(owned), generator=generator).tolist()]
+        start = 0
+        for number, share in enumerate(shares):
+            rest = len(shares) - number - 1
+            wanted = max(round(share * len(owned)), 1) if rest else len(order) - start
+            stop = min(start + wanted, len(order) - rest)
+            parts[number] += order[start:stop]
+            start = stop
+    return [sorted(part) for part in parts]
 
 
 def check_fold(fold: int) -> None:
@@ -19,7 +52,7 @@ def check_fold(fold: int) -> None:
 
 
 def fold_of(owners: Sequence[Hashable], labels: Sequence[int]) -> list[int]:
-    """The fold, 0 to 4, of each image: a division once and for all, class by class.
+    """Return the fold, 0 to 4, of each image: a division once and for all, class by class.
 
     Owners are dealt in turn within the class of their first image, so that each fold has its share of every class.
     """
@@ -34,7 +67,7 @@ def fold_of(owners: Sequence[Hashable], labels: Sequence[int]) -> list[int]:
 
 
 def held_out(owners: Sequence[Hashable], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Places that stay, and places held out: whole owners, drawn by seed, until a share of all images is reached.
+    """Return places that stay, and places held out: whole owners, drawn by seed, until a share of images is reached.
 
     Raises:
         ValueError: if that would leave nothing on one side.
