@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import signal
 import sys
+import threading
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -30,13 +33,39 @@ def _run(given: Sequence[str]) -> int:
     settings = _parsed(given)
     command = COMMANDS[settings.command]
     del settings.command
+    hint = f"; {command.after_interruption}" if command.after_interruption else ""
     try:
-        command.run(settings)
+        with _ending_on_sigterm():
+            command.run(settings)
     except KeyboardInterrupt:
-        hint = f"; {command.after_interruption}" if command.after_interruption else ""
         print(f"looksharp: interrupted{hint}", file=sys.stderr)
         return 130
+    except SystemExit as end:
+        if end.code != _TERMINATED:
+            raise
+        print(f"looksharp: terminated{hint}", file=sys.stderr)
+        return _TERMINATED
     return 0
+
+
+_TERMINATED = 128 + signal.SIGTERM
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """End on SIGTERM as on an exception, so that files half-written are removed and locks released."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(text: str) -> int:

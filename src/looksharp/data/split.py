@@ -41,6 +41,14 @@ class Pixels:
     crop_share: float = 1.0
     value_range: ValueRange | None = None
 
+    def __post_init__(self) -> None:
+        if not 1 <= min(self.size) <= max(self.size) <= 8192:
+            raise ValueError(f"size must be 1 to 8192 px; got {self.size[0]} x {self.size[1]}")
+        if not min(self.std) > 0:
+            raise ValueError(f"std must be above 0 in every channel; got {', '.join(f'{v:g}' for v in self.std)}")
+        if not 0 < self.crop_share <= 1:
+            raise ValueError(f"crop_share must be above 0 and at most 1; got {self.crop_share:g}")
+
     def normalize(self, images: Tensor) -> Tensor:
         """Images (..., 3, H, W) of bytes as the network reads them."""
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))

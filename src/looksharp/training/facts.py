@@ -7,13 +7,17 @@ import platform
 from dataclasses import asdict, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from annotated_types import Ge
 
 from looksharp.data.split import Data, Pixels
-from looksharp.files import write_text
-from looksharp.settings import SettingError, settings
+from looksharp.files import read_text, write_text
+from looksharp.settings import SettingError, checked_arguments, settings
 
 __all__ = ["RunFacts", "facts_of", "read_facts", "write_facts"]
+
+Count = Annotated[int, Ge(0)]
 
 _PACKAGES = ("looksharp", "torch", "torchvision", "timm", "lightning")
 
@@ -39,12 +43,16 @@ class RunFacts:
     pixels: Pixels
     multilabel: bool
     data: str = ""
-    images: dict[str, int] = field(default_factory=dict)
-    marked: int = 0
-    notes: dict[str, int] = field(default_factory=dict)
+    images: dict[str, Count] = field(default_factory=dict)
+    marked: Count = 0
+    notes: dict[str, Count] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    seed: int = 0
-    seconds: float | None = None
+    seed: Count = 0
+    seconds: Annotated[float, Ge(0)] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise SettingError(f"classes must be names, each of them once; got {', '.join(self.classes) or 'none'}")
 
     @property
     def finished(self) -> bool:
@@ -85,20 +93,13 @@ def read_facts(folder: Path | str) -> RunFacts:
             raise ValueError(f"{folder} is not a run folder: it has no {name}")
     path = folder / "run.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        values = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError):
         raise ValueError(f"{path} is not JSON: the run is damaged; train it again") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold facts, name: value; got {values!r:.60}")
     try:
-        return RunFacts(**values | {"pixels": _pixels(values.get("pixels"))})
-    except SettingError as error:
+        pixels = Pixels(**checked_arguments(Pixels, values.pop("pixels", {}), "pixels"))
+        return RunFacts(pixels=pixels, **checked_arguments(RunFacts, values, "", without=("pixels",)))
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _pixels(values: Any) -> Pixels:
-    try:
-        given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
-        return Pixels(**given)
-    except (AttributeError, TypeError):
-        raise SettingError(f"pixels must hold size, mean and std; got {values!r:.60}") from None

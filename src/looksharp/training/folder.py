@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,15 @@ import yaml
 from torch import nn
 
 from looksharp.data.split import Pixels
+from looksharp.files import read_text
 from looksharp.networks import build_classifier
 from looksharp.settings import SettingError
 from looksharp.training.facts import read_facts
 from looksharp.training.history import read_history
 from looksharp.training.settings import RunConfig
+from looksharp.training.state import fit_weights, read_checkpoint
 
-__all__ = ["Run", "build_model", "find_device", "load_run", "read_config", "read_facts", "read_weights"]
+__all__ = ["Run", "build_model", "find_device", "load_run", "read_config", "read_facts"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ def read_config(path: Path | str) -> RunConfig:
     """
     file = Path(path) / "config.yaml"
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        values = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"{file} must hold a run's settings, name: value; got {values!r:.60}")
     try:
         return RunConfig.from_flat(values)
@@ -86,9 +87,7 @@ def load_run(path: Path | str, checkpoint: str = "last", device: str = "auto") -
         raise ValueError(f"run folder {path} has no checkpoint checkpoints/{checkpoint}.ckpt; train it first")
     config = read_config(path)
     model = build_model(config, len(facts.classes), facts.pixels, facts.multilabel, pretrained=False)
-    state = read_weights(weights)
-    own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
-    model.load_state_dict(own)
+    fit_weights(model, read_checkpoint(weights), weights)
     model = model.eval().to(find_device(device))
     return Run(path, config, model, facts.classes, facts.pixels, facts.multilabel, facts.seconds or 0.0)
 
@@ -127,19 +126,6 @@ def build_model(
     )
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a checkpoint.
-
-    Raises:
-        ValueError: if it is damaged.
-    """
-    try:
-        weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError):
-        raise ValueError(f"{path} cannot be read as a checkpoint: it is damaged; train again") from None
-    return weights
-
-
 def find_device(name: str) -> torch.device:
     """The device of that name; "auto" is an accelerator where there is one.
 
@@ -150,6 +136,11 @@ def find_device(name: str) -> torch.device:
     found = accelerator or torch.device("cpu")
     if name == "auto":
         return found
-    if name.partition(":")[0] not in ("cpu", found.type):
+    try:
+        device = torch.device(name)
+        known = device.type in ("cpu", found.type)
+    except RuntimeError:  # no device's name
+        known = False
+    if not known:
         raise ValueError(f"device must be auto, cpu or one of this machine's; it has {found.type}; got {name!r}")
-    return torch.device(name)
+    return device

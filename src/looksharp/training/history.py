@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from looksharp.files import write_text
+from looksharp.files import read_text, write_text
 
 __all__ = ["History", "read_history"]
 
@@ -46,8 +46,19 @@ class History(Callback):
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv; none if there is no file."""
+    """Read the rows of a metrics.csv; there are none if there is no file.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    rows = csv.DictReader(io.StringIO(read_text(path)))
+    try:
+        found = [{name: float(value) for name, value in row.items() if value} for row in rows]
+    except (ValueError, TypeError, csv.Error):  # no number, more values than columns, no text
+        raise ValueError(f"{path} is damaged in line {rows.line_num}: mend the line, or remove the file") from None
+    lacking = next((name for row in found for name in ("epoch", "seconds") if name not in row), None)
+    if lacking is not None:
+        raise ValueError(f"{path} is damaged: a row lacks {lacking}; mend it, or remove the file")
+    return found

@@ -21,6 +21,7 @@ from looksharp.networks.head_parameters import head_parameters
 from looksharp.objectives import Objective
 from looksharp.objectives.classification import classification_loss
 from looksharp.training.settings import OptimizationConfig, SelectBy
+from looksharp.training.state import check_finite
 
 __all__ = ["NonFiniteLossError", "Training", "learning_rate_factor", "score_name"]
 
@@ -98,6 +99,11 @@ class Training(LightningModule):
         self.val_loss = MeanMetric()
         self.worst_group = GroupedMean({"group": groups}) if select_by == "worst_group" else None
         self.exchanged_across = MeanMetric() if select_by == "exchanged_across" else None
+        self.started = False  # whether a checkpoint was restored, where there is one
+
+    def on_train_start(self) -> None:
+        """Know that all has been set up and restored."""
+        self.started = True
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of the objective; its terms are logged one by one."""
@@ -108,6 +114,13 @@ class Training(LightningModule):
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         self.log("loss", step.loss.detach(), prog_bar=True, logger=False, on_step=True)
         return step.loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Refuse weights that the epoch's last step spoilt, before a checkpoint of them takes a good one's place."""
+        try:
+            check_finite(self.model.state_dict(), f"the weights after epoch {self.current_epoch}")
+        except ValueError as error:
+            raise NonFiniteLossError(str(error)) from None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Classification alone; attention is measured by `evaluate`."""
@@ -171,7 +184,8 @@ class Training(LightningModule):
 
     def _check_finite(self, loss: Tensor, batch: int) -> None:
         # On an accelerator reading the loss waits for the device, so only now and then.
-        if (loss.device.type == "cpu" or batch % 50 == 0) and not torch.isfinite(loss):
+        asked = loss.device.type == "cpu" or batch % 50 == 0 or self.trainer.is_last_batch
+        if asked and not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss is {loss.item()} at epoch {self.current_epoch}, step {batch}: lower --lr "
                 f"(now {self.config.lr:g}), clip gradients with --clip 1, or check the images"

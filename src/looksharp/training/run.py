@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -16,7 +17,6 @@ import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_only
-from safetensors.torch import save_file
 from torch import nn
 
 from looksharp.data.build import build_data
@@ -24,19 +24,24 @@ from looksharp.data.marked import choose_marked
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import keep_in_memory
-from looksharp.files import locked, replacing, write_text
+from looksharp.files import locked, write_text
 from looksharp.objectives import Objective
 from looksharp.objectives.parsing import build_objective
+from looksharp.training.checkpoints import WholeCheckpoints
 from looksharp.training.facts import facts_of, write_facts
-from looksharp.training.folder import Run, build_model, find_device, read_config, read_weights
+from looksharp.training.folder import Run, build_model, find_device, read_config
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
 from looksharp.training.quiet import quiet
 from looksharp.training.selection import validation_splits
 from looksharp.training.settings import RunConfig, differing
+from looksharp.training.state import read_checkpoint, save_weights
 from looksharp.training.weights import start_from
 
 __all__ = ["prepared_objective", "train"]
+
+_UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""How Lightning and torch complain of a checkpoint of which a part is damaged."""
 
 
 def prepared_objective(config: RunConfig, data: Data) -> Objective:
@@ -77,13 +82,15 @@ def train(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if a setting or the data is at fault, `out` holds another run, or the loss is not finite.
+        ValueError: if a setting or the data is at fault, `out` holds another run, another process is writing it, or
+            the loss is not finite.
+        OSError: if the disk is full, or `out` cannot be written.
     """
     out = Path(out)
     # With several devices Lightning starts the same command again for each.
     first = getattr(rank_zero_only, "rank", 0) == 0
-    _check_folder(config, out, resume, first)
     with quiet(), locked(out) if first else nullcontext():
+        _check_folder(config, out, resume, first)
         seed_everything(config.training.seed, workers=True, verbose=False)
         data = data or build_data(config.data, config.training.seed)
         data = keep_in_memory(choose_marked(data, config.marks, config.training.seed))
@@ -114,34 +121,51 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
     """Fit the network to the images, and write what is left of it."""
     last = out / "checkpoints" / "last.ckpt"
     if last.is_file():
-        read_weights(last)  # a damaged one is refused in plain words
+        read_checkpoint(last, resuming=True)  # a damaged one is refused in plain words
     module, batches, loaders = _prepared(config, data, starts=not last.is_file())
+    trainer = _trainer(config, out, data.multilabel, batches, progress)
     facts = facts_of(data, config.training.seed)
     if first:
         write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
         write_facts(out, facts)
-    trainer = _trainer(config, out, data.multilabel, batches, progress)
+        _say_step(config)
     started = time.perf_counter()
+    _fit(trainer, module, loaders, out)
+    seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
+    if first:
+        save_weights(out / "model.safetensors", module.model, config.network.backbone)
+        write_facts(out, replace(facts, seconds=seconds))
+    return Run(out, config, module.model.eval(), data.classes, data.pixels, data.multilabel, seconds)
+
+
+def _fit(trainer: Trainer, module: Training, loaders: tuple[BatchLoader, list[BatchLoader]], out: Path) -> None:
+    """Fit, from the last whole epoch where there is one; an end before the first checkpoint leaves no run."""
+    last = out / "checkpoints" / "last.ckpt"
     try:
         with redirect_stdout(sys.stderr):  # where progress bars belong
             trainer.fit(module, *loaders, ckpt_path=last if last.is_file() else None, weights_only=True)
-    except SystemExit:  # so Lightning ends on Ctrl-C
+    except SystemExit as end:  # so Lightning ends on Ctrl-C, with status 1, and on SIGTERM
         _close_bars(trainer)
-        raise KeyboardInterrupt from None
-    except Exception:
+        if end.code == 1:
+            raise KeyboardInterrupt from None
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except Exception as error:
         _close_bars(trainer)
-        if not last.is_file():  # nothing that could be continued: the same --out may be tried again
-            for name in ("config.yaml", "run.json"):
+        if last.is_file() and not module.started and isinstance(error, _UNFIT):
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0]:.80}" if str(error) else type(error).__name__
+            raise ValueError(f"{last} is damaged and cannot be continued ({reason}); train again") from None
+        if not any((out / "checkpoints").glob("*.ckpt")):  # nothing to go on from: the same --out may be tried again
+            for name in ("config.yaml", "run.json", "metrics.csv"):
                 (out / name).unlink(missing_ok=True)
+            with suppress(OSError):  # there is none
+                (out / "checkpoints").rmdir()
         raise
-    seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
-    model = module.model
-    if first:
-        with replacing(out / "model.safetensors") as temporary:
-            state = {name: value.contiguous() for name, value in model.state_dict().items()}
-            save_file(state, temporary, metadata={"backbone": config.network.backbone})
-        write_facts(out, replace(facts, seconds=seconds))
-    return Run(out, config, model.eval(), data.classes, data.pixels, data.multilabel, seconds)
+
+
+def _say_step(config: RunConfig) -> None:
+    devices, images = config.training.devices, config.training.batch_size
+    if devices > 1:
+        print(f"each step reads {devices * images} images: {images} on each of {devices} devices", file=sys.stderr)
 
 
 def _prepared(
@@ -223,6 +247,7 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, 
         max_epochs=config.training.epochs,
         gradient_clip_val=config.optimization.clip,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=False,
         enable_progress_bar=progress,
         enable_model_summary=False,

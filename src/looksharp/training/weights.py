@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from looksharp.networks import Architecture
-from looksharp.training.folder import read_weights
+from looksharp.training.state import fit_weights, misfit, read_state
 
 __all__ = ["load_weights", "new_modules", "start_from"]
 
@@ -30,12 +28,12 @@ def start_from(build: Callable[..., nn.Module], path: Path) -> nn.Module:
     Raises:
         ValueError: if the file is missing, damaged, or of another network.
     """
-    state, model = _read(path), build()
-    misfit = _misfit(model, state)
-    if misfit is None:
+    state, model = read_state(path), build()
+    unfit = misfit(model, state)
+    if unfit is None:
         model.load_state_dict(state)
         return model
-    other = ValueError(f"weights {path} are of another network: {misfit} does not fit; check backbone")
+    other = ValueError(f"weights {path} are of another network: {unfit} does not fit; check backbone")
     if not isinstance(model, Architecture):
         raise other
     try:
@@ -74,32 +72,13 @@ def _print(values: Tensor) -> tuple[object, ...]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a run's model.safetensors or one of its checkpoints into a network of the same names and shapes.
+    """Load a file's weights into a network of the same names and shapes.
+
+    Args:
+        model: the network.
+        path: a run's model.safetensors, one of its checkpoints, or a state_dict that `torch.save` wrote.
 
     Raises:
-        ValueError: if the file is missing, damaged, or of another network.
+        ValueError: if the file is missing or damaged, or its weights are of another network or not finite.
     """
-    state = _read(path)
-    misfit = _misfit(model, state)
-    if misfit is not None:
-        raise ValueError(f"weights {path} are of another network: {misfit} does not fit; check backbone")
-    model.load_state_dict(state)
-
-
-def _misfit(model: nn.Module, state: Mapping[str, Tensor]) -> str | None:
-    """Return the name of a value that one of both lacks, or has in another shape."""
-    own = {name: value.shape for name, value in model.state_dict().items()}
-    missing = next((name for name in own if name not in state), None)
-    return missing or next((name for name, value in state.items() if own.get(name) != value.shape), None)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(f"weights must be a run's model.safetensors or a checkpoint of it; {path} is no file")
-    if path.suffix != ".safetensors":
-        state = read_weights(path)
-        return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as weights: {error}") from None
+    fit_weights(model, read_state(path), path)

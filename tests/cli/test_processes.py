@@ -1,0 +1,75 @@
+"""The command as a process of its own: signals, and several devices."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from looksharp import cli
+from looksharp.training import load_run
+from looksharp.training.facts import read_facts
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start `looksharp train` into tmp_path/run with more flags."""
+    started = []
+
+    def begin(*flags):
+        few = ("--digits.train", "64", "--digits.val", "32", "--digits.test", "32")
+        given = (*few, "--device", "cpu", "--workers", "0", "--batch_size", "16", "--lr", "0.02")
+        command = [sys.executable, "-m", "looksharp.cli", "train", *given, "--out", str(tmp_path / "run"), *flags]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(path, process):
+    """Wait until a file is there."""
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+
+
+def test_sigterm_ends_with_status_143_and_the_run_continues(start, tmp_path):
+    process = start("--epochs", "1000")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1] == "looksharp: terminated; continue with --resume and the same --out"
+    left = {path.name for path in (tmp_path / "run").rglob("*") if path.name.startswith(".")}
+    assert not left
+    epochs = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
+    values = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(values | {"epochs": epochs}))
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--epochs", str(epochs + 1)]) == 0
+    assert len(load_run(tmp_path / "run", device="cpu").history) == epochs + 1
+
+
+def test_two_devices_read_a_batch_each(start, tmp_path):
+    process = start("--devices", "2")
+    out, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert said.count("each step reads 32 images: 16 on each of 2 devices") == 1
+    assert out.count("epoch 1") == 1
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 64 // 32
+    assert read_facts(tmp_path / "run").finished
+    assert not (tmp_path / "run" / ".lock").exists()
