@@ -71,6 +71,12 @@ class Registry(Mapping[str, T], Generic[T]):
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self)}"
         raise ValueError(f"{self.kind} {name!r} is not known; {hint}")
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
     def __getitem__(self, name: str) -> T:
         self._scan()
         return self._things[name]

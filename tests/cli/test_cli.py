@@ -217,6 +217,8 @@ def test_a_runs_settings_train_its_like(run, looksharp, tmp_path):
         (["classification", "--classification.label_smoothing", "0.1"], "classification", {"label_smoothing": 0.1}),
         (["icasc", "--icasc.mechanism", "xgrad_cam", "--icasc.theta", "0.7"], "icasc", {"theta": 0.7}),
         (["icasc", "--icasc.layers", "stage1,stage3"], "icasc", {"layers": ["stage1", "stage3"]}),
+        (["icasc", "--icasc.layers", "stage1,stage2,stage3"], "icasc", {"layers": ["stage1", "stage2", "stage3"]}),
+        (["icasc", "--icasc.preset", "literal"], "icasc", {"preset": "literal", "normalize": None}),
         (["gain", "--gain.mechanism", "layer_cam", "--gain.alpha", "0.5"], "gain", {"mechanism": "layer_cam"}),
         (["gain+squared_error", "--marks", "data", "--marked", "9", "--marked_per_batch", "2"], "gain", {"alpha": 1.0}),
     ],

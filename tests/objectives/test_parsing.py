@@ -7,7 +7,7 @@ import yaml
 from looksharp.data.split import Pixels
 from looksharp.objectives import ICASC, PARTS, Agreement, BackgroundExchange, Classification
 from looksharp.objectives.guidance.base import guidance_losses
-from looksharp.objectives.parsing import build_objective, guidance_parts, parse_objective, written_objective
+from looksharp.objectives.parsing import build_objective, parse_objective, written_objective
 from looksharp.settings import SettingError
 
 
@@ -115,20 +115,6 @@ def test_what_cannot_be_built(value, message):
 def test_attention_terms_alone_combine_with_another_part_that_classifies():
     parts = build_objective(parse_objective(["gain", {"icasc": {"classifies": False}}])).parts
     assert [part.classifies for part in parts] == [True, False]
-
-
-def test_a_choice_of_guidance():
-    assert guidance_parts("none") == []
-    backgrounds = torch.rand(2, 3, 4, 4)
-    exchange, contrast = guidance_parts(
-        "background_exchange+contrast:3", layer="layer3", warmup=5, backgrounds=backgrounds
-    )
-    assert exchange.backgrounds is backgrounds
-    assert (contrast.layer, contrast.warmup, contrast.weight) == ("layer3", 5, 3)
-    with pytest.raises(
-        ValueError, match="guidance_backgrounds need background_exchange in guidance_loss; got 'energy'"
-    ):
-        guidance_parts("energy", backgrounds=backgrounds)
 
 
 def test_a_part_is_an_objective_by_itself():

@@ -23,5 +23,6 @@ def test_another_package_adds_a_mechanism(plugin):
         "print(torch.equal(MECHANISMS['loud'](f, g), 2 * (g[0] * f).sum(1, keepdim=True).transpose(0, 1)))"
     )
     assert python("-c", code) == "True\n"
+    assert "loud" in python("-m", "looksharp.cli", "train", "--objective", "icasc", "--help")
     report = python("-m", "pytest", "-v", str(CONTRACT), "-k", "loud and not definition")
     assert re.search("[1-9][0-9]* passed", report)

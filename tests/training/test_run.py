@@ -17,6 +17,7 @@ from torch import nn
 
 from looksharp.data.sets.synthetic import biased_digits, digits
 from looksharp.networks import build_network
+from looksharp.objectives import Sum
 from looksharp.training import load_run, train
 from looksharp.training import run as run_module
 from looksharp.training.folder import read_config
@@ -412,6 +413,32 @@ def test_guidance_is_only_what_was_asked_for(data, tmp_path):
     assert "train_guidance" in run.history[0]
     plain = train(settings("gain", lr=0.02), tmp_path / "plain", data=data, progress=False)
     assert "train_guidance" not in plain.history[0]
+
+
+def test_separation_at_three_layers_is_logged_layer_by_layer(data, tmp_path):
+    config = settings("icasc", {"layers": ["stage1", "stage2", "stage3"]}, lr=0.02)
+    logged = train(config, tmp_path / "run", data=data, progress=False).history[0]
+    assert {"train_separation_stage1", "train_separation_inner", "train_separation_last"} <= logged.keys()
+
+
+def test_places_drawn_for_their_marks_are_the_external_stream(data, tmp_path, monkeypatch):
+    """The objective is told how many of a batch's last images they are, and they are marked ones."""
+    found, whole = [], Sum.forward
+
+    def forward(self, model, batch):
+        found.append((batch.external, batch.marks))
+        return whole(self, model, batch)
+
+    monkeypatch.setattr(Sum, "forward", forward)
+    config = settings("gain+squared_error", marks="data", marked=6, marked_per_batch=3, lr=0.02)
+    train(config, tmp_path / "guided", data=data, progress=False)
+    assert found
+    for external, marks in found:
+        assert external == 3
+        assert {BATCH - 3, BATCH - 2, BATCH - 1} <= set(marks.sample.tolist())
+    found.clear()
+    train(settings("gain", lr=0.02), tmp_path / "plain", data=data, progress=False)
+    assert {external for external, _ in found} == {0}
 
 
 def seen(monkeypatch, config, data, folder):

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import docstring_parser
 import yaml
 
+from looksharp.registry import Registry
 from looksharp.settings import checked_arguments, settings_of
 
 __all__ = ["add_flags", "call", "given_values"]
@@ -171,7 +172,8 @@ def _list_reader(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def _metavar(annotation: Any, flag: str) -> str:
-    choices = [choice for each in _members(annotation) if get_origin(each) is Literal for choice in get_args(each)]
+    choices = [name for each in get_args(annotation) if isinstance(each, Registry) for name in each]
+    choices += [choice for each in _members(annotation) if get_origin(each) is Literal for choice in get_args(each)]
     if choices:
         return "{" + ",".join(map(str, choices)) + "}"
     name = flag.rpartition(".")[2].upper()

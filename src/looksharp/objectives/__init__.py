@@ -14,7 +14,6 @@ from looksharp.objectives.icasc import ICASC
 __all__ = [
     "GAIN",
     "ICASC",
-    "OBJECTIVES",
     "PARTS",
     "Agreement",
     "BackgroundExchange",
@@ -28,11 +27,3 @@ __all__ = [
     "Step",
     "Sum",
 ]
-
-OBJECTIVES: dict[str, type[Part]] = {
-    "classification": Classification,
-    "icasc": ICASC,
-    "gain": GAIN,
-    "group_dro": GroupDRO,
-}
-"""Every part that classifies, by name."""

@@ -48,7 +48,7 @@ class GAIN(Part):
         labels: "all" true classes of a multi-label image (one masked image each), or one "sampled" per step: about
             the cost of single-label training, the same loss in expectation.
         warmup: training steps over which alpha rises from 0.
-        label_smoothing: see `Classification`.
+        label_smoothing: share of the target spread over all classes.
         classifies: have the classification loss among the terms; off to combine with another part that has it.
 
     Example:

@@ -59,7 +59,7 @@ class GroupDRO(Part):
         adjustment: C of the group adjustment C / sqrt(n_g) (Sec. 3.3), which weights small groups up; off at 0.
         group_sizes: n_g, each group's number of training images; `prepare` counts them. Without, groups are
             taken up as they come.
-        label_smoothing: see `Classification`.
+        label_smoothing: share of the target spread over all classes.
 
     Attributes:
         log_weights: (G,) logarithms of the groups' weights but for a constant; saved with a checkpoint.

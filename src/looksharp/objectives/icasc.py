@@ -91,7 +91,7 @@ class ICASC(Part):
         warmup: training steps over which the three weights rise from 0.
         detach_mask: stop the gradient through the mask.
         detach_weights: stop the gradient through the maps' channel weights: no second-order terms, cheaper.
-        label_smoothing: see `Classification`.
+        label_smoothing: share of the target spread over all classes.
         classifies: have the classification loss among the terms; off to combine with another part that has it.
 
     Example:

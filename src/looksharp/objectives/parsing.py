@@ -7,14 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from looksharp.attention.mechanisms import Mechanism
 from looksharp.objectives.base import PARTS, Objective, Part, Sum
-from looksharp.objectives.exchange import Exchange
 from looksharp.settings import SettingError, checked_arguments, settings_of
 
-__all__ = ["PartSettings", "build_objective", "guidance_parts", "parse_objective", "written_objective"]
+__all__ = ["PartSettings", "build_objective", "parse_objective", "written_objective"]
 
 
 @dataclass(frozen=True)
@@ -95,37 +91,6 @@ def build_objective(parts: Sequence[PartSettings]) -> Objective:
         return Sum(*built)
     except TypeError as error:
         raise SettingError(str(error)) from None
-
-
-def guidance_parts(
-    choice: str,
-    *,
-    mechanism: str | Mechanism = "grad_cam",
-    layer: str | None = None,
-    warmup: int = 0,
-    backgrounds: Tensor | None = None,
-) -> list[Part]:
-    """Make the parts that a choice of guidance stands for, in its short form; none for "none".
-
-    Args:
-        choice: see `parse_objective`.
-        mechanism: how maps are made.
-        layer: the layer that is guided; found in the backbone if not given.
-        warmup: training steps over which every weight rises from 0.
-        backgrounds: surroundings for the exchange, (N, C, H, W); those of other marked images if not given.
-
-    Raises:
-        SettingError: if a name or weight is wrong.
-    """
-    shared = {"mechanism": mechanism, "layer": layer, "warmup": warmup, "backgrounds": backgrounds}
-    chosen = () if choice == "none" else parse_objective(choice)
-    if backgrounds is not None and not any(issubclass(PARTS[each.name], Exchange) for each in chosen):
-        raise SettingError(f"guidance_backgrounds need background_exchange in guidance_loss; got {choice!r}")
-    parts = []
-    for each in chosen:
-        known = settings_of(PARTS[each.name])
-        parts.append(PARTS[each.name](**{k: v for k, v in shared.items() if k in known}, **each.settings))
-    return parts
 
 
 def written_objective(parts: Sequence[PartSettings]) -> list[str | dict[str, Any]]:

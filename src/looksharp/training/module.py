@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,6 +74,9 @@ class Training(LightningModule):
             such an optimiser where the loss is scaled (16-mixed).
     """
 
+    external: int = 0
+    """Last places of every training batch that are drawn for their marks; see `Batch.external`."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -107,7 +111,7 @@ class Training(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of the objective; its terms are logged one by one."""
-        step = self.objective(self.model, batch)
+        step = self.objective(self.model, replace(batch, external=self.external))
         self._check_finite(step.loss, batch_idx)
         terms = {f"train_{name}": value for name, value in step.terms.items()}
         logged = {"train_loss": step.loss.detach(), **terms}

@@ -197,6 +197,7 @@ def _prepared(
         groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
         fused=training.precision != "16-mixed",
     )
+    module.external = batches.marked_per_batch
     train_loader = load(data.splits["train"], batches, training.augment or data.augment)
     val_loaders = [load(split, InOrder(len(split), 2 * training.batch_size), "none") for split in validation]
     return module, batches, (train_loader, val_loaders)

@@ -18,9 +18,9 @@ from pydantic import BeforeValidator
 from looksharp.data.build import DataConfig, below_data
 from looksharp.data.sampling import Balance
 from looksharp.data.split import Augment
-from looksharp.networks import ARCHITECTURES
+from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
 from looksharp.objectives.base import PARTS
-from looksharp.objectives.parsing import PartSettings, parse_objective
+from looksharp.objectives.parsing import PartSettings, build_objective, parse_objective
 from looksharp.settings import SettingError, near_miss, resolved, settings, settings_of
 
 __all__ = [
@@ -37,9 +37,6 @@ __all__ = [
 SelectBy = Literal["score", "worst_group", "exchanged_across"]
 """The validation score that chooses the best checkpoint; see `TrainingConfig`."""
 
-BUILT_WITH = ("backbone", "image_size", "multilabel")
-"""Arguments of an architecture that come from the run; the others are its settings."""
-
 Share = Annotated[float, Ge(0), Lt(1)]
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1)]
@@ -54,7 +51,8 @@ class NetworkConfig:
             cifar_resnext29_8x64, cifar_wrn28_10 or cifar_wrn28_4_drop30 (with dropout 0.3), cifar_densenet100_12, each
             also with other numbers, small, small_deep or clutter_cnn.
         pretrained: start from published weights; needs network access or a local cache of them.
-        weights: start from the weights of a run: its model.safetensors, or one of its checkpoints.
+        weights: start from the weights of a run: its model.safetensors, or one of its checkpoints. A plain run's start
+            the backbone inside an architecture, whose own parameters are new.
         architecture: network built around the backbone: none (plain); pooled class maps (cam); an attention branch
             whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
             (attend_rectify, WARN); or a spatial transformer before it (spatial_transformer). Each has settings of its
@@ -236,6 +234,7 @@ class RunConfig:
             PartSettings(part.name, resolved(PARTS[part.name], part.settings, part.name))
             for part in (*self.objective, *self._brought(classifying[0]))
         )
+        build_objective(parts)  # so that a value which a part refuses is refused here
         object.__setattr__(self, "objective", parts)
 
     def part(self, name: str) -> PartSettings | None:

@@ -33,5 +33,5 @@ def _known(mechanism: str | Mechanism) -> str | Mechanism:
     return mechanism
 
 
-MechanismChoice = Annotated[str | Mechanism, AfterValidator(_known)]
-"""A mechanism as a setting: a name in `MECHANISMS`, or a function."""
+MechanismChoice = Annotated[str | Mechanism, AfterValidator(_known), MECHANISMS]
+"""A mechanism as a setting: a name in `MECHANISMS`, or a function. The registry stands there for its names."""

@@ -39,8 +39,7 @@ class ProfileSettings:
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
-    from looksharp.networks import ARCHITECTURES
-    from looksharp.training.settings import BUILT_WITH
+    from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
 
     add_flags(parser, ProfileSettings, positional=("names",))
     for name, architecture in ARCHITECTURES.items():

@@ -83,9 +83,9 @@ def _named(given: Sequence[str]) -> list[tuple[str, Any, tuple[str, ...]]]:
     """What the arguments name that has settings of its own: (name, signature, what is none of its settings)."""
     from looksharp.data.build import below_data
     from looksharp.data.registry import DATA_SETS, SOURCES
-    from looksharp.networks import ARCHITECTURES
+    from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
     from looksharp.objectives.base import PARTS
-    from looksharp.training.settings import BUILT_WITH, brought_by
+    from looksharp.training.settings import brought_by
 
     first = ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("config", "data", "architecture", "objective"):

@@ -24,7 +24,8 @@ class Agreement(Exchange):
     Args:
         weight: of the term.
         warmup: training steps over which the weight rises from 0.
-        backgrounds: see `Exchange`.
+        backgrounds: folder of photographs to draw surroundings from, or a tensor of them (N, C, H, W), normalised;
+            those of other marked images if not given.
 
     Example:
         >>> from looksharp.objectives import Classification

@@ -21,7 +21,8 @@ class BackgroundExchange(Exchange):
     about maps, so that it reaches networks in which every position sees the whole image.
 
     Args:
-        backgrounds: see `Exchange`.
+        backgrounds: folder of photographs to draw surroundings from, or a tensor of them (N, C, H, W), normalised;
+            those of other marked images if not given.
 
     Example:
         >>> from looksharp.objectives import Classification
