@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,12 @@ from looksharp.marks.place import Place
 from looksharp.marks.polygons import polygon_mask, rotated_box
 from looksharp.marks.runs import runs_mask, runs_of
 from looksharp.marks.union import Box, Mask
+from looksharp.marks.values import Entry, listed, mapping, numbers, text, whole_numbers
 
 __all__ = ["add_region"]
 
 
-def add_region(entry: Mapping[str, Any], place: Place) -> None:
+def add_region(entry: Mapping[str, object], place: Place) -> None:
     """Add the region of an entry of a COCO file's `annotations`.
 
     Where the segmentation marks no pixel, the box serves. CVAT turns boxes by an attribute, `rotation`.
@@ -32,8 +32,8 @@ def add_region(entry: Mapping[str, Any], place: Place) -> None:
     """
     shape, box = entry.get("segmentation"), _edges(entry.get("bbox"))
     mask: Mask | None = None
-    if isinstance(shape, dict):
-        mask = _mask_of_rle(shape, place)
+    if mapping(shape):
+        mask = _mask_of_rle(mapping(shape), place)
     elif shape:
         mask = polygon_mask(_rings(shape, place.where), place)
     if mask is not None and (box is None or mask.any()):
@@ -47,30 +47,19 @@ def add_region(entry: Mapping[str, Any], place: Place) -> None:
         )
 
 
-def _add_box(box: Box, attributes: Any, place: Place) -> None:
-    rotation = attributes.get("rotation") if isinstance(attributes, dict) else None
-    degrees = _numbers([rotation], text=True) if rotation else None
+def _add_box(box: Box, attributes: object, place: Place) -> None:
+    degrees = numbers([mapping(attributes).get("rotation")], as_text=True)
     if degrees and degrees[0]:
         place.add_mask(polygon_mask([np.asarray(rotated_box(*box, degrees[0]))], place))
     else:
         place.add_box(*box)
 
 
-def _numbers(values: Any, text: bool = False) -> list[float] | None:
-    """Return a list of numbers as floats, or None if it is none; numbers written as text count if `text`."""
-    if not isinstance(values, list):
-        return None
-    kinds = (int, float, str) if text else (int, float)
-    try:
-        return [float(value) if type(value) in kinds else float("not a number") for value in values]
-    except (ValueError, OverflowError):
-        return None
-
-
-def _mask_of_rle(shape: dict[str, Any], place: Place) -> Mask:
+def _mask_of_rle(shape: Entry, place: Place) -> Mask:
     size, counts, where = shape.get("size"), shape.get("counts"), place.where
-    runs = _whole(runs_of(counts, where) if isinstance(counts, str) else counts)
-    sides = _whole(size)
+    packed = text(counts)
+    runs = whole_numbers(counts if packed is None else runs_of(packed, where))
+    sides = whole_numbers(size)
     if runs is None or sides is None or len(sides) != 2:
         raise ValueError(
             f"{where} must have RLE with size [height, width] and counts, got {shown(shape, 80)}; export it again"
@@ -84,8 +73,8 @@ def _mask_of_rle(shape: dict[str, Any], place: Place) -> Mask:
     return runs_mask(runs, sides)
 
 
-def _rings(shape: Any, where: str) -> list[NDArray[np.float64]]:
-    rings = [_numbers(ring, text=True) for ring in shape] if isinstance(shape, list) else [None]
+def _rings(shape: object, where: str) -> list[NDArray[np.float64]]:
+    rings = [numbers(ring, as_text=True) for ring in listed(shape) or [None]]
     if not all(ring is not None and len(ring) % 2 == 0 for ring in rings):
         raise ValueError(
             f"{where} must have polygons [[x1, y1, x2, y2, ...], ...] or RLE as its segmentation, got "
@@ -94,15 +83,10 @@ def _rings(shape: Any, where: str) -> list[NDArray[np.float64]]:
     return [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]
 
 
-def _edges(box: Any) -> Box | None:
+def _edges(box: object) -> Box | None:
     """Return the edges of a box [x, y, w, h]; None if it is none."""
-    values = _numbers(box)
+    values = numbers(box)
     if values is None or len(values) != 4:
         return None
     left, top, width, height = values
     return left, top, left + width, top + height
-
-
-def _whole(values: Any) -> list[int] | None:
-    """Return a list of whole numbers, none below 0; None if it is no such list."""
-    return values if isinstance(values, list) and all(type(v) is int and v >= 0 for v in values) else None

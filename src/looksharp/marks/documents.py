@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import yaml
-
-__all__ = ["read_json", "read_text", "read_xml", "read_yaml", "shown"]
+__all__ = ["read_json", "read_text", "read_xml", "shown"]
 
 _LARGEST = 2 << 30  # bytes; COCO's training file has 450 million
 
@@ -57,20 +55,6 @@ def read_xml(file: Path, kind: str) -> ElementTree.Element:
         return ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{file} is not XML: {error}; expected {kind}; export it again") from None
-
-
-def read_yaml(file: Path, kind: str) -> Any:
-    """Return what a YAML file holds.
-
-    Raises:
-        ValueError: if it is not YAML; in one line.
-    """
-    text = read_text(file, kind)
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or ["it cannot be parsed"])[0]
-        raise ValueError(f"{file} is not YAML: {reason}; expected {kind}; mend it") from None
 
 
 def shown(value: object, length: int = 60) -> str:

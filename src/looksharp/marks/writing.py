@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from looksharp.files import write_text
 from looksharp.marks.mark import Mark
+from looksharp.marks.values import Entry
 
 __all__ = ["write_coco"]
 
@@ -43,7 +43,7 @@ def write_coco(
         raise ValueError(f"path must be a .json file in a folder that exists, got {path}; create the folder")
     names = set(images)  # `in images` would read the size of an image in a lazy mapping
     image_ids: dict[str, int] = {}
-    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    entries: dict[tuple[str, str], Entry] = {}
     for mark in marks:
         pair = mark.image, mark.label
         if mark.image not in names or mark.label not in classes or pair in entries:
@@ -67,7 +67,7 @@ def write_coco(
     write_text(path, json.dumps(content))
 
 
-def _region(mark: Mark, size: tuple[int, int]) -> dict[str, Any]:
+def _region(mark: Mark, size: tuple[int, int]) -> Entry:
     """Return a mark's mask as COCO writes it."""
     mask = mark.mask
     if mask.shape != tuple(size) or mask.dtype != np.bool_ or not mask.any():

@@ -11,6 +11,7 @@ from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.place import Place
 from looksharp.marks.union import MaskUnion
+from looksharp.marks.values import Entry, listed, mapping
 
 __all__ = ["Coco", "coco_entries"]
 
@@ -73,21 +74,22 @@ def _read(path: Path, union: MaskUnion) -> None:
             add_region(entry, Place(union, image, label, where))
 
 
-def coco_entries(path: Path, content: Any, section: str, **keys: Any) -> list[dict[str, Any]]:
+def coco_entries(path: Path, content: object, section: str, **keys: Any) -> list[Entry]:
     """Return the entries of one section, each a mapping that has `keys` with values of these types.
 
     Raises:
         ValueError: if the section is missing, an entry lacks a key, or an id comes twice.
     """
-    entries = content.get(section) if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        got = f"keys {sorted(content)[:8]}" if isinstance(content, dict) else f"a {type(content).__name__}"
+    entries = listed(mapping(content).get(section))
+    if entries is None:
+        found = mapping(content)
+        got = f"keys {sorted(found)[:8]}" if found else f"a {type(content).__name__}"
         raise ValueError(
             f"{path} is not a COCO instances file: expected lists 'images', 'annotations' and 'categories', "
             f"got {got}; export as COCO instances"
         )
     for place, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), keys[key]) for key in keys):
+        if mapping(entry) is not entry or not all(isinstance(entry.get(key), keys[key]) for key in keys):
             raise ValueError(
                 f"{path} is not a COCO instances file: {section}[{place}] must have {' and '.join(keys)}, got "
                 f"{shown(entry, 80)}; export as COCO instances"
@@ -97,12 +99,12 @@ def coco_entries(path: Path, content: Any, section: str, **keys: Any) -> list[di
     return entries
 
 
-def _by_id(path: Path, content: Any, section: str, name: str) -> dict[str, dict[str, Any]]:
+def _by_id(path: Path, content: object, section: str, name: str) -> dict[str, Entry]:
     """A section's entries by id; ids that are text and ids that are numbers mean the same."""
     return {str(entry["id"]): entry for entry in coco_entries(path, content, section, id=int | str, **{name: str})}
 
 
-def _find_image(path: Path, entry: dict[str, Any], index: ImageIndex, union: MaskUnion) -> str | None:
+def _find_image(path: Path, entry: Entry, index: ImageIndex, union: MaskUnion) -> str | None:
     name, height, width = entry["file_name"], entry.get("height"), entry.get("width")
     image = index.find_any(name, str(path))
     if image is not None and height and width:  # some tools leave them out, or write 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from looksharp.marks.documents import read_json, shown
 from looksharp.marks.image_index import ImageIndex
 from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.place import Place
-from looksharp.marks.polygons import Point
 from looksharp.marks.shapes import add_ellipse, add_polygon
 from looksharp.marks.union import Mask, MaskUnion
+from looksharp.marks.values import Entry, listed, mapping, numbers, points, text, whole_numbers
 
 __all__ = ["LabelStudio"]
 
@@ -48,12 +48,12 @@ class LabelStudio(MarkFormat):
             ValueError: if the file is damaged, is JSON-MIN, has keypoints, or a result does not fit its image.
         """
         tasks = read_json(path, "Label Studio's JSON")
-        listed = tasks if isinstance(tasks, list) else [tasks]
-        if any(isinstance(task, dict) and "annotation_id" in task and "annotations" not in task for task in listed):
+        tasks = [mapping(task) for task in listed(tasks) or [tasks]]
+        if any("annotation_id" in task and "annotations" not in task for task in tasks):
             raise ValueError(
                 f"{path} is Label Studio's JSON-MIN, which is not read; export the project there as JSON or COCO"
             )
-        drawn = [_task(task, f"{path}: task {number}") for number, task in enumerate(listed, 1)]
+        drawn = [_task(task, f"{path}: task {number}") for number, task in enumerate(tasks, 1)]
         index = ImageIndex(union.images, references=(name for name, _ in drawn))
         for number, (name, results) in enumerate(drawn, 1):
             where = f"{path}: task {number}"
@@ -62,36 +62,36 @@ class LabelStudio(MarkFormat):
                 _add(result, image, name, union, f"{where}, result {place}")
 
 
-def _task(task: Any, where: str) -> tuple[str, list[Any]]:
+def _task(task: Entry, where: str) -> tuple[str, list[Entry]]:
     """Return the name of a task's image, and what was drawn on it."""
-    data = task.get("data") if isinstance(task, dict) else None
-    listed = task.get("annotations") if isinstance(task, dict) else None
-    if not isinstance(data, dict) or not isinstance(listed, list):
+    data, annotations = mapping(task.get("data")), listed(task.get("annotations"))
+    if not data or annotations is None:
         raise ValueError(f"{where} must have data and annotations; export it again")
-    name = data.get("image") or next((value for value in data.values() if isinstance(value, str)), None)
-    if not isinstance(name, str):
+    name = text(data.get("image")) or next(filter(None, map(text, data.values())), None)
+    if name is None:
         raise ValueError(f"{where} must name its image in data; export it again")
-    results: list[Any] = []
-    for annotation in listed:
-        if not isinstance(annotation, dict) or not isinstance(annotation.get("result", []), list):
+    results: list[Entry] = []
+    for annotation in map(mapping, annotations):
+        found = listed(annotation.get("result", []))
+        if found is None:
             raise ValueError(f"{where} must have annotations with lists of results; export it again")
         if not annotation.get("was_cancelled"):
-            results += annotation.get("result", [])
+            results += map(mapping, found)
     return name, results
 
 
-def _add(result: Any, image: str | None, name: str, union: MaskUnion, where: str) -> None:
-    kind = str(result.get("type")).removesuffix("labels") if isinstance(result, dict) else ""
-    value = result.get("value") if isinstance(result, dict) else None
+def _add(result: Entry, image: str | None, name: str, union: MaskUnion, where: str) -> None:
+    kind = (text(result.get("type")) or "").removesuffix("labels")
+    value = mapping(result.get("value"))
     if kind in _NO_AREA:
         raise ValueError(f"{where} is a {kind}, which marks no area; draw a rectangle, polygon or brush instead")
-    if kind not in _KINDS or not isinstance(value, dict):
+    if kind not in _KINDS or not value:
         return  # about the whole image, such as choices, or without coordinates
-    labels = value.get(f"{kind}labels") or value.get("labels")
+    labels = listed(value.get(f"{kind}labels") or value.get("labels"))
     if image is None:
         union.skip("image not in the data", f"{name!r} in {where}")
         return
-    if not (isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels)):
+    if not labels or None in map(text, labels):
         raise ValueError(f"{where} must have a list of labels; label the {kind} there")
     if result.get("image_rotation"):
         raise ValueError(f"{where} is drawn on an image turned in Label Studio; turn it back there")
@@ -102,7 +102,7 @@ def _add(result: Any, image: str | None, name: str, union: MaskUnion, where: str
             _DRAWN[kind](value, Place(union, image, label, where))
 
 
-def _add_rectangle(value: dict[str, Any], place: Place) -> None:
+def _add_rectangle(value: Entry, place: Place) -> None:
     left, top, wide, high = _pixels(value, ("x", "y", "width", "height"), place)
     degrees = _number(value, "rotation", place.where) if value.get("rotation") else 0.0
     if not degrees:
@@ -113,22 +113,22 @@ def _add_rectangle(value: dict[str, Any], place: Place) -> None:
     add_polygon([(left + x, top + y) for x, y in ends], place)
 
 
-def _add_ellipse(value: dict[str, Any], place: Place) -> None:
+def _add_ellipse(value: Entry, place: Place) -> None:
     x, y, across, along = _pixels(value, ("x", "y", "radiusX", "radiusY"), place)
     degrees = _number(value, "rotation", place.where) if value.get("rotation") else 0.0
     add_ellipse((x, y), (across, along), place, degrees)
 
 
-def _add_polygon(value: dict[str, Any], place: Place) -> None:
-    points, (height, width) = value.get("points"), place.size
-    if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
+def _add_polygon(value: Entry, place: Place) -> None:
+    drawn, (height, width) = points(value.get("points")), place.size
+    if drawn is None:
         raise ValueError(f"{place.where} must have points [[x, y], ...]; export it again")
-    add_polygon([_point(dict(zip("xy", point, strict=True)), width, height, place) for point in points], place)
+    add_polygon([(x / 100 * width, y / 100 * height) for x, y in drawn], place)
 
 
-def _add_brush(value: dict[str, Any], place: Place) -> None:
-    rle = value.get("rle")
-    if not isinstance(rle, list) or not all(type(byte) is int and 0 <= byte < 256 for byte in rle):
+def _add_brush(value: Entry, place: Place) -> None:
+    rle = whole_numbers(value.get("rle"))
+    if rle is None or max(rle, default=0) > 255:
         raise ValueError(f"{place.where} must have an rle, a list of bytes; export it again")
     place.add_mask(_brush_mask(bytes(rle), place))
 
@@ -173,15 +173,11 @@ def _refuse_brush(place: Place, reason: str) -> NoReturn:
 _DRAWN = {"rectangle": _add_rectangle, "ellipse": _add_ellipse, "polygon": _add_polygon, "brush": _add_brush}
 
 
-def _pixels(value: dict[str, Any], names: tuple[str, ...], place: Place) -> list[float]:
+def _pixels(value: Entry, names: tuple[str, ...], place: Place) -> list[float]:
     """Return numbers in percent of the image as pixels: across, down, across, down."""
     height, width = place.size
     sides = (width, height, width, height)
     return [_number(value, name, place.where) / 100 * side for name, side in zip(names, sides, strict=True)]
-
-
-def _point(value: dict[str, Any], width: int, height: int, place: Place) -> Point:
-    return (_number(value, "x", place.where) / 100 * width, _number(value, "y", place.where) / 100 * height)
 
 
 def _turned(x: float, y: float, degrees: float) -> tuple[float, float]:
@@ -190,8 +186,8 @@ def _turned(x: float, y: float, degrees: float) -> tuple[float, float]:
     return cosine * x - sine * y, sine * x + cosine * y
 
 
-def _number(value: dict[str, Any], name: str, where: str) -> float:
-    found = value.get(name)
-    if isinstance(found, int | float) and abs(found) < 1e9:  # not NaN
-        return found
-    raise ValueError(f"{where} must have a number {name}; got {shown(found, 40)!r}; export it again")
+def _number(value: Entry, name: str, where: str) -> float:
+    found = numbers([value.get(name)])
+    if found and abs(found[0]) < 1e9:  # not NaN
+        return found[0]
+    raise ValueError(f"{where} must have a number {name}; got {shown(value.get(name), 40)!r}; export it again")

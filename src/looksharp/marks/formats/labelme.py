@@ -7,7 +7,6 @@ import binascii
 import io
 import math
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeGuard
 
 from looksharp.marks.documents import read_json, shown
 from looksharp.marks.label_files import LabelFiles
@@ -17,6 +16,7 @@ from looksharp.marks.place import Place
 from looksharp.marks.polygons import Point
 from looksharp.marks.shapes import add_crop, add_ellipse, add_polygon
 from looksharp.marks.union import Mask, MaskUnion
+from looksharp.marks.values import Entry, listed, mapping, points, text
 
 __all__ = ["LabelMe"]
 
@@ -60,53 +60,45 @@ class LabelMe(MarkFormat):
                 union.check_size(image, (content["imageHeight"], content["imageWidth"]), str(file))
             for number, shape in enumerate(content["shapes"], 1):
                 where = f"{file}: shape {number}"
-                if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+                label = text(mapping(shape).get("label"))
+                if label is None:
                     raise ValueError(f"{where} must have a label and points; got {shown(shape)}; save it again")
-                if union.knows(shape["label"], where):
-                    _add(shape, Place(union, image, shape["label"], where))
+                if union.knows(label, where):
+                    _add(shape, Place(union, image, label, where))
 
 
-def _add(shape: dict[str, Any], place: Place) -> None:
-    kind = shape.get("shape_type") or "polygon"  # old files have no type
-    if isinstance(kind, str) and kind in _NO_AREA:
+def _add(shape: Entry, place: Place) -> None:
+    kind = text(shape.get("shape_type") or "polygon") or "nothing known"  # old files have no type
+    if kind in _NO_AREA:
         place.union.skip("empty mask", place.where)
         return
-    points = _points(shape, kind, place.where)
+    drawn = _points(shape, kind, place.where)
     if kind == "mask":
-        left, top = (int(value) if math.isfinite(value) else 1 << 40 for value in points[0])
+        left, top = (int(value) if math.isfinite(value) else 1 << 40 for value in drawn[0])
         add_crop(_crop(shape, place.where), left, top, place)
     elif kind == "circle":
-        radius = math.dist(*points)
-        add_ellipse(points[0], (radius, radius), place)
-    elif kind == "rectangle" and len(points) == 2:
-        (left_x, right_x), (top_y, bottom_y) = (sorted(values) for values in zip(*points, strict=True))
+        radius = math.dist(*drawn)
+        add_ellipse(drawn[0], (radius, radius), place)
+    elif kind == "rectangle" and len(drawn) == 2:
+        (left_x, right_x), (top_y, bottom_y) = (sorted(values) for values in zip(*drawn, strict=True))
         place.add_box(left_x, top_y, right_x, bottom_y)
     else:
-        add_polygon(points, place)
+        add_polygon(drawn, place)
 
 
-def _points(shape: dict[str, Any], kind: object, where: str) -> list[Point]:
-    if not isinstance(kind, str) or kind not in _POINTS:
+def _points(shape: Entry, kind: str, where: str) -> list[Point]:
+    if kind not in _POINTS:
         raise ValueError(f"{where} has the type {kind!r}; expected {', '.join((*_POINTS, *_NO_AREA))}; draw it as one")
-    points, least, exact = shape.get("points"), _POINTS[kind], kind in ("circle", "mask")
-    if not _are_points(points) or len(points) < least or (exact and len(points) != least):
+    found, least, exact = points(shape.get("points")), _POINTS[kind], kind in ("circle", "mask")
+    if found is None or len(found) < least or (exact and len(found) != least):
         raise ValueError(
             f"{where} must have {least}{'' if exact else ' or more'} points [x, y] for a {kind}; got "
-            f"{shown(points)}; save it again"
+            f"{shown(shape.get('points'))}; save it again"
         )
-    return [[float(x), float(y)] for x, y in points]
+    return found
 
 
-def _are_points(points: Any) -> TypeGuard[list[Point]]:
-    return isinstance(points, list) and all(
-        isinstance(point, list)
-        and len(point) == 2
-        and all(isinstance(value, float) or (type(value) is int and abs(value) < 1e300) for value in point)
-        for point in points
-    )
-
-
-def _crop(shape: dict[str, Any], where: str) -> Mask:
+def _crop(shape: Entry, where: str) -> Mask:
     """Return a painted shape's pixels, an image file in base64."""
     try:
         content = base64.b64decode(shape.get("mask") or "", validate=True)
@@ -116,12 +108,8 @@ def _crop(shape: dict[str, Any], where: str) -> Mask:
     return (pixels if pixels.ndim == 2 else pixels[..., :3].max(-1)) > 0
 
 
-def _content(file: Path) -> dict[str, Any]:
-    content = read_json(file, "a LabelMe file", "save it again")
-    if (
-        not isinstance(content, dict)
-        or not isinstance(content.get("shapes"), list)
-        or not isinstance(content.get("imagePath"), str)
-    ):
+def _content(file: Path) -> Entry:
+    content = mapping(read_json(file, "a LabelMe file", "save it again"))
+    if listed(content.get("shapes")) is None or text(content.get("imagePath")) is None:
         raise ValueError(f"{file} is not a LabelMe file: expected 'shapes' and 'imagePath'; take it out of the folder")
     return content

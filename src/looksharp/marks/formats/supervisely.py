@@ -7,7 +7,6 @@ import binascii
 import io
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from looksharp.marks.documents import read_json, shown
 from looksharp.marks.label_files import LabelFiles
@@ -17,6 +16,7 @@ from looksharp.marks.place import Place
 from looksharp.marks.polygons import Point
 from looksharp.marks.shapes import add_crop, add_polygon
 from looksharp.marks.union import Mask, MaskUnion
+from looksharp.marks.values import Entry, listed, mapping, points, text
 
 __all__ = ["Supervisely"]
 
@@ -47,30 +47,31 @@ class Supervisely(MarkFormat):
         """
         images = LabelFiles(union)
         for file in _files(path):
-            content = read_json(file, "a Supervisely annotation")
-            objects = content.get("objects") if isinstance(content, dict) else None
-            if not isinstance(objects, list):
+            content = mapping(read_json(file, "a Supervisely annotation"))
+            objects = listed(content.get("objects"))
+            if objects is None:
                 raise ValueError(f"{file} must have a list of objects; export it again")
             reference = PurePosixPath(*(part for part in file.relative_to(path).parts if part != "ann"))
             image = images.find(reference.with_suffix("").as_posix(), file)
             if image is None:
                 continue
-            size = content.get("size")
-            if isinstance(size, dict):
+            size = mapping(content.get("size"))
+            if size:
                 union.check_size(image, (size.get("height", 0), size.get("width", 0)), str(file))
             for number, entry in enumerate(objects, 1):
                 where = f"{file}: object {number}"
-                if not isinstance(entry, dict) or not isinstance(entry.get("classTitle"), str):
+                label = text(mapping(entry).get("classTitle"))
+                if label is None:
                     raise ValueError(f"{where} must have a classTitle; export it again")
-                if union.knows(entry["classTitle"], where):
-                    _add(entry, Place(union, image, entry["classTitle"], where))
+                if union.knows(label, where):
+                    _add(entry, Place(union, image, label, where))
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("ann/*.json") if file.is_file())
 
 
-def _add(entry: dict[str, Any], place: Place) -> None:
+def _add(entry: Entry, place: Place) -> None:
     kind = entry.get("geometryType")
     if kind == "bitmap":
         crop, (left, top) = _bitmap(entry, place.where)
@@ -79,9 +80,9 @@ def _add(entry: dict[str, Any], place: Place) -> None:
     if kind not in ("rectangle", "polygon"):
         reason = "which marks no area" if kind in _NO_AREA else "which is not known"
         raise ValueError(f"{place.where} is a {shown(kind, 40)!r}, {reason}; draw a rectangle, polygon or bitmap")
-    points = entry.get("points")
-    outside, inside = (points.get("exterior"), points.get("interior", [])) if isinstance(points, dict) else (None, [])
-    rings = [_ring(ring, place.where) for ring in [outside, *(inside if isinstance(inside, list) else [None])]]
+    drawn = mapping(entry.get("points"))
+    inside = listed(drawn.get("interior", []))
+    rings = [_ring(ring, place.where) for ring in [drawn.get("exterior"), *([None] if inside is None else inside)]]
     if kind == "rectangle":
         if len(rings[0]) != 2:
             raise ValueError(
@@ -93,22 +94,20 @@ def _add(entry: dict[str, Any], place: Place) -> None:
         add_polygon(rings[0], place, rings[1:])
 
 
-def _ring(points: Any, where: str) -> list[Point]:
-    if not isinstance(points, list) or not all(
-        isinstance(point, list) and len(point) == 2 and all(type(value) in (int, float) for value in point)
-        for point in points
-    ):
+def _ring(ring: object, where: str) -> list[Point]:
+    found = points(ring)
+    if found is None:
         raise ValueError(f"{where} must have points with exterior [[x, y], ...] and interior rings; export it again")
-    return [(float(min(x, 1e300)), float(min(y, 1e300))) for x, y in points]
+    return found
 
 
-def _bitmap(entry: dict[str, Any], where: str) -> tuple[Mask, tuple[int, int]]:
+def _bitmap(entry: Entry, where: str) -> tuple[Mask, tuple[int, int]]:
     """Return a bitmap's pixels, a packed PNG in base64, and the place of its first pixel."""
-    bitmap = entry.get("bitmap")
+    bitmap = mapping(entry.get("bitmap"))
     try:
-        left, top = bitmap["origin"]  # type: ignore[index]
+        left, top = bitmap["origin"]
         unpacker = zlib.decompressobj()
-        content = unpacker.decompress(base64.b64decode(bitmap["data"]), _LARGEST)  # type: ignore[index]
+        content = unpacker.decompress(base64.b64decode(bitmap["data"]), _LARGEST)
         mode, pixels = load_pixels("it", io.BytesIO(content))
     except (ValueError, TypeError, KeyError, binascii.Error, zlib.error):
         raise ValueError(f"{where} must have a bitmap with origin and data, a PNG; export it again") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import yaml
 
@@ -14,6 +13,7 @@ from looksharp.marks.mark_format import MARK_FORMATS, MarkFormat
 from looksharp.marks.place import Place
 from looksharp.marks.shapes import add_polygon
 from looksharp.marks.union import MaskUnion
+from looksharp.marks.values import Entry, listed, mapping, whole_numbers
 
 __all__ = ["Yolo"]
 
@@ -102,7 +102,7 @@ def _label_files(folder: Path) -> list[Path]:
     return sorted(file for file in found if file.name not in _LISTS and file.is_file())
 
 
-def _names(file: Path) -> tuple[dict[int, str], dict[str, Any]]:
+def _names(file: Path) -> tuple[dict[int, str], Entry]:
     """Return class names by index, and all settings of a data.yaml."""
     text = read_text(file, "YOLO's class names")
     if file.suffix == ".txt":
@@ -110,18 +110,19 @@ def _names(file: Path) -> tuple[dict[int, str], dict[str, Any]]:
     try:
         settings = yaml.safe_load(text)
         names = settings["names"]
-        listed = dict(names.items() if isinstance(names, dict) else enumerate(names))
-        if isinstance(names, str) or not all(isinstance(name, str | int | float) for name in listed.values()):
+        named = mapping(names).items() or list(enumerate(listed(names) or ()))
+        if not named or not all(type(name) in (str, int, float) for _, name in named):
             raise TypeError
-        return {int(index): str(name) for index, name in listed.items()}, settings
+        return {int(index): str(name) for index, name in named}, settings
     except (yaml.YAMLError, RecursionError, LookupError, TypeError, ValueError, OverflowError, AttributeError):
         raise ValueError(f"{file} must hold YOLO's class names, as in 'names: [cat, dog]'; add them") from None
 
 
-def _pose_length(shape: Any, file: Path) -> int:
+def _pose_length(shape: object, file: Path) -> int:
     """Return how many numbers a line of a pose has: class, box and keypoints."""
     if not shape:
         return 5
-    if not (isinstance(shape, list) and len(shape) == 2 and all(type(number) is int for number in shape)):
+    sides = whole_numbers(shape)
+    if sides is None or len(sides) != 2:
         raise ValueError(f"{file} must have kpt_shape [keypoints, 2 or 3]; got {shown(shape)!r}; correct it")
-    return 5 + int(shape[0]) * int(shape[1])
+    return 5 + sides[0] * sides[1]
