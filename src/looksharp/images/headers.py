@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from looksharp.images.by_path import ByPath
 from looksharp.images.opening import UNREADABLE, opened
 from looksharp.images.orientation import orientation_of, swaps_sides
 
@@ -27,24 +27,9 @@ def read_size(path: Path | str, content: IO[bytes] | None = None) -> tuple[int, 
         return (image.width, image.height) if swapped else (image.height, image.width)
 
 
-class ImageSizes(Mapping[str, tuple[int, int]]):
-    """(height, width) of each image of a folder, upright, read from its header when asked for.
+class ImageSizes(ByPath[tuple[int, int]]):
+    """(height, width) of each image of a folder, upright, from its header."""
 
-    Args:
-        root: the folder.
-        paths: the images' paths below it.
-    """
-
-    def __init__(self, root: Path, paths: Iterable[str]) -> None:
-        self.root, self.paths = root, dict.fromkeys(paths)
-
-    def __getitem__(self, path: str) -> tuple[int, int]:
-        if path not in self.paths:
-            raise KeyError(path)
-        return read_size(self.root / path)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
+    def read(self, file: Path) -> tuple[int, int]:
+        """Return (height, width)."""
+        return read_size(file)

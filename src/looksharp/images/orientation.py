@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
+from looksharp.images.by_path import ByPath
 from looksharp.images.opening import UNREADABLE, opened
 
 __all__ = ["ImageOrientations", "orientation_of", "read_orientation", "swaps_sides", "turn_of"]
@@ -82,24 +82,9 @@ def _words_follow_pixels(image: Image.Image) -> bool:
         file.seek(place)
 
 
-class ImageOrientations(Mapping[str, int]):
-    """EXIF orientation of each image of a folder, read when asked for.
+class ImageOrientations(ByPath[int]):
+    """EXIF orientation of each image of a folder."""
 
-    Args:
-        root: the folder.
-        paths: the images' paths below it.
-    """
-
-    def __init__(self, root: Path, paths: Iterable[str]) -> None:
-        self.root, self.paths = root, dict.fromkeys(paths)
-
-    def __getitem__(self, path: str) -> int:
-        if path not in self.paths:
-            raise KeyError(path)
-        return read_orientation(self.root / path)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
+    def read(self, file: Path) -> int:
+        """Return the orientation, 1 to 8."""
+        return read_orientation(file)
