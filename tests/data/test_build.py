@@ -12,7 +12,7 @@ from looksharp.data.registry import DATA_SETS
 from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.files import FileSplit
 
-KNOWN = ", ".join(DATA_SETS)
+KNOWN = ", ".join(sorted(DATA_SETS))
 SIZES = {"train": 6000, "val": 1000, "test": 2000}
 
 
@@ -150,9 +150,11 @@ def test_published_sets_need_their_root(name):
     [
         ({"val_share": 1.0}, "val_share must be at least 0 and below 1; got 1"),
         ({"val_share": -0.1}, "val_share must be at least 0 and below 1; got -0.1"),
-        ({"settings": {"train": 0}}, "digits.train must be at least 1; got 0"),
-        ({"settings": {"val": 0}}, "digits.val must be at least 1; got 0"),
-        ({"settings": {"test": -1}}, "digits.test must be at least 1; got -1"),
+        ({"settings": {"train": 0}}, "digits.train must be at least 1 and at most 500000; got 0"),
+        ({"settings": {"val": 0}}, "digits.val must be at least 1 and at most 500000; got 0"),
+        ({"settings": {"test": -1}}, "digits.test must be at least 1 and at most 500000; got -1"),
+        ({"settings": {"train": 10**12}}, "digits.train must be at least 1 and at most 500000; got 1000000000000"),
+        ({"image_size": 1_000_000}, "image_size must be at least 1 and at most 8192; got 1000000"),
         ({"image_size": 0}, "image_size must be at least 1 and at most 8192; got 0"),
     ],
 )

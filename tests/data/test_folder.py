@@ -313,3 +313,13 @@ def test_formats_of_every_kind_are_found(tmp_path):
         (tmp_path / "train" / label / "._1.jpg").write_bytes(b"left by a Mac")
     data = hold_out(read_folder(tmp_path), 0.34)
     assert sum(len(split) for split in data.splits.values()) == 12
+
+
+def test_pictures_in_other_formats_are_counted(lay):
+    root = lay(train={"a": 2, "b": 2}, val={"a": 1, "b": 1})
+    for name in ("train/a/list.TXT", "val/b/x.DNG", "train/b/y.dng", "train/b/raw.cr2", "train/b/README"):
+        (root / name).write_text("")
+    assert hold_out(read_folder(root)).notes == {
+        "pictures in a format that is not read: .cr2": 1,
+        "pictures in a format that is not read: .dng": 2,
+    }

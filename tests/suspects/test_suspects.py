@@ -20,7 +20,7 @@ from looksharp.data.hold_out import hold_out
 from looksharp.data.marked import choose_marked
 from looksharp.data.sets.synthetic import PALETTE, biased_digits, digits
 from looksharp.data.split import Pixels
-from looksharp.data.splits.files import image_transform
+from looksharp.data.transform import image_transform
 from looksharp.marks.reading import read_marks
 from looksharp.networks import SmallNet
 from looksharp.suspects import suspects, write_suspects

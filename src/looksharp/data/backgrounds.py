@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from looksharp.data.split import Pixels
-from looksharp.data.splits.files import image_transform
+from looksharp.data.transform import image_transform
 from looksharp.images.finding import find_images
 from looksharp.images.reading import read_image
 
@@ -16,7 +16,7 @@ __all__ = ["read_backgrounds"]
 
 
 def read_backgrounds(folder: Path, pixels: Pixels, seed: int = 0, most: int = 512) -> Tensor:
-    """Photographs in and below a folder as a network reads them, (N, 3, H, W).
+    """Read the photographs in and below a folder as a network reads them, (N, 3, H, W).
 
     Args:
         folder: where they are.

@@ -102,7 +102,7 @@ def _read(config: DataConfig, seed: int) -> Data:
     folder = Path(name)
     if not folder.exists() and folder.name == name:
         close = difflib.get_close_matches(name, DATA_SETS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(DATA_SETS)}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(DATA_SETS))}"
         raise ValueError(f"data {name!r} is neither a folder nor a set that is known; {hint}")
     return read_folder(folder, config.image_size)
 

@@ -51,7 +51,7 @@ class Cutouts:
 
 
 def cutouts_of(source: str, root: Path | None = None) -> dict[str, Cutouts]:
-    """Foregrounds for "train" and "test".
+    """Return foregrounds for "train" and "test".
 
     Args:
         source: "digits" (scikit-learn's), "mnist" (needs `root`), or an image folder with masks in FOLDER/masks.
@@ -193,7 +193,7 @@ def compose(
 
 
 def _photographs(folder: Path) -> dict[str, list[Path]]:
-    """A folder's images for training (two of three) and test, by name, so that a folder is always cut alike."""
+    """Return a folder's images for training (two of three) and test, by name, so that a folder is always cut alike."""
     if not folder.is_dir():
         raise ValueError(f"background folder {folder} does not exist")
     found = find_images(folder)
@@ -218,7 +218,7 @@ class _Painter:
         self.crop = v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size)])
 
     def kind_of(self, name: str, agree: float, rng: np.random.Generator) -> str:
-        """The class's own kind with probability `agree`, else one of the others."""
+        """Draw the class's own kind with probability `agree`, else one of the others."""
         kinds = list(self.photographs)
         own = list(self.labels).index(name) % len(kinds)
         if rng.random() < agree:
@@ -228,7 +228,7 @@ class _Painter:
     def paint(
         self, name: str, kind: str, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """An image (size, size, 3) and its mask (size, size), 255 inside."""
+        """Return an image (size, size, 3) and its mask (size, size), 255 inside."""
         path = self.photographs[kind][int(rng.integers(len(self.photographs[kind])))]
         if path not in self.read:
             pixels = self.crop(read_image(path)).permute(1, 2, 0).numpy()
@@ -251,7 +251,7 @@ class _Painter:
 
 
 def _resize(image: _Array, size: tuple[int, int]) -> _Array:
-    """(h, w, C) brought to `size`."""
+    """Return an image (h, w, C) brought to `size`."""
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     resized: _Array = v2.functional.resize(tensor, list(size), antialias=True).permute(1, 2, 0).numpy()
     return resized

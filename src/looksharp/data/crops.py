@@ -62,7 +62,7 @@ class CroppedSplit(DecodedSplit):
 
 
 def read_box(words: Sequence[str], where: str) -> Box:
-    """A box from four numbers in words, left, top, right, bottom; `where` starts the message.
+    """Return a box from four numbers in words, left, top, right, bottom; `where` starts the message.
 
     Raises:
         ValueError: if they are no four numbers, or the box is empty.

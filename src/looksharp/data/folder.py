@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -43,7 +44,8 @@ def read_folder(root: Path, size: int | None = None) -> Data:
         raise ValueError(f"data folder {one_line(root)} does not exist")
     roots = _roots(root)
     classes = _classes(next(iter(roots.values())), ignore=("masks",) if UNDIVIDED in roots else ())
-    files = {name: _files(root, folder, classes) for name, folder in roots.items()}
+    others: Counter[str] = Counter()
+    files = {name: _files(root, folder, classes, others) for name, folder in roots.items()}
     pixels = Pixels(_size(root / next(iter(files.values()))[0][0], size))
     masks, notes = _masks(root, files, classes)
     groups, group_names = _groups(root)
@@ -58,6 +60,7 @@ def read_folder(root: Path, size: int | None = None) -> Data:
             paths=paths,
         )
     augment: Augment = "crop_flip" if max(pixels.size) <= SMALL else "resized_crop_flip"
+    notes |= {f"pictures in a format that is not read: {suffix}": count for suffix, count in sorted(others.items())}
     return Data(str(root), classes, splits, pixels, augment, group_names, notes)
 
 
@@ -109,17 +112,18 @@ def _classes(folder: Path, ignore: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:
-    """(path relative to the root, class index) of every image, class by class."""
+def _files(root: Path, folder: Path, classes: tuple[str, ...], others: Counter[str]) -> list[tuple[str, int]]:
+    """Return (path relative to the root, class index) of every image, class by class; count other files."""
     extra = {p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."} - {*classes, "masks"}
     if extra:
-        raise ValueError(f"{folder} has a class that train lacks: {min(extra)!r}")
+        raise ValueError(f"{one_line(folder)} has a class that train lacks: {min(extra)!r}")
     files = []
     for label, name in enumerate(classes):
         where = folder / name
-        found = find_images(where) if where.is_dir() else []
+        found = find_images(where, others=others) if where.is_dir() else []
         if not found:
-            raise ValueError(f"class folder {where} " + ("holds no image" if where.is_dir() else "does not exist"))
+            problem = "holds no image" if where.is_dir() else "does not exist"
+            raise ValueError(f"class folder {one_line(where)} {problem}")
         files += [(p.relative_to(root).as_posix(), label) for p in found]
     return files
 

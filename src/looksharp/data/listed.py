@@ -58,7 +58,7 @@ def _marks_of(paths: Sequence[str], labels: Sequence[int], regions: Mapping[str,
 
 
 def find_home(name: str, root: Path, below: Iterable[str], sign: str) -> Path:
-    """The folder that holds `sign`: `root`, or the first of the folders `below` it that does.
+    """Return the folder that holds `sign`: `root`, or the first of the folders `below` it that does.
 
     Raises:
         ValueError: if none does.

@@ -17,7 +17,7 @@ _DAMAGED = (MatReadError, OSError, EOFError, LookupError, ValueError, TypeError,
 
 
 def read_mat(path: Path, names: Sequence[str], file: IO[bytes] | None = None) -> list[Any]:
-    """The named variables, without dimensions of one; a struct has fields by name.
+    """Return the named variables, without dimensions of one; a struct has fields by name.
 
     Args:
         path: the file.

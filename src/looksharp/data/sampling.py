@@ -18,7 +18,7 @@ Balance = Literal["none", "class", "group"]
 
 
 def strata_of(split: Split, balance: Balance) -> Tensor | None:
-    """The class or group (N,) of each image of a split, for `Shuffled`; None for balance "none".
+    """Return the class or group (N,) of each image of a split, for `Shuffled`; None for balance "none".
 
     Raises:
         ValueError: if images have several classes each, or groups are not known.

@@ -22,7 +22,7 @@ from looksharp.marks.marks import Marks
 __all__ = ["Augment", "BatchLoader", "Data", "Pixels", "Split"]
 
 Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
-"""What training images go through: nothing; pad by an eighth and crop; the same and mirror; resize the shorter side to
+"""Augmentation of training images: none; pad by an eighth and crop; the same and mirror; resize the shorter side to
 8/7 of the size (256 for 224), crop and mirror; crop at random scale, resize and mirror."""
 
 
@@ -50,12 +50,12 @@ class Pixels:
             raise ValueError(f"crop_share must be above 0 and at most 1; got {self.crop_share:g}")
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Images (..., 3, H, W) of bytes as the network reads them."""
+        """Return images (..., 3, H, W) of bytes as the network reads them."""
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
         return (images.float() / 255 - mean) / std
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """The inverse, as colours in [0, 1]."""
+        """Return the inverse, as colours in [0, 1]."""
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
         return (images * std + mean).clamp(0, 1)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from looksharp.attention.recording import logits_of
-from looksharp.data.splits.files import image_transform
+from looksharp.data.transform import image_transform
 from looksharp.images.finding import find_images
 from looksharp.images.reading import read_image
 from looksharp.training.folder import Run

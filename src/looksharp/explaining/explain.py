@@ -14,7 +14,7 @@ from tqdm import tqdm
 from looksharp.attention.attend import attend
 from looksharp.attention.maps import normalize_maps
 from looksharp.attention.mechanisms import Mechanism
-from looksharp.data.splits.files import image_transform
+from looksharp.data.transform import image_transform
 from looksharp.files import replacing
 from looksharp.images.reading import read_image
 from looksharp.networks.built_in import built_in_attention, has_built_in_attention

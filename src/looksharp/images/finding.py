@@ -16,6 +16,11 @@ __all__ = ["SUFFIXES", "find_images", "is_image_name"]
 SUFFIXES = frozenset(IMG_EXTENSIONS) | {".apng", ".avif", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".mpo"}
 """Suffixes of image files, in lower case."""
 
+_NOT_READ = frozenset(
+    ".arw .cr2 .cr3 .dcm .dng .eps .exr .hdr .ico .jp2 .jxl .nef .npy .orf .pdf .psd .raf .raw .svg .tga .xcf".split()
+)
+"""Suffixes of pictures that are left out, which is worth a word; other files may lie beside images as they like."""
+
 
 def is_image_name(name: str) -> bool:
     """Return whether a file is an image by its name; hidden files are not, and dots at the end do not matter.
@@ -34,7 +39,7 @@ def find_images(folder: Path, *, below: bool = True, others: Counter[str] | None
     Args:
         folder: where to look.
         below: look in the folders below it too; links to folders are not followed.
-        others: counts files of other suffixes, by suffix.
+        others: counts pictures in formats that are not read, by suffix.
 
     Raises:
         ValueError: if something with the name of an image is no file, as a named pipe is not.
@@ -46,8 +51,8 @@ def find_images(folder: Path, *, below: bool = True, others: Counter[str] | None
             if not entry.is_file():
                 raise ValueError(f"{one_line(entry.path)} is no regular file; remove it")
             found.append(Path(entry.path))
-        elif others is not None and not entry.name.startswith("."):
-            others[PurePath(entry.name).suffix.lower() or "no suffix"] += 1
+        elif others is not None and (suffix := PurePath(entry.name).suffix.lower()) in _NOT_READ:
+            others[suffix] += 1
     return sorted(found)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.files import image_transform
+from looksharp.data.transform import image_transform
 from looksharp.drawing.contact_sheet import Tile, contact_sheet
 from looksharp.files import replacing, write_text
 from looksharp.suspects.choosing import Suspect, Suspects

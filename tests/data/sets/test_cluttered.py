@@ -242,6 +242,12 @@ def test_numbers_out_of_range(options, message):
         build_data(DataConfig("cluttered_digits", settings=options))
 
 
+@pytest.mark.parametrize("options", [{"distractors": 10**9}, {"test_distractors": [4, 10**9]}])
+def test_more_distractors_than_can_be_drawn(options):
+    with pytest.raises(ValueError, match=r"^distractors and test_distractors must be at most 10,000; got 1000000000$"):
+        build_data(DataConfig("cluttered_digits", settings=options))
+
+
 def test_mnist_must_be_there(tmp_path):
     with pytest.raises(ValueError, match=rf"^mnist was not found whole in {re.escape(str(tmp_path))}: Dataset not"):
         cluttered_mnist(tmp_path)

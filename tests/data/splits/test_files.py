@@ -6,8 +6,9 @@ from torchvision.transforms.v2 import functional
 
 from looksharp.data.sampling import InOrder, Shuffled
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.files import FileSplit, image_transform, keep_in_memory
+from looksharp.data.splits.files import FileSplit, keep_in_memory
 from looksharp.data.splits.memory import TensorSplit
+from looksharp.data.transform import image_transform
 from looksharp.marks.marks import Marks
 
 PIXELS = Pixels((16, 16))

@@ -6,7 +6,8 @@ from PIL import Image
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import Data, Pixels
-from looksharp.data.splits.files import FileSplit, image_transform, keep_in_memory
+from looksharp.data.splits.files import FileSplit, keep_in_memory
+from looksharp.data.transform import image_transform
 from looksharp.marks.marks import Marks
 
 

@@ -36,7 +36,7 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
         f"(default: classification)",
     )
     for kind, title in (
-        (DataConfig, f"images; sets: {', '.join(DATA_SETS)}"),
+        (DataConfig, f"images; sets: {', '.join(sorted(DATA_SETS))}"),
         (NetworkConfig, f"network; architectures: plain, {', '.join(ARCHITECTURES)}"),
         (MarksConfig, f"marks; formats: {', '.join(sorted(MARK_FORMATS))}"),
         (OptimizationConfig, "optimization"),

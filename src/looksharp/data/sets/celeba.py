@@ -67,7 +67,7 @@ def read_celeba(root: Path, train_on_val: bool = False) -> Data:
 
 
 def _check_layout(home: Path) -> None:
-    """What torchvision looks for, said by name."""
+    """Raise ValueError, naming it, if a file that torchvision looks for is missing or damaged."""
     if not (home / _IMAGES).is_dir():
         raise ValueError(f"{home / _IMAGES} does not exist; unpack img_align_celeba.zip there")
     for _, md5, name in CelebA.file_list:

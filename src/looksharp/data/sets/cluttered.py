@@ -35,6 +35,7 @@ _Handwriting = tuple[_Bytes, npt.NDArray[np.int64]]
 _SIDE = 40
 _DIGIT = 28
 _DISTRACTOR = 8
+_MOST = 10_000  # distractors
 _STROKE = 64  # a quarter of white: pixels as bright or brighter are strokes
 
 
@@ -50,7 +51,7 @@ def cluttered_mnist(
     val_digits: float = 0.1,
     seed: int = 0,
 ) -> Data:
-    """Cluttered Translated MNIST; WARN trains on 200,000 images, validates and tests on 100,000 each.
+    """Make Cluttered Translated MNIST; WARN trains on 200,000 images, validates and tests on 100,000 each.
 
     A digit stands anywhere inside the canvas, its brightness added to that of the distractors and cut off at white.
     A distractor is cut out anywhere of another digit of the same split, and may be black. Digits of MNIST's
@@ -92,7 +93,7 @@ def cluttered_digits(
     test_distractors: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Data:
-    """The same made of scikit-learn's digits, which need no download: see `cluttered_mnist`.
+    """Make the same of scikit-learn's digits, which need no download: see `cluttered_mnist`.
 
     Writers' images are divided as in `looksharp.data.sets.synthetic.digits`. They are enlarged to 20 px within 28, the
     size that MNIST's digits have.
@@ -146,6 +147,10 @@ def _cluttered(
     others = list(test_distractors or ())
     if distractors < 0:
         raise ValueError(f"distractors must be at least 0; got {distractors}")
+    if max([distractors, *others]) > _MOST:
+        raise ValueError(
+            f"distractors and test_distractors must be at most {_MOST:,}; got {max([distractors, *others])}"
+        )
     if len(set(others)) < len(others) or min(others, default=0) < 0:
         raise ValueError(f"test_distractors must be different numbers, at least 0; got {', '.join(map(str, others))}")
     splits: dict[str, Split] = {}
@@ -166,7 +171,7 @@ def _cluttered(
 def _draw(
     strokes: _Bytes, size: int, counts: Collection[int], rng: np.random.Generator, title: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], dict[int, _Bytes]]:
-    """Which digits (N,), their masks (N, 40, 40), and for each number of distractors the images (N, 40, 40)."""
+    """Draw digits' places (N,), masks (N, 40, 40), and for each number of distractors images (N, 40, 40)."""
     wanted, last = set(counts), max(counts)
     image = np.arange(size)
     chosen = rng.integers(0, len(strokes), size)
@@ -189,6 +194,6 @@ def _draw(
 
 
 def _windows(images: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """Every square of the images (N, H, W) by its upper left corner: a view (N, rows, columns, side, side)."""
+    """Return every square of images (N, H, W) by its upper left corner: a view (N, rows, columns, side, side)."""
     windows: npt.NDArray[Any] = sliding_window_view(images, (side, side), axis=(1, 2), writeable=True)
     return windows

@@ -94,7 +94,7 @@ def _box(home: Path, path: str) -> Box:
 
 
 def _names(home: Path, classes: list[tuple[str, ...]]) -> list[str]:
-    """Each class by its name, with its numbers where that is no name of its own."""
+    """Return each class's name, with its numbers where several classes share the name."""
     table = home / "misc" / "make_model_name.mat"
     if not table.is_file():
         return ["/".join(key) for key in classes]
@@ -107,12 +107,12 @@ def _names(home: Path, classes: list[tuple[str, ...]]) -> list[str]:
 
 
 def _name(key: tuple[str, ...], tables: list[list[str]]) -> str:
-    """Of the last number of the key: a maker's or a model's."""
+    """Return the name of the maker or model that the last number of the key stands for."""
     names, number = tables[len(key) - 1], key[-1]
     place = int(number) - 1 if number.isdecimal() else -1
     return names[place] if 0 <= place < len(names) else ""
 
 
 def _text(entry: object) -> str:
-    """A cell of a MATLAB array: its text, or nothing."""
+    """Return the text of a cell of a MATLAB array, or nothing."""
     return entry.strip() if isinstance(entry, str) else ""

@@ -71,7 +71,7 @@ def read_cub200(root: Path, marks_from: MarksFrom = "boxes") -> Data:
 
 
 def _table(path: Path, columns: int) -> list[_Row]:
-    """Rows of words."""
+    """Return the rows of words of a table."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
@@ -82,7 +82,7 @@ def _table(path: Path, columns: int) -> list[_Row]:
 
 
 def _of_each(path: Path, images: dict[str, str], columns: int = 2) -> dict[str, _Row]:
-    """The row of each image, without its number, by that."""
+    """Return the row of each image by its number, without that."""
     rows = {row[0]: row[1:] for row in _table(path, columns)}
     missing = next((image for image in images if image not in rows), None)
     if missing is not None:

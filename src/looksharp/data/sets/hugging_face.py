@@ -88,7 +88,7 @@ def read_hugging_face(source: str, label_column: str | None = None) -> Data:
 
 
 def _tables(source: str) -> Mapping[str, Any]:
-    """The set's splits by name."""
+    """Return the set's splits by name."""
     try:
         import datasets
     except ImportError:
@@ -115,7 +115,7 @@ def _tables(source: str) -> Mapping[str, Any]:
 
 
 def _columns(source: str, features: Mapping[str, Any], label_column: str | None) -> tuple[str, str]:
-    """The image's column and the label's."""
+    """Return the image's column and the label's."""
     from datasets import ClassLabel, Image
 
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
@@ -136,12 +136,12 @@ def _columns(source: str, features: Mapping[str, Any], label_column: str | None)
 
 
 def _item(feature: Any) -> Any:
-    """What a list holds."""
+    """Return the type of a list's elements."""
     return feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
 
 
 def _classes(source: str, feature: Any, cells: Iterable[Any]) -> tuple[dict[Any, int], tuple[str, ...]]:
-    """The class index of each value that a label may have, and the classes' names."""
+    """Return the class index of each value that a label may have, and the classes' names."""
     names = getattr(_item(feature) or feature, "names", None)
     if names is not None:
         values = list(range(len(names)))
@@ -154,7 +154,7 @@ def _classes(source: str, feature: Any, cells: Iterable[Any]) -> tuple[dict[Any,
 
 
 def _targets(cells: Sequence[Any], lookup: Mapping[Any, int], classes: int, where: str) -> Tensor:
-    """(N,) class indices, or (N, classes) multi-hot where cells are lists."""
+    """Return (N,) class indices, or (N, classes) multi-hot where cells are lists."""
     for row, cell in enumerate(cells):
         if any(value not in lookup for value in _listed(cell)):
             raise ValueError(f"{where}, row {row}: {cell!r} is none of the training classes")

@@ -80,7 +80,7 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _flat(root: Path, ids: list[str], devkit: _Devkit | None) -> Listed:
-    """The validation images that lie together, by their numbers."""
+    """Return the validation images that lie together, by their numbers."""
     paths = {int(match[1]): path for path in images_in(root, "val") if (match := _IMAGE.fullmatch(Path(path).name))}
     if devkit is None:
         raise ValueError(f"{root / 'val'} has no folder per class, and {root} no {_DEVKIT} to tell its images' classes")

@@ -110,7 +110,7 @@ def _mask_file(home: Path, path: str) -> Path:
 
 
 def _labels(home: Path, path: str) -> torch.Tensor:
-    """The image's classes, multi-hot."""
+    """Return the image's classes, multi-hot."""
     annotation, mask = home / "Annotations" / f"{Path(path).stem}.xml", _mask_file(home, path)
     labels = torch.zeros(len(VOC_CLASSES))
     if annotation.is_file():

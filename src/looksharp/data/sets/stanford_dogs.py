@@ -64,7 +64,7 @@ def _table(home: Path, split: str) -> Path:
 
 
 def _boxes(home: Path, path: str) -> list[Box]:
-    """Every dog's: they are all of the image's class."""
+    """Return every dog's box: they are all of the image's class."""
     file = home / "Annotation" / Path(path).relative_to("Images").with_suffix("")
     if not file.is_file():
         raise ValueError(f"{file} does not exist, though there is an image of that name")

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ from looksharp.marks.marks import Marks
 
 __all__ = ["PALETTE", "Count", "biased_digits", "digits", "handwriting"]
 
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(500_000)]
 """A number of images."""
 
 _Image = npt.NDArray[np.float32]
@@ -42,7 +42,7 @@ PALETTE: npt.NDArray[np.float32] = np.array(
 
 @data_set("digits")
 def digits(train: Count = 6000, val: Count = 1000, test: Count = 2000, seed: int = 0) -> Data:
-    """Digits 0 to 9 on 48 px colour canvases among fragments of other digits, with masks.
+    """Make digits 0 to 9 on 48 px colour canvases among fragments of other digits, with masks.
 
     Writers' images are divided between the splits once and for all (70 : 10 : 20, by a fixed permutation), so no
     handwriting is in two splits whatever the seed; place, size, colour and clutter are drawn from `seed`.
@@ -64,7 +64,7 @@ def digits(train: Count = 6000, val: Count = 1000, test: Count = 2000, seed: int
 
 @data_set("biased_digits")
 def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, test: Count = 2000, seed: int = 0) -> Data:
-    """The same with a cue: a patch beside the digit, its colour that of the class with probability `rho`.
+    """Make the same digits with a cue: a patch beside each, its colour that of the class with probability `rho`.
 
     Training and validation images are biased. The three test splits show the *same* canvases and differ in the
     patch's colour alone: "biased" as in training, "unbiased" drawn at random from all ten, "conflicting" always
@@ -120,7 +120,7 @@ def _split(
 
 
 def handwriting(split: str) -> tuple[_Image, npt.NDArray[np.int64]]:
-    """The split's share of scikit-learn's digits, in [0, 1], and their classes."""
+    """Return the split's share of scikit-learn's digits, in [0, 1], and their classes."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -133,7 +133,7 @@ def handwriting(split: str) -> tuple[_Image, npt.NDArray[np.int64]]:
 def _canvases(
     split: str, count: int, rng: np.random.Generator
 ) -> tuple[_Image, npt.NDArray[np.int64], _Image, npt.NDArray[np.int64]]:
-    """Images (N, 48, 48, 3), classes (N,), the digits' opacity (N, 48, 48), corners of a free patch (N, 2)."""
+    """Draw images (N, 48, 48, 3), classes (N,), digits' opacity (N, 48, 48), corners of a free patch (N, 2)."""
     strokes, labels = handwriting(split)
     enlarged = {
         side: F.interpolate(torch.from_numpy(strokes)[:, None], (side, side), mode="bicubic")[:, 0].clamp(0, 1).numpy()
@@ -160,7 +160,7 @@ def _canvases(
 
 
 def _colour(rng: np.random.Generator) -> _Image:
-    """A light colour, told apart from the dark backgrounds and from no class in particular."""
+    """Draw a light colour, told apart from the dark backgrounds and from no class in particular."""
     return 0.55 + 0.45 * rng.random(3, dtype=np.float32)
 
 
@@ -180,7 +180,7 @@ def _paint_fragment(canvas: _Image, enlarged: dict[int, _Image], rng: np.random.
 
 
 def _free_corner(row: int, column: int, side: int, rng: np.random.Generator) -> Sequence[int]:
-    """A corner from which a patch fits on the canvas without touching the digit's square."""
+    """Draw a corner from which a patch fits on the canvas without touching the digit's square."""
     while True:
         top, left = (int(v) for v in rng.integers(0, _SIDE - _PATCH + 1, 2))
         apart = top + _PATCH <= row or top >= row + side or left + _PATCH <= column or left >= column + side

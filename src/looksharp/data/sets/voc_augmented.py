@@ -42,13 +42,13 @@ class _SbdMask:
     index: int
 
     def mask(self) -> Mask:
-        """(H, W)."""
+        """Return the mask (H, W)."""
         mask: Mask = _sbd_pixels(self.file) == self.index
         return mask
 
 
 def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> list[str]:
-    """The images of the augmented training set.
+    """Return the images of the augmented training set.
 
     They are those of ImageSets/Segmentation/trainaug.txt (or train_aug.txt, also in SegmentationAug) if there is such a
     file, else `train` and all that SBD marks, without `val`.
@@ -81,7 +81,7 @@ def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> lis
 
 
 def class_mask_marks(home: Path, names: Sequence[str]) -> Marks:
-    """The classes in each image's mask: of SegmentationClass, else of SegmentationClassAug, else of SBD.
+    """Return the classes in each image's mask: of SegmentationClass, else of SegmentationClassAug, else of SBD.
 
     Raises:
         ValueError: if an image has no mask, or one is damaged or of another size.

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from looksharp.batch import Batch, BatchMarks
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.memory import TensorSplit
+from looksharp.data.transform import image_transform
 from looksharp.images.depth import ValueRange
 from looksharp.images.headers import read_size
 from looksharp.images.look import Look, look_at
@@ -26,70 +27,18 @@ from looksharp.images.reading import read_image
 from looksharp.marks.marks import Marks
 
 __all__ = [
-    "LARGER",
     "SMALL",
     "DecodedSplit",
     "FileSplit",
     "image_batches",
-    "image_transform",
     "keep_in_memory",
 ]
 
 SMALL = 96
 """The largest side, in pixels, of images that are kept in memory and cropped there."""
-LARGER = 8 / 7
-"""Times the network's size that images have from which crops are cut: 256 pixels for 224."""
-_LONGEST = 16  # times the network's size, of an image from which a crop is cut
 _MEMORY = 1 << 30  # and bytes that they may take together
 
 _Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
-
-
-def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
-    """What an image and its masks go through together, to `pixels.size`.
-
-    Without augmentation: the shorter side is resized to fit (or to 1 / `pixels.crop_share` of that) and the middle
-    cropped. With "resize_crop_flip", it is resized to 8/7 of the size and a crop is drawn: 224 of 256 (ABN Sec. 4.1).
-    """
-    size = list(pixels.size)
-    if augment == "resize_crop_flip":
-        return v2.Compose([_Cover(_enlarged(pixels.size, LARGER)), v2.RandomCrop(size), v2.RandomHorizontalFlip()])
-    if augment == "resized_crop_flip":
-        return v2.Compose([v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()])
-    larger = 1 / pixels.crop_share if augment == "none" else 1.0
-    steps: list[v2.Transform] = [_Cover(_enlarged(pixels.size, larger)), v2.CenterCrop(size)]
-    if augment in ("crop", "crop_flip"):
-        steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
-    if augment == "crop_flip":
-        steps.append(v2.RandomHorizontalFlip())
-    return v2.Compose(steps)
-
-
-def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:
-    return round(size[0] * times), round(size[1] * times)
-
-
-class _Cover(v2.Transform):
-    """Resize, keeping proportions, to the smallest size that covers (height, width).
-
-    Of an image that would become more than 16 times as long as that, such as a line of pixels, only the middle is
-    taken; else its size would know no bound.
-    """
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-
-    def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
-        """Return one image or mask resized."""
-        height, width = inpt.shape[-2:]
-        scale = max(self.size[0] / height, self.size[1] / width)
-        most = [max(int(_LONGEST * length / scale), 1) for length in self.size]
-        if height > most[0] or width > most[1]:
-            height, width = min(height, most[0]), min(width, most[1])
-            inpt = v2.functional.center_crop(inpt, [height, width])
-        size = [max(round(height * scale), self.size[0]), max(round(width * scale), self.size[1])]
-        return inpt if size == [height, width] else v2.functional.resize(inpt, size, antialias=True)
 
 
 @dataclass(kw_only=True)
@@ -133,7 +82,7 @@ class DecodedSplit(Split):
         device: torch.device | str = "cpu",
         workers: int = 0,
     ) -> BatchLoader:
-        """Batches read by `workers` processes; the same whatever their number."""
+        """Return batches read by `workers` processes; the same whatever their number."""
         images = _Images(self, image_transform(pixels, augment))
         return image_batches(images, _Seeded(batches, seed), pixels, device, workers)
 
@@ -215,7 +164,7 @@ def image_batches(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> BatchLoader:
-    """Batches of what `images` makes of each key of `batches`: an image of `pixels.size`, target, marks and group."""
+    """Return batches of what `images` makes of each key: an image of `pixels.size`, its target, marks and group."""
     return _ImageLoader(images, batches, pixels, torch.device(device), workers)
 
 
@@ -259,7 +208,7 @@ def _collate(items: list[_Item]) -> Batch:
 
 
 def keep_in_memory(data: Data) -> Data:
-    """The data set with splits of small image files read once and for all; others as they are.
+    """Return the data set with splits of small image files read once and for all; others as they are.
 
     Small are images of up to 96 px a side that together take up to 1 GiB, and that are not cropped from larger ones.
     Where the training images are among them, the data's own augmentation becomes one that such images can have.
@@ -277,7 +226,7 @@ def keep_in_memory(data: Data) -> Data:
 
 
 def _in_memory(split: Split, pixels: Pixels, name: str) -> TensorSplit:
-    """All of a split's images read once, at the size of `pixels`, as one tensor; masks with them."""
+    """Return all of a split's images read once, at the size of `pixels`, as one tensor; masks with them."""
     transform = image_transform(pixels)
     images = torch.empty(len(split), 3, *pixels.size, dtype=torch.uint8)
     samples, labels, masks = [], [], []

@@ -43,7 +43,7 @@ class TensorSplit(Split):
         device: torch.device | str = "cpu",
         workers: int = 0,
     ) -> BatchLoader:
-        """Batches made on the device; `workers` are not needed.
+        """Return batches made on the device; `workers` are not needed.
 
         Raises:
             ValueError: for "resized_crop_flip", which belongs to image files, or if the images are of another
@@ -107,7 +107,7 @@ class _TensorLoader:
 
 
 def random_crop(count: int, size: Iterable[int], flip: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows (count, H) and columns (count, W) of crops of images padded by an eighth of their size.
+    """Draw rows (count, H) and columns (count, W) of crops of images padded by an eighth of their size.
 
     Indices outside the image stand for padding. For 32 px images this is the CIFAR recipe: pad by 4, crop 32
     (ICASC appendix A.1). With `flip`, half of the columns run backwards.
@@ -126,7 +126,7 @@ def random_crop(count: int, size: Iterable[int], flip: bool, generator: torch.Ge
 
 
 def _take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Pixels (B, C, h, w) at each image's rows (B, h) and columns (B, w); 0 outside the image."""
+    """Return pixels (B, C, h, w) at each image's rows (B, h) and columns (B, w); 0 outside the image."""
     height, width = images.shape[-2:]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     which = torch.arange(len(images), device=images.device)[:, None, None]

@@ -46,7 +46,7 @@ class Sample:
     shard: str = ""
 
     def open(self) -> IO[bytes]:
-        """The encoded image, to be decoded."""
+        """Return the encoded image, to be decoded."""
         if isinstance(self.content, bytes):
             return BytesIO(self.content)
         start, length = self.content
@@ -56,7 +56,7 @@ class Sample:
 
 
 def expand(pattern: str) -> list[str]:
-    """The shards that a pattern with braces names, in order.
+    """Return the shards that a pattern with braces names, in order.
 
     Raises:
         ValueError: if `webdataset` is not installed, or a shard that is a path does not exist.
@@ -89,7 +89,7 @@ def _count(pattern: str) -> int:
 
 
 def read_shard(shard: str) -> Iterator[Sample]:
-    """The samples of a shard in order, read as a stream.
+    """Yield the samples of a shard in order, read as a stream.
 
     Raises:
         ValueError: if the shard cannot be read, or a sample lacks its image or class.
@@ -100,7 +100,7 @@ def read_shard(shard: str) -> Iterator[Sample]:
 
 
 def stored_samples(shard: str) -> list[Sample]:
-    """The samples of a shard in order: where in the file their images lie, or, of a URL or packed file, the images.
+    """Return the samples of a shard in order: places in the file, or, of a URL or packed file, the images themselves.
 
     Raises:
         ValueError: as `read_shard` does.
@@ -129,7 +129,9 @@ def stored_samples(shard: str) -> list[Sample]:
 
 
 def shard_sizes(shards: Sequence[str]) -> list[int] | None:
-    """Samples of each shard, as sizes.json beside the first says; None if it is not there and all are files.
+    """Return the number of samples of each shard, as sizes.json beside the first says.
+
+    It is None where there is no such file and all shards are files.
 
     Raises:
         ValueError: if sizes.json lacks a shard, or is missing for shards that are no files.
@@ -151,7 +153,7 @@ def shard_sizes(shards: Sequence[str]) -> list[int] | None:
 
 
 def class_names(shards: Sequence[str]) -> tuple[str, ...] | None:
-    """The lines of classes.txt beside the first shard; None if there is no such file."""
+    """Return the lines of classes.txt beside the first shard; None if there is no such file."""
     content = _beside(shards[0], "classes.txt")
     return None if content is None else tuple(line.strip() for line in content.decode().splitlines() if line.strip())
 
@@ -169,7 +171,7 @@ def _opened(shard: str) -> IO[bytes]:
 
 
 def _beside(shard: str, name: str) -> bytes | None:
-    """What a file beside a shard holds; None if there is none."""
+    """Return the content of a file beside a shard; None if there is none."""
     if _is_path(shard):
         path = Path(shard).with_name(name)
         return path.read_bytes() if path.is_file() else None
@@ -183,7 +185,7 @@ def _beside(shard: str, name: str) -> bytes | None:
 
 
 def _streamed(shard: str) -> Iterator[dict[str, Any]]:
-    """The files of each sample by their suffixes, and its name as "__key__"."""
+    """Yield the files of each sample by their suffixes, and its name as "__key__"."""
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     try:
@@ -194,7 +196,7 @@ def _streamed(shard: str) -> Iterator[dict[str, Any]]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what it says; `webdataset` appends what it was reading to an error's arguments."""
+    """Return the first line of an error; `webdataset` appends what it was reading to the arguments."""
     words = (part for part in error.args if isinstance(part, str) and part)
     return next(words, type(error).__name__).splitlines()[0]
 
@@ -204,7 +206,7 @@ def _where(shard: str, found: Mapping[str, Any]) -> str:
 
 
 def _image_of(shard: str, found: Mapping[str, Any]) -> str:
-    """The suffix of a sample's image."""
+    """Return the suffix of a sample's image."""
     suffix = next((suffix for suffix in _IMAGES if suffix in found), None)
     if suffix is None:
         got = ", ".join(f".{name}" for name in found if not name.startswith("__"))

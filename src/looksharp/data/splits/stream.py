@@ -15,8 +15,9 @@ from torchvision.transforms import v2
 
 from looksharp.data.sampling import Shuffled
 from looksharp.data.split import Augment, BatchLoader, Pixels, Split
-from looksharp.data.splits.files import DecodedSplit, image_batches, image_transform
+from looksharp.data.splits.files import DecodedSplit, image_batches
 from looksharp.data.splits.shards import Sample, read_shard, stored_samples
+from looksharp.data.transform import image_transform
 from looksharp.images.depth import ValueRange
 from looksharp.images.reading import read_image
 
@@ -117,7 +118,7 @@ class StreamSplit(Split):
         device: torch.device | str = "cpu",
         workers: int = 0,
     ) -> BatchLoader:
-        """As many batches as `batches` has, of its size; which images is drawn here. Decoded by `workers` processes.
+        """Return as many batches as `batches` has, of its size; their images are drawn here.
 
         An epoch goes through the shards in an order drawn by its number, and draws each next image from a buffer of
         1,024, so every image comes once; the incomplete last batch is dropped. Under `torch.distributed` each process
@@ -168,7 +169,7 @@ class _Drawn:
 
 
 def _mixed(samples: Iterable[Sample], generator: torch.Generator) -> Iterator[Sample]:
-    """Each sample once, drawn from those that the buffer holds."""
+    """Yield each sample once, drawn from those that the buffer holds."""
     buffer: list[Sample] = []
     for sample in samples:
         if len(buffer) < _BUFFER:

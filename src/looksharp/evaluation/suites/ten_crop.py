@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from looksharp.attention.recording import logits_of
-from looksharp.data.splits.files import LARGER
+from looksharp.data.transform import LARGER
 from looksharp.evaluation.measure import Columns, Subject
 from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.suites.classification import new_ranking

@@ -1,0 +1,61 @@
+"""The way of an image and its masks to the size that a network reads."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.transforms import v2
+
+from looksharp.data.split import Augment, Pixels
+
+__all__ = ["LARGER", "image_transform"]
+
+LARGER = 8 / 7
+"""Times the network's size that images have from which crops are cut: 256 pixels for 224."""
+_LONGEST = 16  # times the network's size, of an image from which a crop is cut
+
+
+def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
+    """Return what brings an image and its masks to `pixels.size` together.
+
+    Without augmentation: the shorter side is resized to fit (or to 1 / `pixels.crop_share` of that) and the middle
+    cropped. With "resize_crop_flip", it is resized to 8/7 of the size and a crop is drawn: 224 of 256 (ABN Sec. 4.1).
+    """
+    size = list(pixels.size)
+    if augment == "resize_crop_flip":
+        return v2.Compose([_Cover(_enlarged(pixels.size, LARGER)), v2.RandomCrop(size), v2.RandomHorizontalFlip()])
+    if augment == "resized_crop_flip":
+        return v2.Compose([v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()])
+    larger = 1 / pixels.crop_share if augment == "none" else 1.0
+    steps: list[v2.Transform] = [_Cover(_enlarged(pixels.size, larger)), v2.CenterCrop(size)]
+    if augment in ("crop", "crop_flip"):
+        steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
+    if augment == "crop_flip":
+        steps.append(v2.RandomHorizontalFlip())
+    return v2.Compose(steps)
+
+
+def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:
+    return round(size[0] * times), round(size[1] * times)
+
+
+class _Cover(v2.Transform):
+    """Resize, keeping proportions, to the smallest size that covers (height, width).
+
+    Of an image that would become more than 16 times as long as that, such as a line of pixels, only the middle is
+    taken; else its size would know no bound.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
+        """Return one image or mask resized."""
+        height, width = inpt.shape[-2:]
+        scale = max(self.size[0] / height, self.size[1] / width)
+        most = [max(int(_LONGEST * length / scale), 1) for length in self.size]
+        if height > most[0] or width > most[1]:
+            height, width = min(height, most[0]), min(width, most[1])
+            inpt = v2.functional.center_crop(inpt, [height, width])
+        size = [max(round(height * scale), self.size[0]), max(round(width * scale), self.size[1])]
+        return inpt if size == [height, width] else v2.functional.resize(inpt, size, antialias=True)
