@@ -23,6 +23,7 @@ from looksharp import (
 from looksharp.attention.stages import last_stages
 from looksharp.batch import BatchMarks
 from looksharp.networks import CifarResNet, build_network
+from looksharp.networks.architecture import BUILT_WITH
 from looksharp.networks.attention_module import AttentionModule
 from looksharp.networks.gating import GlobalGate
 
@@ -220,7 +221,8 @@ def network_by_loop_without_gate(net, image):
 
 
 def test_multilabel_network(images):
-    net = warn(multilabel=True).double()
+    net = warn().double()
+    net.multilabel = True
     images = images.double()
     for i, image in enumerate(images):
         found, gates, _ = network_by_loop(net, image)
@@ -476,7 +478,7 @@ def test_number_of_parameters():
 def test_sizes_of_warn_are_the_published_ones(depth, parameters, published, multiply_adds):
     with torch.device("meta"):
         backbone = build_network(f"cifar_wrn{depth}_10", 10)
-        net = AttendAndRectify(backbone, image_size=32, depth=3, heads=4).eval()
+        net = AttendAndRectify(backbone, image_size=32, layers=3, heads=4).eval()
         images = torch.empty(1, 3, 32, 32)
     counts = []
     for network in (backbone, net):
@@ -505,8 +507,8 @@ def test_weights_start_with_he_variance():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"^depth 4 is too much: .* of 4 stages .* found 3 \(one, two, three\)$"):
-        warn(depth=4)
+    with pytest.raises(ValueError, match=r"^layers 4 is too much: .* of 4 stages .* found 3 \(one, two, three\)$"):
+        warn(layers=4)
     with pytest.raises(ValueError, match=r"^layer 'tree' is not in Net; did you mean 'three'"):
         warn(layers=["tree"])
     with pytest.raises(ValueError, match=r"^layer 'head' returns a tensor of shape \(2, 5\); "):
@@ -515,7 +517,7 @@ def test_refusals():
         warn(layers=[])
     with pytest.raises(ValueError, match=r"^gate must be one of attention, linear, average, identity; got 'none'$"):
         warn(gate="none")
-    with pytest.raises(ValueError, match=r"^depth and heads must be at least 1; got 3 and 0$"):
+    with pytest.raises(ValueError, match=r"^layers and heads must be at least 1; got 3 and 0$"):
         warn(heads=0)
     with pytest.raises(ValueError, match=r"^backbone_gradient must be at least 0; got -1$"):
         warn(backbone_gradient=-1)
@@ -538,25 +540,26 @@ OPTIONS = {
     "attention": ("softmax", "sigmoid"),
     "gate": ("attention", "linear", "average", "identity"),
     "mixing": ("probability", "log_probability", "scores"),
-    "multilabel": (False, True),
     "backbone_gradient": (0.0, 0.1, 1.0),
-    "depth": (1, 3),
+    "layers": (1, 3, ["one", "three"]),
     "heads": (1, 4),
 }
 
 
 def test_every_option_with_values_is_trained_here():
     for name, parameter in inspect.signature(AttendAndRectify).parameters.items():
-        assert name in OPTIONS or name in ("backbone", "image_size", "layers"), parameter
+        assert name in OPTIONS or name in BUILT_WITH, parameter
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize(("option", "value"), [(o, v) for o, values in OPTIONS.items() for v in values])
-def test_every_option_trains(images, option, value):
+def test_every_option_trains(images, option, value, multilabel):
     """With the loss parts that the architecture brings, a few steps lower the loss."""
     net = warn(**{option: value})
+    net.multilabel = multilabel
     objective = Classification() + HeadDiversity()
     targets = torch.arange(len(images)) % CLASSES
-    if option == "multilabel" and value:
+    if multilabel:
         targets = F.one_hot(targets, CLASSES)
     optimizer, losses = torch.optim.SGD(net.parameters(), lr=0.1), []
     for _ in range(6):

@@ -68,7 +68,7 @@ def build(name):
     def make():
         if name == "branch":
             return AttentionBranchNetwork(Net(), image_size=8)
-        return AttendAndRectify(Net(), image_size=8, depth=2) if name == "head_diversity" else Net()
+        return AttendAndRectify(Net(), image_size=8, layers=2) if name == "head_diversity" else Net()
 
     return make
 

@@ -109,7 +109,7 @@ def _add_flag(group: _ActionsContainer, flag: str, setting: inspect.Parameter, t
         group.add_argument(f"--{off}", action="store_false", dest=flag, default=SUPPRESS, help=SUPPRESS)
         return
     element = _element(setting.annotation)
-    read = _reader(setting.annotation) if element is None else _list_reader(_reader(element))
+    read = _reader(setting.annotation) if element is None else _list_reader(_reader(element), setting.annotation)
     metavar = _metavar(setting.annotation, flag)
     short = (f"-{flag}",) if len(flag) == 1 else ()
     group.add_argument(
@@ -162,8 +162,10 @@ def _structure(text: str) -> Any:
     return yaml.safe_load(text) if text.startswith(("[", "{")) else text
 
 
-def _list_reader(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    def elements(text: str) -> list[Any]:
+def _list_reader(read: Callable[[str], Any], annotation: Any) -> Callable[[str], Any]:
+    def elements(text: str) -> Any:
+        if text.isdecimal() and int in _members(annotation):  # a number in the place of a list
+            return int(text)
         if text.startswith("["):  # as YAML writes lists, for elements that hold commas
             return list(yaml.safe_load(text))
         return [read(each.strip()) for each in text.split(",") if each.strip()]

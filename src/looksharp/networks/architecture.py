@@ -12,21 +12,22 @@ from looksharp.registry import Registry
 
 __all__ = ["ARCHITECTURES", "BUILT_WITH", "Architecture", "Attending", "OwnMaps"]
 
-BUILT_WITH = ("backbone", "image_size", "multilabel")
+BUILT_WITH = ("backbone", "image_size")
 """Arguments of an architecture that `build_classifier` gives; the others are its settings."""
 
 
 class Architecture(nn.Module, ABC):
     """A classifier built around a backbone: `Architecture(backbone, image_size=..., ...)`.
 
-    It is registered in `ARCHITECTURES`, and its signature without `BUILT_WITH` is its settings. Where it takes
-    `multilabel`, it is told whether an image may have several classes.
+    It is registered in `ARCHITECTURES`, and its signature without `BUILT_WITH` is its settings.
 
     Attributes:
+        multilabel: whether an image may have several classes; `build_classifier` says so.
         loss_parts: names of the parts of an objective, in `looksharp.PARTS`, that train what it adds.
     """
 
     loss_parts: ClassVar[tuple[str, ...]] = ()
+    multilabel: bool = False
 
     @classmethod
     def backbone_outputs(cls, classes: int, multilabel: bool, settings: Mapping[str, Any]) -> int:

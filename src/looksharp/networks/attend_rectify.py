@@ -51,10 +51,9 @@ class AttendAndRectify(Wrapping, Attending):
         image_size: pixels, or (height, width), of the images with which stages are found and sizes inferred; others
             can be classified later.
         preset: "paper", or "official_code": BatchNorm in the global gate, and log-probabilities mixed.
-        layers: names of the backbone's layers that are attended, the last one last; the ends of the last stages if
-            not given. The authors' code attends a wide residual network's groups after the BatchNorm and ReLU that
-            follow them: layer2.0.relu1, layer3.0.relu1 and relu of `CifarWideResNet`.
-        depth: how many, where layers are not given: the paper's attention depth AD.
+        layers: how many of the backbone's last stages are attended, at their ends, the paper's attention depth AD; or
+            names of its layers, the last one last. The authors' code attends a wide residual network's groups after
+            the BatchNorm and ReLU that follow them: layer2.0.relu1, layer3.0.relu1 and relu of `CifarWideResNet`.
         heads: masks of each module, the paper's attention width AW.
         attention: masks by a softmax over positions, or by sigmoids.
         gate: what mixes the outputs: attention, the paper's global gates; or, to see what they bring (Sec. 4.3, read
@@ -65,10 +64,13 @@ class AttendAndRectify(Wrapping, Attending):
             preset if not given.
         backbone_gradient: factor, in training mode, of the gradient that modules and gates send into the backbone: 0
             blocks it, so that the backbone learns from its own output alone.
-        multilabel: whether classes are independent: probabilities are then sigmoids.
+
+    Attributes:
+        layers: the names of the layers that are attended.
+        multilabel: whether classes are independent: probabilities are then sigmoids. `build_classifier` sets it.
 
     Raises:
-        ValueError: if the backbone has fewer stages than depth, if a layer is not in it or has no map, or if an option
+        ValueError: if the backbone has fewer stages than layers, if a layer is not in it or has no map, or if an option
             has another value than those above.
 
     Example:
@@ -87,14 +89,12 @@ class AttendAndRectify(Wrapping, Attending):
         *,
         image_size: int | tuple[int, int] = 224,
         preset: _Preset = "paper",
-        layers: list[str] | None = None,
-        depth: int = 3,
+        layers: int | list[str] = 3,
         heads: int = 4,
         attention: _Attention = "softmax",
         gate: _Gate = "attention",
         mixing: _Mixing | None = None,
         backbone_gradient: float = 1.0,
-        multilabel: bool = False,
     ) -> None:
         super().__init__()
         for name, value, allowed in (
@@ -105,17 +105,17 @@ class AttendAndRectify(Wrapping, Attending):
         ):
             if value not in get_args(allowed):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}; got {value!r}")
-        if depth < 1 or heads < 1:
-            raise ValueError(f"depth and heads must be at least 1; got {depth} and {heads}")
+        if heads < 1 or (isinstance(layers, int) and layers < 1):
+            raise ValueError(f"layers and heads must be at least 1; got {layers} and {heads}")
         if not backbone_gradient >= 0:
             raise ValueError(f"backbone_gradient must be at least 0; got {backbone_gradient:g}")
         self.backbone = backbone
         self.preset = preset
-        self.mixed_by, self.multilabel, self.backbone_gradient = gate, multilabel, backbone_gradient
+        self.mixed_by, self.backbone_gradient = gate, backbone_gradient
         self.mix = _MIXES[mixing or ("probability" if preset == "paper" else "log_probability")]
         self.classifier = classifier_of(backbone)[0]
         images = _zeros(backbone, image_size)
-        self.layers = _chosen(backbone, images, layers, depth)
+        self.layers = _chosen(backbone, images, layers)
         with tap(backbone, self.layers, self.classifier) as taps:
             logits = logits_of(untouched_forward(backbone, images))
         classes, outputs = logits.shape[1], len(self.layers) + 1
@@ -203,10 +203,10 @@ def _zeros(backbone: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
     return next(backbone.parameters()).new_zeros(2, channels, height, width)
 
 
-def _chosen(backbone: nn.Module, images: Tensor, layers: list[str] | None, depth: int) -> tuple[str, ...]:
-    if layers is not None:
+def _chosen(backbone: nn.Module, images: Tensor, layers: int | list[str]) -> tuple[str, ...]:
+    if not isinstance(layers, int):
         return tuple(find_modules(backbone, tuple(layers)))
     try:
-        return last_stages(backbone, images, count=depth)
+        return last_stages(backbone, images, count=layers)
     except ValueError as exc:
-        raise ValueError(f"depth {depth} is too much: {exc}") from exc
+        raise ValueError(f"layers {layers} is too much: {exc}") from exc

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
 from looksharp.networks.backbones.build import build_network
 from looksharp.networks.head_parameters import classifier_of
-from looksharp.settings import checked_arguments, settings_of
+from looksharp.settings import checked_arguments
 
 __all__ = ["build_classifier"]
 
@@ -56,12 +56,13 @@ def build_classifier(
     build = ARCHITECTURES[architecture]
     settings = checked_arguments(build, options or {}, architecture, BUILT_WITH)
     outputs = build.backbone_outputs(num_classes, multilabel, settings)
-    told = {"multilabel": multilabel} if "multilabel" in settings_of(build) else {}
     network = _started_network(backbone, outputs, pretrained, weights)
     try:
-        return build(network, image_size=image_size, **told, **settings)
+        built = build(network, image_size=image_size, **settings)
     except ValueError as error:
         raise ValueError(f"architecture {architecture!r} around backbone {backbone!r}: {error}") from None
+    built.multilabel = multilabel
+    return built
 
 
 def _started_network(name: str, outputs: int, pretrained: bool, weights: Mapping[str, Tensor] | None) -> nn.Module:
