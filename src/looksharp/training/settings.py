@@ -282,7 +282,7 @@ class RunConfig:
         brought = brought_by(sections["network"].architecture)
         objective = _objective(rest.pop("objective", "classification"), rest, brought)
         if rest:
-            raise SettingError(near_miss(next(iter(rest)), known_settings()))
+            raise SettingError(near_miss(str(next(iter(rest))), known_settings()))
         return cls(objective, **sections)
 
 
