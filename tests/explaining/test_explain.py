@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -236,3 +237,20 @@ def test_built_in_attention_that_is_not_there(run, photographs, tmp_path):
         with pytest.raises(ValueError, match=r"^layer and signed are for maps of classes; mechanism 'built_in' shows"):
             explain(built_in_run(run), photographs, tmp_path / "out", mechanism="built_in", progress=False, **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_photographs_are_upright_and_of_the_runs_range(run, tmp_path):
+    """One picture: as bytes; of 12 bits, which the run reads over their range; and stored on its side."""
+    grey = np.random.default_rng(1).integers(0, 256, (32, 40), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(grey).save(tmp_path / "bytes.png")
+    Image.fromarray((grey.astype(np.uint16) * 4095 + 127) // 255).save(tmp_path / "deep.png")
+    Image.fromarray(np.ascontiguousarray(grey.T[::-1])).save(tmp_path / "turned.png", exif=turned)
+    reads_deep = replace(run, pixels=replace(run.pixels, value_range=(0, 4095)))
+    paths = [tmp_path / f"{name}.png" for name in ("bytes", "deep", "turned")]
+    explain(reads_deep, paths, tmp_path / "out", classes="dog", layer="stage2", progress=False)
+    plain, *others = (np.load(tmp_path / "out" / f"{path.stem}.npz")["maps"] for path in paths)
+    assert plain.max() > 0
+    for other in others:
+        np.testing.assert_allclose(other, plain, atol=1e-5)

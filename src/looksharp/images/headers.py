@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from looksharp.images.by_path import ByPath
+from looksharp.images.each import OfEachImage
 from looksharp.images.opening import UNREADABLE, opened
 from looksharp.images.orientation import orientation_of, swaps_sides
 
@@ -27,9 +28,13 @@ def read_size(path: Path | str, content: IO[bytes] | None = None) -> tuple[int, 
         return (image.width, image.height) if swapped else (image.height, image.width)
 
 
-class ImageSizes(ByPath[tuple[int, int]]):
-    """(height, width) of each image of a folder, upright, from its header."""
+class ImageSizes(OfEachImage[tuple[int, int]]):
+    """(height, width) of each image of a folder, upright, read from its header when asked for.
 
-    def read(self, file: Path) -> tuple[int, int]:
-        """Return (height, width)."""
-        return read_size(file)
+    Args:
+        root: the folder.
+        paths: the images' paths below it.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[str]) -> None:
+        super().__init__(root, paths, read_size)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
-from looksharp.images.by_path import ByPath
+from looksharp.images.each import OfEachImage
 from looksharp.images.opening import UNREADABLE, opened
 
 __all__ = ["ImageOrientations", "orientation_of", "read_orientation", "swaps_sides", "turn_of"]
@@ -82,9 +83,13 @@ def _words_follow_pixels(image: Image.Image) -> bool:
         file.seek(place)
 
 
-class ImageOrientations(ByPath[int]):
-    """EXIF orientation of each image of a folder."""
+class ImageOrientations(OfEachImage[int]):
+    """EXIF orientation of each image of a folder, read when asked for.
 
-    def read(self, file: Path) -> int:
-        """Return the orientation, 1 to 8."""
-        return read_orientation(file)
+    Args:
+        root: the folder.
+        paths: the images' paths below it.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[str]) -> None:
+        super().__init__(root, paths, read_orientation)
