@@ -245,7 +245,7 @@ def test_photographs_are_upright_and_of_the_runs_range(run, tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.fromarray(grey).save(tmp_path / "bytes.png")
-    Image.fromarray((grey.astype(np.uint16) * 4095 + 127) // 255).save(tmp_path / "deep.png")
+    Image.fromarray((grey / 255 * 4095).round().astype(np.uint16)).save(tmp_path / "deep.png")
     Image.fromarray(np.ascontiguousarray(grey.T[::-1])).save(tmp_path / "turned.png", exif=turned)
     reads_deep = replace(run, pixels=replace(run.pixels, value_range=(0, 4095)))
     paths = [tmp_path / f"{name}.png" for name in ("bytes", "deep", "turned")]
