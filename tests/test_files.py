@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from looksharp.files import locked, read_text, remove_leftovers, replacing, write_text
+from looksharp.files import locked, read_mapping, read_text, remove_leftovers, replacing, write_text
 
 
 def test_the_file_is_replaced_at_the_end(tmp_path):
@@ -84,6 +84,27 @@ def test_text_that_is_none(tmp_path):
         read_text(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_bytes("\ufeffwäter".encode())
     assert read_text(tmp_path / "a.csv") == "wäter"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a: [", r"a\.yaml is not YAML: "),
+        (b"[" * 100_000, r"a\.yaml is not YAML: "),
+        (b"\xff", r"a\.yaml is not UTF-8 text$"),
+        (b"", r"a\.yaml must hold settings, name: value; got None$"),
+        (b"- a", r"a\.yaml must hold settings, name: value; got \['a'\]$"),
+        (b"1: a", r"a\.yaml must hold settings, name: value; got \{1: 'a'\}$"),
+    ],
+    ids=repr,
+)
+def test_a_mapping_that_is_none(text, message, tmp_path):
+    (tmp_path / "a.yaml").write_bytes(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read_mapping(tmp_path / "a.yaml", "settings")
+    assert len(str(error.value).splitlines()) == 1
+    (tmp_path / "a.yaml").write_text("a: [1, 2]")
+    assert read_mapping(tmp_path / "a.yaml", "settings") == {"a": [1, 2]}
 
 
 # Folders ---------------------------------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["locked", "read_text", "remove_leftovers", "replacing", "write_text"]
+__all__ = ["locked", "read_mapping", "read_text", "remove_leftovers", "replacing", "write_text"]
 
 _PART = ".part-"
 """In the name of every temporary file, so that those of a killed process are known."""
@@ -54,6 +56,25 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text") from None
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file that holds names and values.
+
+    Args:
+        path: the file.
+        what: what it should hold, for messages, such as "a run's settings".
+
+    Raises:
+        ValueError: if it is not YAML or holds something else; the message names the file.
+    """
+    try:
+        values = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split()):.200}") from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ValueError(f"{path} must hold {what}, name: value; got {values!r:.60}")
+    return values
 
 
 @contextmanager

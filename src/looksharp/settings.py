@@ -12,7 +12,7 @@ import inspect
 import types
 from collections import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
@@ -91,11 +91,19 @@ def settings_of(function: Callable[..., Any], without: Collection[str] = ()) -> 
     typed = function if is_dataclass(function) or not inspect.isclass(function) else function.__init__
     hints = get_type_hints(typed, include_extras=True)
     found = inspect.signature(function).parameters
+    made = _made_defaults(function)
     return {
-        name: parameter.replace(annotation=hints.get(name, Any))
+        name: parameter.replace(annotation=hints.get(name, Any), default=made.get(name, parameter.default))
         for name, parameter in found.items()
         if name not in without and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
+
+
+def _made_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """The defaults of a dataclass that are made anew for each instance, which its signature does not show."""
+    if not is_dataclass(function):
+        return {}
+    return {each.name: each.default_factory() for each in fields(function) if each.default_factory is not MISSING}
 
 
 def checked_arguments(

@@ -1,5 +1,6 @@
 import json
 import math
+import resource
 
 import pytest
 import torch
@@ -73,3 +74,16 @@ def test_merging_joins_columns_and_takes_the_later():
     assert found.tables == {"a": {"x": [1], "y": [2]}, "b": [2]}
     assert first.tables == {"a": {"x": [1]}, "b": [1]}  # left as they were
     assert merge([]).values == {}
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(evaluation, tmp_path):
+    write_evaluation(tmp_path / "last-test", evaluation)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match=r"^\S*last-test\.safetensors cannot be written: .*$"):
+            write_evaluation(tmp_path / "last-test", Evaluation({}, {"top1": torch.zeros(10_000)}, {}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert torch.equal(read_evaluation(tmp_path / "last-test").per_image["loss"], torch.tensor([0.0, 2.0, 4.0]))
+    assert len(list(tmp_path.iterdir())) == 2

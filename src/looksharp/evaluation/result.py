@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from looksharp.files import replacing, write_text
+from looksharp.files import write_text
+from looksharp.training.state import write_tensors
 
 __all__ = ["Evaluation", "merge", "read_evaluation", "write_evaluation"]
 
@@ -56,8 +57,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write PATH.safetensors (values of every image) and PATH.json (all else), each at once, the JSON last."""
     values = {name: value if math.isfinite(value) else None for name, value in evaluation.values.items()}
     text = json.dumps({"values": values, "tables": evaluation.tables}, allow_nan=False, ensure_ascii=False)
-    with replacing(_file(path, ".safetensors")) as temporary:
-        save_file({name: column.contiguous() for name, column in evaluation.per_image.items()}, temporary)
+    write_tensors(_file(path, ".safetensors"), evaluation.per_image)
     write_text(_file(path, ".json"), text + "\n")
 
 

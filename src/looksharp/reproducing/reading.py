@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from looksharp.files import read_mapping
 from looksharp.reproducing.recipe import Recipe, merged, parse_recipe
 
 __all__ = ["RECIPES", "read_recipe", "recipe_names"]
@@ -42,13 +41,7 @@ def read_recipe(name: str, folder: Path = RECIPES) -> Recipe:
 
 @lru_cache(maxsize=512)
 def _file(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a recipe, name: value; got {values!r:.60}")
-    return values
+    return read_mapping(path, "a recipe")
 
 
 def _values(name: str, folder: Path, heirs: tuple[str, ...] = ()) -> dict[str, Any]:

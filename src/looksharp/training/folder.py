@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 from looksharp.data.split import Pixels
-from looksharp.files import read_text
+from looksharp.files import read_mapping
 from looksharp.networks import build_classifier
 from looksharp.settings import SettingError
 from looksharp.training.facts import read_facts
@@ -57,12 +56,7 @@ def read_config(path: Path | str) -> RunConfig:
         ValueError: if config.yaml is missing or damaged; the message names the file and the setting.
     """
     file = Path(path) / "config.yaml"
-    try:
-        values = yaml.safe_load(read_text(file))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ValueError(f"{file} must hold a run's settings, name: value; got {values!r:.60}")
+    values = read_mapping(file, "a run's settings")
     try:
         return RunConfig.from_flat(values)
     except SettingError as error:

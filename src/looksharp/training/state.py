@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from looksharp.files import replacing
 
-__all__ = ["check_finite", "fit_weights", "misfit", "read_checkpoint", "read_state", "save_weights"]
+__all__ = ["check_finite", "fit_weights", "misfit", "read_checkpoint", "read_state", "save_weights", "write_tensors"]
 
 _STATE = {"state_dict": dict, "epoch": int, "loops": dict, "callbacks": dict, "optimizer_states": list}
 """What a run's checkpoint holds; all but the first are read where the run goes on from it."""
@@ -96,10 +96,18 @@ def save_weights(path: Path, model: nn.Module, backbone: str) -> None:
     Raises:
         OSError: if the disk is full, or the folder cannot be written.
     """
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    write_tensors(path, model.state_dict(), {"backbone": backbone})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write named tensors as safetensors.
+
+    Raises:
+        OSError: if the disk is full, or the folder cannot be written.
+    """
     with replacing(path) as temporary:
         try:
-            save_file(state, temporary, metadata={"backbone": backbone})
+            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata)
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from None
 

@@ -71,10 +71,12 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 
 def _run(flags: Namespace) -> None:
+    from looksharp.evaluation.catalogue import check_suites
     from looksharp.files import write_text
     from looksharp.training.folder import read_facts
 
     settings = call(EvaluateSettings, flags)
+    check_suites(settings.suite)
     for path in settings.runs:  # before long work starts
         read_facts(path)
     found = _evaluate(settings) if settings.cue_class is None else _test_cue(settings, settings.cue_class)

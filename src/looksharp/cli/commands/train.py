@@ -114,19 +114,13 @@ def _part_names(objective: Any) -> list[str]:
 
 def _file(path: Path | str | None) -> dict[str, Any]:
     """Read a configuration file."""
-    import yaml
+    from looksharp.files import read_mapping
 
     if path is None:
         return {}
     if not Path(path).is_file():
         raise ValueError(f"config {path} does not exist")
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config {path} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"config {path} must hold settings, name: value; got {values!r:.60}")
-    return values
+    return read_mapping(Path(path), "settings")
 
 
 def _merged(file: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
