@@ -66,7 +66,7 @@ def background_of(image):
 @pytest.fixture(scope="module")
 def composed(squares, backgrounds, tmp_path_factory):
     out = tmp_path_factory.mktemp("composed") / "out"
-    compose(out, squares, backgrounds, labels={"x": ["a", "b"], "y": ["c"]}, rho=0.9, **SIZES, progress=False)
+    compose(out, squares, backgrounds, labels={"x": ["a", "b"], "y": ["c"]}, rho=0.9, **SIZES)
     return out
 
 
@@ -121,7 +121,7 @@ def test_background_and_class_agree_as_often_as_asked(split, rho, found):
 
 @pytest.mark.parametrize("rho", [0.0, 1.0])
 def test_always_and_never(rho, squares, backgrounds, tmp_path):
-    compose(tmp_path / "out", squares, backgrounds, rho=rho, **SMALL, progress=False)
+    compose(tmp_path / "out", squares, backgrounds, rho=rho, **SMALL)
     own = {"a": "land", "b": "sea", "c": "land"}  # the third class has the first kind again
     biased = [(path, group) for path, group in table(tmp_path / "out").items() if "balanced" not in path]
     for path, group in biased:
@@ -171,7 +171,7 @@ def test_every_foreground_class_of_a_label_is_used(found):
 def test_strokes_are_light_and_soft_edged(backgrounds, tmp_path):
     labels = {"small": "01234", "large": "56789"}
     settings = SMALL | {"train": 40, "size": 48}
-    compose(tmp_path / "out", cutouts_of("digits"), backgrounds, labels=labels, **settings, progress=False)
+    compose(tmp_path / "out", cutouts_of("digits"), backgrounds, labels=labels, **settings)
     for path in (tmp_path / "out" / "train").rglob("*.png"):
         image = read(path).astype(float)
         mask = read(tmp_path / "out" / "masks" / path.relative_to(tmp_path / "out")) > 0
@@ -187,7 +187,7 @@ def test_the_seed_determines_every_byte(squares, backgrounds, tmp_path):
     contents = []
     for number, seed in enumerate((5, 5, 6)):
         out = tmp_path / str(number)
-        compose(out, squares, backgrounds, **SMALL, seed=seed, progress=False)
+        compose(out, squares, backgrounds, **SMALL, seed=seed)
         contents.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()})
     assert contents[0] == contents[1]
     assert contents[0].keys() == contents[2].keys()
@@ -300,7 +300,7 @@ def test_errors_of_foregrounds(tmp_path, backgrounds):
 )
 def test_settings_that_cannot_be(values, message, squares, backgrounds, tmp_path):
     with pytest.raises(ValueError, match=message):
-        compose(tmp_path / "out", squares, backgrounds, **SMALL | values, progress=False)
+        compose(tmp_path / "out", squares, backgrounds, **SMALL | values)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -321,7 +321,7 @@ def test_backgrounds_that_cannot_be(squares, backgrounds, tmp_path):
         ({"land": land, "sea": damaged}, r"damaged/\d\.png cannot be read as an image"),
     ]:
         with pytest.raises(ValueError, match=message):
-            compose(tmp_path / "out", squares, kinds, **SMALL, progress=False)
+            compose(tmp_path / "out", squares, kinds, **SMALL)
         assert set(tmp_path.iterdir()) == before
 
 
@@ -329,11 +329,11 @@ def test_a_class_that_one_pool_lacks(squares, backgrounds, tmp_path):
     train = squares["train"]
     lacking = {"train": train, "test": Cutouts(train.colours[:2], train.opacity[:2], train.classes[:2])}
     with pytest.raises(ValueError, match="label 'c' has no foreground for test: none of c"):
-        compose(tmp_path / "out", lacking, backgrounds, **SMALL, progress=False)
+        compose(tmp_path / "out", lacking, backgrounds, **SMALL)
 
 
 def test_a_folder_that_exists_is_left_alone(squares, backgrounds, tmp_path):
     (tmp_path / "kept").touch()
     with pytest.raises(ValueError, match=f"{tmp_path} exists already; choose another --out"):
-        compose(tmp_path, squares, backgrounds, **SMALL, progress=False)
+        compose(tmp_path, squares, backgrounds, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

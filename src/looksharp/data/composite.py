@@ -109,7 +109,6 @@ def compose(
     val: int = 500,
     test: int = 1000,
     seed: int = 0,
-    progress: bool = True,
 ) -> None:
     """Write an image folder of foregrounds over backgrounds whose kind follows the class.
 
@@ -130,7 +129,6 @@ def compose(
         val: validation images.
         test: images of each test split.
         seed: of everything drawn.
-        progress: show a progress bar.
 
     Raises:
         ValueError: if `out` exists, a folder holds no photographs, a label names no foreground class, or a split
@@ -138,30 +136,10 @@ def compose(
     """
     if out.exists():
         raise ValueError(f"{out} exists already; choose another --out")
-    if not 0 <= rho <= 1:
-        raise ValueError(f"rho must be a probability, 0 to 1; got {rho}")
-    if len(backgrounds) < 2:
-        raise ValueError(f"backgrounds must be of at least two kinds, KIND=FOLDER each; got {len(backgrounds)}")
-    known = sorted({name for cutouts in foregrounds.values() for name in cutouts.classes})
-    labels = labels or {name: [name] for name in known}
-    for name, members in labels.items():
-        check_class_folder(name)
-        for member in members:
-            if member not in known:
-                raise ValueError(f"label {name!r} names {member!r}, which is no foreground class: {', '.join(known)}")
-        for pool, cutouts in foregrounds.items():
-            if not set(members) & set(cutouts.classes):
-                raise ValueError(f"label {name!r} has no foreground for {pool}: none of {', '.join(members)}")
-    if len(labels) < 2:
-        raise ValueError(f"labels must be at least two classes; got {', '.join(labels) or 'none'}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel; got {size}")
-    if size > _LARGEST:
-        raise ValueError(f"size must be at most {_LARGEST:,} pixels; got {size:,}")
+    labels = labels or {name: [name] for name in _known(foregrounds)}
     sizes = {"train": train, "val": val, "test_biased": test, "test_balanced": test}
-    for split, count in sizes.items():
-        if count < len(labels):
-            raise ValueError(f"{split} must have an image of each of the {len(labels)} classes; got {count}")
+    _check_numbers(rho, size, sizes, len(labels), len(backgrounds))
+    _check_labels(labels, foregrounds)
     rng = np.random.default_rng(seed)
     photographs = {kind: _photographs(folder) for kind, folder in backgrounds.items()}
     painters = {
@@ -171,7 +149,7 @@ def compose(
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary,
-        tqdm(total=sum(sizes.values()), desc="composing", disable=not progress, leave=False) as bar,
+        tqdm(total=sum(sizes.values()), desc="composing", disable=None, leave=False) as bar,
     ):
         whole = Path(temporary) / out.name
         groups = [("path", "group")]
@@ -190,6 +168,41 @@ def compose(
         with (whole / "groups.csv").open("w", newline="", encoding="utf-8") as table:
             csv.writer(table).writerows(groups)
         whole.rename(out)
+
+
+def _known(foregrounds: Mapping[str, Cutouts]) -> list[str]:
+    """Return the foreground classes."""
+    return sorted({name for cutouts in foregrounds.values() for name in cutouts.classes})
+
+
+def _check_numbers(rho: float, size: int, sizes: Mapping[str, int], classes: int, kinds: int) -> None:
+    """Raise ValueError for numbers of which nothing can be made."""
+    if not 0 <= rho <= 1:
+        raise ValueError(f"rho must be a probability, 0 to 1; got {rho}")
+    if kinds < 2:
+        raise ValueError(f"backgrounds must be of at least two kinds, KIND=FOLDER each; got {kinds}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel; got {size}")
+    if size > _LARGEST:
+        raise ValueError(f"size must be at most {_LARGEST:,} pixels; got {size:,}")
+    for split, count in sizes.items():
+        if count < classes:
+            raise ValueError(f"{split} must have an image of each of the {classes} classes; got {count}")
+
+
+def _check_labels(labels: Mapping[str, Sequence[str]], foregrounds: Mapping[str, Cutouts]) -> None:
+    """Raise ValueError for classes that have no foregrounds, or cannot have a folder."""
+    known = _known(foregrounds)
+    for name, members in labels.items():
+        check_class_folder(name)
+        for member in members:
+            if member not in known:
+                raise ValueError(f"label {name!r} names {member!r}, which is no foreground class: {', '.join(known)}")
+        for pool, cutouts in foregrounds.items():
+            if not set(members) & set(cutouts.classes):
+                raise ValueError(f"label {name!r} has no foreground for {pool}: none of {', '.join(members)}")
+    if len(labels) < 2:
+        raise ValueError(f"labels must be at least two classes; got {', '.join(labels) or 'none'}")
 
 
 def _photographs(folder: Path) -> dict[str, list[Path]]:
