@@ -29,7 +29,7 @@ class MarksChoice(Protocol):
 
     @property
     def marked(self) -> float | None:
-        """How many images."""
+        """Number or share of the images."""
 
     @property
     def marked_classes(self) -> Sequence[str] | None:
@@ -37,15 +37,15 @@ class MarksChoice(Protocol):
 
     @property
     def mark_boxes(self) -> bool:
-        """Whether masks become boxes."""
+        """True if masks become boxes."""
 
     @property
     def marks_orientation(self) -> Literal["upright", "stored"]:
-        """Whether marks are in coordinates of the upright image or of the pixels as stored."""
+        """Coordinates of the marks: those of the upright image or of the pixels as stored."""
 
     @property
     def mark_crowds(self) -> bool:
-        """Whether COCO's crowds are marks."""
+        """True if COCO's crowds are marks."""
 
 
 def choose_marked(data: Data, choice: MarksChoice, seed: int) -> Data:

@@ -32,7 +32,7 @@ class DataSet:
 
     @property
     def needs_root(self) -> bool:
-        """Whether the set is read from a folder."""
+        """True if the set is read from a folder."""
         return "root" in signature(self.reader).parameters
 
     @property

@@ -1,4 +1,4 @@
-"""Which images make up each batch, reproducibly from a seed and an epoch."""
+"""Batches of images in order, or drawn reproducibly from a seed and an epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from looksharp.data.split import Split
 __all__ = ["Balance", "InOrder", "Shuffled", "strata_of"]
 
 Balance = Literal["none", "class", "group"]
-"""What is drawn equally often in training: every image, every class or every group."""
+"""The unit that is drawn equally often in training: an image, a class or a group."""
 
 
 def strata_of(split: Split, balance: Balance) -> Tensor | None:

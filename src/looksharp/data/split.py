@@ -28,7 +28,7 @@ Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop
 
 @dataclass(frozen=True)
 class Pixels:
-    """How pixels become a network's input: size (height, width), then (pixel / 255 - mean) / std per channel.
+    """The way from pixels to a network's input: size (height, width), then (pixel / 255 - mean) / std per channel.
 
     `crop_share` is for image files that are not augmented: they are resized to cover `size` / `crop_share`, and the
     middle of `size` is cut out: with 0.875, 224 of 256. `value_range` is for image files of more than 8 bits a channel:
@@ -129,7 +129,7 @@ class Split(ABC):
 
     @property
     def names(self) -> list[str]:
-        """What every image is called, in order."""
+        """The name of every image, in order."""
         return [self.name(index) for index in range(len(self))]
 
     def size(self, index: int) -> tuple[int, int]:
@@ -266,7 +266,7 @@ class Data:
 
     @property
     def multilabel(self) -> bool:
-        """Whether an image may have several classes."""
+        """True if an image may have several classes."""
         return next(iter(self.splits.values())).targets.ndim == 2
 
     @property

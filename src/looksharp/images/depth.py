@@ -14,7 +14,7 @@ ValueRange = tuple[float, float]
 """The values, LOW and HIGH, that become black and white."""
 
 Depth = Literal["8 bits", "16 bits", "32 bits", "floating point"]
-"""What a channel of an image file holds."""
+"""The kinds of numbers that a channel of an image file holds."""
 
 _LOWER = {f"{kind};16{order}": f"{kind};16{other}" for kind in ("RGB", "RGBA") for order, other in ("BL", "LB")}
 _LOWER |= {"LA;16B": "RGBA", "RGB;16N": "RGB;16B", "RGBA;16N": "RGBA;16B"}

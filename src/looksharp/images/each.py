@@ -1,4 +1,4 @@
-"""What is known of each image of a folder, read when asked for."""
+"""Facts of each image of a folder, read when asked for."""
 
 from __future__ import annotations
 

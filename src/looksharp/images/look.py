@@ -1,4 +1,4 @@
-"""One look at an image file: whether anything about it should be said before it is trained on."""
+"""One look at an image file, for what should be said before it is trained on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SMALL = (64, 64)
 
 @dataclass(frozen=True)
 class Look:
-    """What an image file is like.
+    """Facts about an image file that may be worth a word.
 
     Attributes:
         constant: whether all its pixels come out the same.

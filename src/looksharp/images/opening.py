@@ -32,7 +32,7 @@ UNREADABLE = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
-"""What PIL raises for files that are missing, damaged or no images."""
+"""Errors that PIL raises for files that are missing, damaged or no images."""
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif"}  # packages that teach PIL further formats
 

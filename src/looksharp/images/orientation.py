@@ -1,4 +1,4 @@
-"""How cameras held the pictures of image files: EXIF's orientation."""
+"""EXIF's orientation: the way in which a camera was held."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from looksharp.marks.union import Box
 __all__ = ["MarksFrom", "read_cub200"]
 
 MarksFrom = Literal["boxes", "parts", "masks"]
-"""What marks a bird."""
+"""Marks of a bird: its box, discs around its parts, or its mask."""
 _RADIUS = 0.05  # of a part's disc, as a share of the image's shorter side
 
 _Row = list[str]

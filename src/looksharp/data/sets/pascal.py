@@ -26,7 +26,7 @@ from looksharp.marks.reading import read_marks
 __all__ = ["VocSet", "read_pascal"]
 
 VocSet = Literal["main", "segmentation", "augmented"]
-"""Which of VOC's image sets."""
+"""VOC's image sets, and those of segmentation with SBD's."""
 
 
 @data_set("voc")

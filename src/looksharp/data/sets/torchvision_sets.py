@@ -27,7 +27,7 @@ _STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, flo
 }
 
 DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AssertionError, UnpicklingError)
-"""What torchvision raises for files that are missing or damaged."""
+"""Errors that torchvision raises for files that are missing or damaged."""
 
 
 @data_set("cifar10", name="cifar10")

@@ -1,1 +1,1 @@
-"""How the images of a split are kept: in memory, in files, in shards."""
+"""Splits whose images are kept in memory, in files or in shards."""
