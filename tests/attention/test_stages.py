@@ -91,7 +91,7 @@ EXPECTED = {
     "timm vit, class token late": (
         lambda: timm.create_model("cait_xxs24_224", img_size=64),
         64,
-        ("blocks.17.norm1", "blocks.23.norm1"),
+        ("blocks.17", "blocks.23"),  # its class attention reads what the last block returns
     ),
     "timm swin_tiny": (
         lambda: timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=2),

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.layout import layout_of
-from looksharp.attention.recording import unwrapped
+from looksharp.attention.recording import logits_of, unwrapped
 from looksharp.attention.wrapping import backbone_path
 
 __all__ = ["LastStage", "last_stage", "last_stages", "stage_at", "untouched_forward"]
 
+
+_STEM = 0.03
+"""Share of the stages' parameters below which all stages but the last are a stem."""
 
 # What was found, by network, image size and count: looking costs a forward.
 _FOUND: WeakKeyDictionary[nn.Module, dict[tuple[tuple[int, int], int], tuple[str, ...]]] = WeakKeyDictionary()
@@ -28,6 +31,7 @@ class _Call:
     """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps.
 
     `repeated` is a map of more images than went in: what runs once for each of several tasks has none of an image.
+    `unplaced` are tokens (B, N, C) that fit no grid of the image's shape.
     """
 
     name: str
@@ -35,6 +39,7 @@ class _Call:
     before: tuple[int, int] | None
     after: tuple[int, int] | None
     repeated: bool
+    unplaced: bool
 
     @property
     def spans_stages(self) -> bool:
@@ -168,8 +173,12 @@ def _stages(network: nn.Module, calls: dict[str, _Call]) -> list[list[_Call]]:
 def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     calls = _probe(network, images[:2])
     ends = [stage[-1].name for stage in _stages(network, calls)]
-    if len(ends) == 1:
-        ends = _blocks(network, calls, count) or ends
+    if len(ends) == 1 or (count > 1 and _only_stems(network, calls)):
+        ends = _blocks(network, calls, count, images[:2]) or ends
+    elif ends and _reads_patches(network, ends[-1], images[:2]) is False:
+        ends[-1:] = _last_read(network, calls, ends[-1], images[:2])
+    if ends:
+        _check_behind(network, calls, ends[-1])
     if len(ends) < count:
         raise ValueError(
             f"layers must be named for {type(network).__name__} at {images.shape[-2]}x{images.shape[-1]} px: "
@@ -178,12 +187,34 @@ def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     return tuple(ends[-count:])
 
 
-def untouched_forward(network: nn.Module, images: Tensor) -> Any:
-    """What the network returns, without gradients; no buffer, mode or random state changes."""
+def _only_stems(network: nn.Module, calls: dict[str, _Call]) -> bool:
+    """Whether what lies before the last stage is a stem: few of the stages' parameters."""
+    sizes = [sum(_count(unit.module) for unit in stage) for stage in _stages(network, calls)]
+    return len(sizes) > 1 and sum(sizes[:-1]) < _STEM * sum(sizes)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _check_behind(network: nn.Module, calls: dict[str, _Call], end: str) -> None:
+    """Refuse to take a stem for the last layer, where the blocks behind it have tokens that are laid out in no grid."""
+    ordered = list(calls.values())
+    place = next(number for number, call in enumerate(ordered) if call.name == end)
+    blocks = [c.name for c in ordered[place + 1 :] if c.unplaced and next(c.module.children(), None) is not None]
+    if len(blocks) > 1:
+        raise ValueError(
+            f"layers must be named for {type(network).__name__}: its blocks ({blocks[-1]!r} the last) return tokens "
+            f"that fit no grid of the image's shape; the last layer with a map is {end!r}, near the images"
+        )
+
+
+def untouched_forward(network: nn.Module, images: Tensor, gradients: bool = False) -> Any:
+    """Return what the network returns, with or without a graph; no buffer, mode or random state changes."""
     devices = [images.device] if images.is_cuda else []
     # BatchNorm in training mode updates these copies and not the model's own.
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    with torch.random.fork_rng(devices), torch.no_grad():
+    with torch.inference_mode(False), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
         return torch.func.functional_call(network, buffers, (images,))
 
 
@@ -209,7 +240,10 @@ def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
         before = image_size if is_image else size(name, first)
         calls.pop(name, None)
         repeated = isinstance(output, Tensor) and output.ndim == 4 and len(output) != len(images)
-        calls[name] = _Call(name, module, before, size(name, output), repeated)
+        after = size(name, output)
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        unplaced = after is None and isinstance(first, Tensor) and first.ndim == 3 and first.shape[1] > 1
+        calls[name] = _Call(name, module, before, after, repeated, unplaced)
 
     with ExitStack() as stack:
         for name, module in network.named_modules():
@@ -236,24 +270,86 @@ def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[
         yield from inner or ([call] if call else [])
 
 
-def _blocks(network: nn.Module, calls: dict[str, _Call], count: int) -> list[str]:
-    """In a network of one resolution: the norms before the attention of evenly spaced blocks."""
+def _blocks(network: nn.Module, calls: dict[str, _Call], count: int, images: Tensor) -> list[str]:
+    """In a network of one resolution: evenly spaced blocks, at the layer from which the head reads their patches.
+
+    A head that reads the class token alone reads nothing of the last block's patches: there the norm before the last
+    attention is the last layer whose patches count. A head that reads the patches themselves reads the block's output;
+    the norm within the block is bypassed by the residual and holds a small part of it.
+    """
     path = backbone_path(network)
     prefix = f"{path}." if path else ""
+    size = _stages(network, calls)[-1][-1].after
     sequences = {
         name: [
             call
             for child, _ in module.named_children()
-            if (call := calls.get(f"{prefix}{name}.{child}")) and call.after is not None and max(call.after) > 1
+            if (call := calls.get(f"{prefix}{name}.{child}")) and call.after == size
         ]
         for name, module in network.get_submodule(path).named_modules()
         if isinstance(module, nn.Sequential | nn.ModuleList)
     }
     blocks = max(sequences.values(), key=len, default=[])
+    stage = sum(_count(unit.module) for unit in _stages(network, calls)[-1])
+    if len(blocks) < count or 2 * sum(_count(block.module) for block in blocks) < stage:
+        return []
     step = max(len(blocks) // 4, 1)
+    chosen = blocks[::-1][: step * count : step][::-1]
+    if _reads_patches(network, blocks[-1].name, images):
+        return [block.name for block in chosen]
     found = []
-    for block in blocks[::-1][: step * count : step][::-1]:
+    for block in chosen:
         norms = (n for n, m in block.module.named_modules() if isinstance(m, nn.LayerNorm))
         first = next(norms, "")
         found.append(f"{block.name}.{first}" if first else block.name)
     return found
+
+
+def _last_read(network: nn.Module, calls: dict[str, _Call], end: str, images: Tensor) -> list[str]:
+    """Before a layer whose patches nothing reads: the last norm or block whose patches are read, if there is one."""
+    ordered = list(calls)
+    for name in ordered[: ordered.index(end)][::-1]:
+        call = calls[name]
+        whole = isinstance(call.module, nn.LayerNorm) or next(call.module.children(), None) is not None
+        if whole and call.after == calls[end].after and _reads_patches(network, name, images):
+            return [name]
+    return []
+
+
+def _reads_patches(network: nn.Module, layer: str, images: Tensor) -> bool | None:
+    """Whether what is classified depends on the patches in a layer's output, by one gradient; None if unknown.
+
+    The gradient is that of the last linear layer's input, since a new classifier may be all zeros.
+    """
+    if images.is_meta:
+        return None
+    read: list[Tensor] = []
+    entry: list[Tensor] = []
+
+    def enter(_module: nn.Module, _args: Any, output: Any) -> Any:
+        tokens = output[0] if isinstance(output, tuple | list) else output
+        entry[:] = [tokens.detach().requires_grad_()]
+        copy = entry[0].clone()  # what follows may write in place
+        return (copy, *output[1:]) if isinstance(output, tuple | list) else copy
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
+        if args and isinstance(args[0], Tensor) and args[0].ndim == 2:
+            read[:] = [args[0]]
+
+    with ExitStack() as stack:
+        stack.callback(network.get_submodule(layer).register_forward_hook(enter).remove)
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                stack.callback(module.register_forward_hook(keep).remove)
+        output = untouched_forward(network, images, gradients=True)
+    head = read[0] if read else logits_of(output)
+    if not entry or not head.requires_grad:
+        return None
+    # Not a plain sum: that of a normalised vector does not change.
+    weights = torch.linspace(-1, 1, head.shape[-1], device=head.device, dtype=head.dtype).square()
+    (gradient,) = torch.autograd.grad((head * weights).sum(), entry[0], allow_unused=True)
+    if gradient is None:
+        return False
+    size = (images.shape[-2], images.shape[-1])
+    patches = layout_of(network, layer, gradient, size).to_map(gradient)
+    return bool(patches.abs().amax() > 1e-6 * gradient.abs().amax())

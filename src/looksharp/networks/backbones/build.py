@@ -27,7 +27,14 @@ def network_names() -> tuple[str, ...]:
     return tuple(sorted(name for family in FAMILIES.values() for name in family.names))
 
 
-def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_channels: int = 3) -> nn.Module:
+def build_network(
+    name: str,
+    num_classes: int,
+    *,
+    pretrained: bool = False,
+    in_channels: int = 3,
+    image_size: tuple[int, int] | None = None,
+) -> nn.Module:
     """Build a classifier that maps images (B, in_channels, H, W) to logits (B, num_classes).
 
     Names, in the order in which they are tried:
@@ -53,6 +60,8 @@ def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_c
         num_classes: number of logits.
         pretrained: load the library's default weights for the name, or those of its tag.
         in_channels: channels of the images.
+        image_size: (height, width) of the images, in pixels, for networks of timm that are built for one size (vision
+            transformers); their own size if not given.
 
     Raises:
         ValueError: if the name is not known (the message lists close ones), if `num_classes` or
@@ -72,14 +81,18 @@ def build_network(name: str, num_classes: int, *, pretrained: bool = False, in_c
             if pretrained:
                 raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
             return family.build(*map(int, match.groups()), num_classes=num_classes, in_channels=in_channels)
-    build = _from_torchvision if name.startswith(_PREFIX) else _from_timm
-    return build(name, num_classes, pretrained, in_channels)
+    if name.startswith(_PREFIX):
+        return _from_torchvision(name, num_classes, pretrained, in_channels)
+    return _from_timm(name, num_classes, pretrained, in_channels, image_size)
 
 
-def _from_timm(name: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:
+def _from_timm(
+    name: str, num_classes: int, pretrained: bool, in_channels: int, image_size: tuple[int, int] | None
+) -> nn.Module:
     import timm  # here, because it takes seconds
 
     elsewhere = name.startswith(_SOURCES)
+    sized: dict[str, Any] = {}
     if not elsewhere:
         arch = name.partition(".")[0]
         if not timm.is_model(arch):
@@ -90,9 +103,11 @@ def _from_timm(name: str, num_classes: int, pretrained: bool, in_channels: int) 
             raise _unknown(name, timm.list_pretrained(f"{arch}.*")) from exc
         if pretrained and weights is not None and not weights.has_weights:
             raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
+        if weights is not None and weights.fixed_input_size and image_size not in (None, weights.input_size[1:]):
+            sized = {"img_size": image_size}
     try:
         network: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **sized
         )
     except (OSError, RuntimeError) as exc:
         if pretrained or elsewhere:
