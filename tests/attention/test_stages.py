@@ -1,4 +1,5 @@
 import gc
+import itertools
 import re
 import weakref
 
@@ -6,10 +7,12 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision import models
 
 from looksharp import attend
 from looksharp.attention import stages
+from looksharp.attention.attend import attention_maps
 from looksharp.attention.recording import record
 from looksharp.attention.stages import _probe, last_stages
 from looksharp.networks import AttentionBranchNetwork, CifarResNet
@@ -70,6 +73,16 @@ def on_meta(build):
     return built
 
 
+def hugging(kind):
+    """A small image classifier of transformers, nothing downloaded."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8
+    )
+    return getattr(transformers, f"{kind}ForImageClassification")(config)
+
+
 EXPECTED = {
     "torchvision resnet18": (models.resnet18, 64, ("layer3", "layer4")),
     "torchvision vgg11": (on_meta(models.vgg11), 64, ("features.14", "features.19")),
@@ -97,6 +110,37 @@ EXPECTED = {
         lambda: timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=2),
         64,
         ("layers.2", "norm"),
+    ),
+    "timm vit, pooled": (
+        lambda: vit_timm(img_size=64, global_pool="avg", class_token=False),
+        64,
+        ("blocks.8", "blocks.11"),
+    ),
+    "timm beit, pooled": (
+        lambda: timm.create_model("beit_base_patch16_224", img_size=32, depth=4, embed_dim=48, num_heads=3),
+        32,
+        ("blocks.2", "blocks.3"),
+    ),
+    "timm eva, pooled": (
+        lambda: timm.create_model("eva02_tiny_patch14_224", img_size=56, depth=4),
+        56,
+        ("blocks.2", "blocks.3"),
+    ),
+    "timm xcit, class attention": (
+        lambda: timm.create_model("xcit_nano_12_p8_224", img_size=64),
+        64,
+        ("blocks.8", "blocks.11"),
+    ),
+    "timm crossvit": (lambda: timm.create_model("crossvit_tiny_240"), 240, ("norm.0", "blocks.2.blocks.1.3.norm1")),
+    "timm pit": (
+        lambda: timm.create_model("pit_ti_224"),
+        224,
+        ("transformers.2.blocks.2.norm1", "transformers.2.blocks.3.norm1"),
+    ),
+    "transformers vit": (
+        lambda: hugging("ViT"),
+        32,
+        ("vit.layers.2.layernorm_before", "vit.layers.3.layernorm_before"),
     ),
     "own": (Own, 32, ("trunk.early.2", "trunk.late")),
     "one resolution": (OneResolution, 16, ("features.2", "features.3")),
@@ -199,3 +243,67 @@ def test_a_stage_that_runs_once_for_each_task_has_no_map_of_an_image():
     assert last_stages(network, images) == ("backbone.layer1", "backbone.layer2")
     maps = attend(network.eval(), images, top=3).maps["backbone.layer2"]
     assert maps.shape == (2, 3, 16, 16)
+
+
+def test_hiera_is_refused_and_not_read_at_its_stem():
+    model = timm.create_model("hiera_tiny_224", img_size=64, embed_dim=16, stages=(1, 1, 2, 1))
+    with pytest.raises(ValueError, match=r"layers must be named for Hiera: its blocks .* near the images"):
+        last_stages(model, torch.rand(2, 3, 64, 64), count=1)
+
+
+def test_the_layer_found_tells_what_a_pooled_transformer_looks_at():
+    """Gradient times feature at the default layer ranks patches as hiding them does, in a network that has learnt."""
+    generator = torch.Generator().manual_seed(0)
+
+    def images(count):
+        """A square of one of three colours on noise; the colour is the class."""
+        target = torch.randint(3, (count,), generator=generator)
+        place = torch.randint(16, (count,), generator=generator)
+        shown = torch.randn(count, 3, 32, 32, generator=generator) * 0.3
+        for image, label, patch in zip(shown, target.tolist(), place.tolist(), strict=True):
+            row, column = 8 * (patch // 4), 8 * (patch % 4)
+            image[label, row : row + 8, column : column + 8] += 2
+        return shown, target
+
+    model = timm.models.VisionTransformer(
+        img_size=32,
+        patch_size=8,
+        embed_dim=32,
+        depth=3,
+        num_heads=2,
+        num_classes=3,
+        global_pool="avg",
+        class_token=False,
+    )
+    shown, target = images(600)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(8):
+        for batch in torch.randperm(600, generator=generator).split(50):
+            loss = F.cross_entropy(model(shown[batch]), target[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    shown, target = images(40)
+    with torch.no_grad():
+        logits = model.eval()(shown)
+        assert (logits.argmax(1) == target).float().mean() > 0.9
+        hidden = torch.zeros(40, 4, 4)
+        for row, column in itertools.product(range(4), range(4)):
+            without = shown.clone()
+            without[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 0
+            hidden[:, row, column] = (logits - model(without)).gather(1, target[:, None]).squeeze(1)
+    (found,) = last_stages(model, shown, count=1)
+    agreed = {layer: _agreement(model, shown, target, layer, hidden) for layer in (found, "blocks.2.norm1")}
+    assert found == "blocks.2"
+    assert agreed[found] > 0.7
+    assert agreed["blocks.2.norm1"] < agreed[found] / 2  # the residual goes past it
+
+
+def _agreement(model, images, target, layer, hidden):
+    """Correlation of the ranks of a map's patches with those of what hiding them costs, averaged over images."""
+    with record(model, [layer]) as features:
+        logits = model(images)
+    maps = attention_maps(logits, features, target[:, None], "hires_cam", signed=True)[layer][:, 0]
+    ranks = [each.flatten(1).argsort(1).argsort(1).float() for each in (maps, hidden)]
+    centred = [each - each.mean(1, keepdim=True) for each in ranks]
+    return F.cosine_similarity(*centred).mean().item()

@@ -607,8 +607,8 @@ def test_objectives_and_options_that_are_not_there():
     [
         ({"backbone": "resnt18"}, "backbone 'resnt18' is not known; did you mean 'resnet18'"),
         (
-            {"backbone": "vit_tiny_patch16_224"},
-            r"'vit_tiny_patch16_224' does not take images of 48 x 48 px: Input height \(48\)",
+            {"backbone": "torchvision/vit_b_32"},
+            r"'torchvision/vit_b_32' does not take images of 48 x 48 px: Wrong image height! Expected 224 but got 48",
         ),
         ({"device": "mps" if torch.cuda.is_available() else "cuda"}, "device must be auto, cpu or one of this machine"),
         ({"marks": "data", "marked": 65}, "marked is 65, which makes 65 images; 64 are marked"),

@@ -173,7 +173,7 @@ def _stages(network: nn.Module, calls: dict[str, _Call]) -> list[list[_Call]]:
 def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     calls = _probe(network, images[:2])
     ends = [stage[-1].name for stage in _stages(network, calls)]
-    if len(ends) == 1 or (count > 1 and _only_stems(network, calls)):
+    if len(ends) == 1 or _only_stems(network, calls):
         ends = _blocks(network, calls, count, images[:2]) or ends
     elif ends and _reads_patches(network, ends[-1], images[:2]) is False:
         ends[-1:] = _last_read(network, calls, ends[-1], images[:2])
@@ -347,9 +347,8 @@ def _reads_patches(network: nn.Module, layer: str, images: Tensor) -> bool | Non
         return None
     # Not a plain sum: that of a normalised vector does not change.
     weights = torch.linspace(-1, 1, head.shape[-1], device=head.device, dtype=head.dtype).square()
-    (gradient,) = torch.autograd.grad((head * weights).sum(), entry[0], allow_unused=True)
-    if gradient is None:
-        return False
+    found = torch.autograd.grad((head * weights).sum(), entry[0], allow_unused=True, materialize_grads=True)
+    gradient = found[0]
     size = (images.shape[-2], images.shape[-1])
     patches = layout_of(network, layer, gradient, size).to_map(gradient)
-    return bool(patches.abs().amax() > 1e-6 * gradient.abs().amax())
+    return bool(patches.abs().amax() > 1e-6 * gradient.abs().amax())  # False where nothing is read

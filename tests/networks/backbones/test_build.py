@@ -216,3 +216,11 @@ def test_no_classes_and_no_channels_are_refused(name):
         build_network(name, 0)
     with pytest.raises(ValueError, match=r"^in_channels must be at least 1, got 0; "):
         build_network(name, 10, in_channels=0)
+
+
+def test_a_vision_transformer_takes_the_size_it_is_asked_for():
+    network = build_network("vit_tiny_patch16_224", 5, image_size=(48, 64)).eval()
+    assert network.pos_embed.shape == (1, 3 * 4 + 1, 192)
+    assert network(torch.rand(2, 3, 48, 64)).shape == (2, 5)
+    assert build_network("vit_tiny_patch16_224", 5).pos_embed.shape == (1, 14 * 14 + 1, 192)
+    assert build_network("resnet18", 5, image_size=(48, 64)).eval()(torch.rand(1, 3, 48, 64)).shape == (1, 5)
