@@ -60,6 +60,17 @@ def test_large_sets_are_looked_at_here_and_there(folder, monkeypatch):
     assert notes["pictures of one colour among 3 looked at in train, such as train/a/0.png"] == 3
 
 
+def test_fewer_large_pictures_are_looked_at(folder, monkeypatch):
+    monkeypatch.setattr("looksharp.data.survey._LEAST", 2)
+    monkeypatch.setattr("looksharp.data.survey._PIXELS", 4 * 64 - 1)
+    for path in folder.rglob("*.png"):
+        Image.new("RGB", (8, 8)).save(path)
+    notes = build_data(DataConfig(str(folder), val_share=0)).notes
+    (note,) = (note for note in notes if " in train, " in note)
+    assert note.startswith("pictures of one colour among 4 looked at in train, such as ")
+    assert notes[note] == 4
+
+
 @pytest.mark.parametrize(("highest", "stated"), [(4095, "0,4095"), (3000, "0,4095"), (200, "0,255"), (9000, "0,16383")])
 def test_deep_pictures_that_would_be_black_are_refused_with_their_mend(folder, highest, stated):
     deep(folder, highest)

@@ -13,7 +13,9 @@ from looksharp.images.opening import one_line
 
 __all__ = ["surveyed"]
 
-_LOOKED_AT = 256  # images of a split
+_LOOKED_AT = 256  # images of a split, at most
+_LEAST = 16  # and at least, where they are large
+_PIXELS = 300_000_000  # that are looked at in a split
 _FEW_BITS = 14  # 16-bit images that use no more are likely to be of fewer bits
 
 
@@ -50,16 +52,20 @@ def _several(looks: Mapping[int, Look]) -> list[int]:
 
 
 def _looks(split: Split) -> dict[int, Look]:
+    """Look at images spread evenly over a split, at fewer where they are large."""
+    places = torch.linspace(0, len(split) - 1, min(_LOOKED_AT, len(split))).long()
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
     looks: dict[int, Look] = {}
-    for place in torch.linspace(0, len(split) - 1, min(_LOOKED_AT, len(split))).long().tolist():
+    pixels = 0
+    for place in places[order].tolist():
         try:
             look = split.look(place)
         except ValueError:  # whoever reads the image says so
             continue
-        if look is None:
+        if look is None or (pixels > _PIXELS and len(looks) >= _LEAST):
             break
-        looks[place] = look
-    return looks
+        looks[place], pixels = look, pixels + look.pixels
+    return dict(sorted(looks.items()))
 
 
 def _check_depth(looks: Mapping[str, Look]) -> None:

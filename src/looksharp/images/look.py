@@ -26,11 +26,13 @@ class Look:
         constant: whether all its pixels come out the same.
         several: whether it holds several pictures, as animations do; the first is read.
         highest: of 16 bits a channel, the largest value; None for others.
+        pixels: how many it has.
     """
 
     constant: bool
     several: bool
     highest: int | None
+    pixels: int
 
 
 def look_at(path: Path | str, content: IO[bytes] | None = None, value_range: ValueRange | None = None) -> Look:
@@ -40,13 +42,14 @@ def look_at(path: Path | str, content: IO[bytes] | None = None, value_range: Val
         ValueError: as `read_image` does.
     """
     with opened(path, content) as image:
+        pixels = image.width * image.height
         several = bool(getattr(image, "is_animated", False))
         deep = depth_of(image) == "16 bits"
         image.draft("RGB", _SMALL)  # JPEG alone; a constant picture is constant at every scale
         shown = to_bytes(image, value_range)
         rgb = to_srgb(image if shown is None else shown)
         constant = all(low == high for low, high in rgb.getextrema())  # type: ignore[misc]
-        return Look(constant, several, _highest(image) if deep else None)
+        return Look(constant, several, _highest(image) if deep else None, pixels)
 
 
 def _highest(image: Image.Image) -> int:
