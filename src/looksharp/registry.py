@@ -22,11 +22,11 @@ class Registry(Mapping[str, T], Generic[T]):
     """Things of one kind by name, in the order in which files and plugins register them.
 
     A thing is registered by a decorator where it is written. The first look-up imports every module in and below
-    `package` and every plugin, so that a new file needs no entry anywhere else.
+    `packages` and every plugin, so that a new file needs no entry anywhere else.
 
     Args:
         kind: what an entry is called in errors, such as "data set".
-        package: the package whose modules register things when they are imported.
+        packages: those whose modules register things when they are imported.
 
     Example:
         >>> colours = Registry[str]("colour")
@@ -38,10 +38,10 @@ class Registry(Mapping[str, T], Generic[T]):
 
     """
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
-        self.kind, self._package = kind, package
+    def __init__(self, kind: str, *packages: str) -> None:
+        self.kind, self._packages = kind, packages
         self._things: dict[str, T] = {}
-        self._scanned = package is None
+        self._scanned = not packages
 
     def add(self, name: str, thing: T) -> T:
         """Register a thing and return it.
@@ -90,13 +90,13 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._things)
 
     def _scan(self) -> None:
-        if self._scanned or self._package is None:
+        if self._scanned:
             return
         self._scanned = True  # first, because the modules may look things up while they are imported
         try:
-            package = import_module(self._package)
-            for module in pkgutil.walk_packages(package.__path__, f"{self._package}.", onerror=_raise):
-                import_module(module.name)
+            for name in self._packages:
+                for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}.", onerror=_raise):
+                    import_module(module.name)
         except BaseException:
             self._scanned = False
             raise

@@ -10,7 +10,8 @@ from looksharp.comparison.results import Comparison, Projection
 from looksharp.comparison.tables import main_metric
 from looksharp.drawing.charts import bars, curves, run_colors
 from looksharp.drawing.parts import Chart, draw_chart
-from looksharp.drawing.wording import curve_title, find_metric, in_words
+from looksharp.drawing.wording import in_words
+from looksharp.metrics.catalogue import curve_title, find_metric
 
 __all__ = ["comparison_charts"]
 

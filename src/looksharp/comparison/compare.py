@@ -20,7 +20,7 @@ from looksharp.comparison.showing import make_gallery
 from looksharp.comparison.statistics import PROCEDURE
 from looksharp.data.split import Data
 from looksharp.evaluation import Evaluation, evaluate_run
-from looksharp.evaluation.catalogue import forwards
+from looksharp.evaluation.suite import forwards
 from looksharp.networks.profiling import profile
 from looksharp.training.facts import read_facts
 from looksharp.training.folder import Run, load_run

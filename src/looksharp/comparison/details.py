@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from looksharp.comparison.results import Entry
-from looksharp.drawing.tables import MAIN
+from looksharp.metrics.catalogue import on_topic
 
 if TYPE_CHECKING:
     from looksharp.evaluation import Evaluation
@@ -18,7 +18,7 @@ __all__ = ["hardest_split", "mean_separation"]
 
 def hardest_split(entries: Sequence[Entry], method: str) -> str | None:
     """The test split on which a method classifies worst at its last epoch; None where that is not known."""
-    for metric in MAIN:
+    for metric in on_topic("main"):
         found = {
             entry.split: entry.mean
             for entry in entries

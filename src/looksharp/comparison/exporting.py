@@ -12,8 +12,8 @@ from pathlib import Path
 
 from looksharp.comparison.results import Comparison, Entry
 from looksharp.drawing.parts import plain
-from looksharp.drawing.wording import find_metric
 from looksharp.files import write_text
+from looksharp.metrics.catalogue import find_metric
 
 __all__ = ["latex_table", "write_tables"]
 

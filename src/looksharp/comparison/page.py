@@ -22,9 +22,10 @@ from looksharp.drawing.figures import attention_grid
 from looksharp.drawing.overlay import common_scale, draw_panel, picture
 from looksharp.drawing.panel import Panel
 from looksharp.drawing.parts import Chart, Picture, embed, environment, gradient, shrink
-from looksharp.drawing.tables import ATTENTION, Table
+from looksharp.drawing.tables import Table
 from looksharp.drawing.wording import in_words
 from looksharp.files import replacing, write_text
+from looksharp.metrics.catalogue import on_topic
 
 __all__ = ["write_comparison"]
 
@@ -112,8 +113,8 @@ def _write_figures(folder: Path, charts: Mapping[str, Mapping[str, Chart]], scen
 def _tables(comparison: Comparison) -> dict[str, dict[str, list[Table]]]:
     """Kind ("main", "attention", "others") -> checkpoint -> tables; nothing of a kind that has no metrics."""
     main, present = main_metric(comparison), metrics_of(comparison)
-    kinds = {"main": [main] if main else [], "attention": [name for name in ATTENTION if name in present]}
-    kinds["others"] = [name for name in present if name != main and name not in ATTENTION]
+    kinds = {"main": [main] if main else [], "attention": [name for name in on_topic("attention") if name in present]}
+    kinds["others"] = [name for name in present if name != main and name not in on_topic("attention")]
     checkpoints = dict.fromkeys(entry.checkpoint for entry in comparison.entries)
     return {
         kind: {c: [entry_table(comparison, c, name) for name in metrics] for c in checkpoints if metrics}

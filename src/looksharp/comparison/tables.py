@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from looksharp.comparison.results import Comparison, Entry, MethodFacts
-from looksharp.drawing.tables import MAIN, Cell, Table, column_cells
-from looksharp.drawing.wording import curve_title, duration, find_metric, in_change, in_digits, in_words
+from looksharp.drawing.tables import Cell, Table, column_cells
+from looksharp.drawing.wording import duration, in_change, in_digits, in_words
+from looksharp.metrics.catalogue import curve_title, find_metric, on_topic
 
 __all__ = ["checkpoint_words", "cost_rows", "entry_table", "main_metric", "metrics_of", "summary_of"]
 
@@ -21,7 +22,7 @@ def metrics_of(comparison: Comparison) -> list[str]:
 def main_metric(comparison: Comparison) -> str | None:
     """The metric of the big table."""
     present = metrics_of(comparison)
-    return next((name for name in MAIN if name in present), None)
+    return next((name for name in on_topic("main") if name in present), None)
 
 
 def checkpoint_words(checkpoint: str) -> str:

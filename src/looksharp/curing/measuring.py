@@ -8,9 +8,9 @@ from dataclasses import replace
 from looksharp.curing.results import Measured
 from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import keep_in_memory
-from looksharp.drawing.tables import MAIN
 from looksharp.evaluation import evaluate
 from looksharp.interventions.measuring import intervene
+from looksharp.metrics.catalogue import on_topic
 from looksharp.training.folder import Run
 
 __all__ = ["curve_values", "measure", "measured_splits"]
@@ -47,7 +47,7 @@ def measure(
 
 def curve_values(found: Measured) -> dict[str, float]:
     """What is drawn against the number of marked images: each split's main metric, and accuracy when exchanged."""
-    values = {split: next(v[name] for name in MAIN if name in v) for split, v in found.splits.items()}
+    values = {split: next(v[name] for name in on_topic("main") if name in v) for split, v in found.splits.items()}
     for proof in found.interventions.values():
         values["exchanged"] = proof.values["exchanged_across"]
     return values

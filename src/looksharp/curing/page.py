@@ -18,10 +18,11 @@ from looksharp.curing.tables import as_results, budget_rows, cost_rows, main_met
 from looksharp.curing.verdict import RULE
 from looksharp.drawing.charts import bars, run_colors
 from looksharp.drawing.parts import Chart, draw_chart, environment, gradient, plain
-from looksharp.drawing.tables import ATTENTION, metric_table, metrics_of
-from looksharp.drawing.wording import find_metric, in_words
+from looksharp.drawing.tables import metric_table, metrics_of
+from looksharp.drawing.wording import in_words
 from looksharp.files import replacing, write_text
 from looksharp.interventions.measuring import INTERVENTIONS
+from looksharp.metrics.catalogue import find_metric, on_topic
 
 __all__ = ["write_cure"]
 
@@ -46,7 +47,7 @@ def write_cure(out: Path, findings: Findings) -> Path:
     write_text(out / "results.json", json.dumps(plain(_facts(findings)), indent=2, ensure_ascii=False) + "\n")
     splits = sorted(findings.before.interventions, key=lambda split: split != verdict.split)
     shown = [main, "worst_group", *(["attention_inside"] if findings.examples else [])]
-    more = sorted((name for name in present if name not in shown), key=lambda name: name not in ATTENTION)
+    more = sorted((name for name in present if name not in shown), key=lambda name: name not in on_topic("attention"))
     page = (
         environment()
         .get_template("curing/page.html.jinja")

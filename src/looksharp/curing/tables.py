@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from looksharp.curing.budget import Budget
 from looksharp.curing.results import Findings, Measured
 from looksharp.drawing.results import Results, RunResult
-from looksharp.drawing.tables import MAIN, Cell
-from looksharp.drawing.wording import duration, find_metric, in_points, in_words
+from looksharp.drawing.tables import Cell
+from looksharp.drawing.wording import duration, in_points, in_words
 from looksharp.interventions.measuring import INTERVENTIONS
+from looksharp.metrics.catalogue import find_metric, on_topic
 
 __all__ = ["ProofRow", "ProofTable", "as_results", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]
 
@@ -74,7 +75,7 @@ def as_results(findings: Findings) -> Results:
 
 def main_metric(columns: Sequence[Measured]) -> str:
     """The metric of the big table: accuracy, or mean average precision."""
-    return next(name for name in MAIN if any(name in values for values in columns[0].splits.values()))
+    return next(name for name in on_topic("main") if any(name in values for values in columns[0].splits.values()))
 
 
 def price(before: Measured, after: Measured, splits: Sequence[str]) -> str:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
-from looksharp.drawing.panel import Panel
-
-__all__ = ["Results", "RunResult", "Sample"]
+__all__ = ["Results", "RunResult"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +18,7 @@ class RunResult:
         curves: quantity -> value per epoch, NaN where not measured; "epoch" holds the epochs (1, 2, ... if
             missing). Names are a metric's or a loss term's with "train_" or "val_" before it.
         splits: split -> metric -> value. Any metric may be missing or NaN, which shows as a dash. Shares are of
-            1, not of 100. Any name will do; those in `wording.METRICS` are put in plain words.
+            1, not of 100. Any name will do; those in `METRICS` are put in plain words.
     """
 
     name: str
@@ -65,20 +61,3 @@ class Results:
         names = [run.name for run in self.runs]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"runs must be one or more, of different names; got {names}")
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One image and where each run looks in it.
-
-    Attributes:
-        image: colours (3, H, W) in [0, 1].
-        title: what the image shows.
-        outline: mask (H, W) of the object, where known.
-        panels: run name -> maps of the true class and of the most confusing one; a run may be missing.
-    """
-
-    image: Tensor
-    title: str
-    outline: Tensor | None
-    panels: dict[str, tuple[Panel, Panel]]

@@ -6,28 +6,10 @@ import math
 from dataclasses import dataclass
 
 from looksharp.drawing.results import Results
-from looksharp.drawing.wording import Metric, find_metric, in_points, in_words
+from looksharp.drawing.wording import in_points, in_words
+from looksharp.metrics.catalogue import Metric, find_metric
 
-__all__ = ["ATTENTION", "MAIN", "Cell", "Table", "column_cells", "metric_table", "metrics_of", "splits_of"]
-
-MAIN = ("top1", "map")
-"""The first of these that is there has the big table."""
-
-ATTENTION = (
-    "attention_inside",
-    "pointing_game",
-    "map_iou",
-    "pixel_ap",
-    "no_attention",
-    "overlap_last",
-    "overlap_inner",
-    "separation_last",
-    "separation_inner",
-    "consistency",
-    "rank_agreement",
-    "region_agreement",
-)
-"""Metrics of where networks look."""
+__all__ = ["Cell", "Table", "column_cells", "metric_table", "metrics_of", "splits_of"]
 
 
 @dataclass(frozen=True)

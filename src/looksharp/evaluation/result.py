@@ -14,12 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from looksharp.files import write_text
+from looksharp.metrics.catalogue import in_order
 from looksharp.training.state import write_tensors
 
 __all__ = ["Evaluation", "merge", "read_evaluation", "write_evaluation"]
-
-_FIRST = ("top1", "top5", "map", "worst_group", "loss", "attention_inside", "overlap_last", "overlap_inner")
-"""The order in which the main values are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +47,7 @@ def merge(evaluations: Iterable[Evaluation]) -> Evaluation:
         for name, table in each.tables.items():
             known = tables.get(name)
             tables[name] = known | table if isinstance(known, dict) and isinstance(table, dict) else table
-    order = [name for name in _FIRST if name in values] + [name for name in values if name not in _FIRST]
-    return Evaluation({name: values[name] for name in order}, per_image, tables)
+    return Evaluation({name: values[name] for name in in_order(values)}, per_image, tables)
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

@@ -10,9 +10,9 @@ import torch
 from looksharp.attention.recording import logits_of
 from looksharp.data.split import Data
 from looksharp.evaluation import Evaluation, evaluate_run
-from looksharp.evaluation.catalogue import SUITES
 from looksharp.evaluation.cue_test import cue_test
 from looksharp.evaluation.measure import Subject
+from looksharp.evaluation.suite import SUITES
 from looksharp.networks.profiling import profile
 from looksharp.reproducing.measure import Measure
 from looksharp.reproducing.recipe import Recipe

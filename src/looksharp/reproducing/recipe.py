@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
-from looksharp.evaluation.catalogue import SUITES
+from looksharp.evaluation.suite import SUITES
 from looksharp.reproducing.measure import OWN_SUITES, Measure, Unit
 from looksharp.training.settings import RunConfig
 

@@ -61,17 +61,15 @@ class EvaluateSettings:
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
-    from looksharp.evaluation import SUITES
+    from looksharp.evaluation.suite import suite_costs
 
-    costs = "; ".join(f"{name}: {suite.cost}" for name, suite in SUITES.items())
-    parser.description = (
-        f"{parser.description} Suites, each with what it costs for an image: {costs}. Those of 1 forward share it."
-    )
+    costs = f"Suites, each with what it costs for an image: {suite_costs()}. Those of 1 forward share it."
+    parser.description = f"{parser.description} {costs}"
     add_flags(parser, EvaluateSettings, positional=("runs",))
 
 
 def _run(flags: Namespace) -> None:
-    from looksharp.evaluation.catalogue import check_suites
+    from looksharp.evaluation.suite import check_suites
     from looksharp.files import write_text
     from looksharp.training.folder import read_facts
 
@@ -104,9 +102,9 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
 
     from looksharp.attention.mechanisms import find_mechanism
     from looksharp.data.build import build_data
-    from looksharp.evaluation import evaluate_run
-    from looksharp.evaluation.catalogue import check_suites, forwards
+    from looksharp.evaluation import SUITES, evaluate_run
     from looksharp.evaluation.measuring import check_layers
+    from looksharp.evaluation.suite import check_suites, forwards
     from looksharp.training.data import moved_data
     from looksharp.training.folder import load_run, read_config, read_facts
 
@@ -146,7 +144,8 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
             )
             splits = {name: each.values for name, each in evaluations.items()}
             if not any(splits.values()):
-                raise ValueError(f"suite {', '.join(suites)} needs masks of objects, but {data.name} has none")
+                needs = " and ".join(dict.fromkeys(SUITES[name].needs for name in suites))
+                raise ValueError(f"suite {', '.join(suites)} needs {needs}, but {data.name} has none")
             tables = {name: each.tables for name, each in evaluations.items()}
             found.append(_Found(str(path), data.name, settings.checkpoint, splits, tables, _profile(run, splits)))
     return found

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from looksharp.evaluation.measure import Columns, Measure, Objects, Seen, Subject, class_sizes, means_by
+from looksharp.evaluation.object_metrics import ObjectMetrics
 from looksharp.evaluation.result import Evaluation, merge
+from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.evaluation.suites.classification import pair_rows
-from looksharp.evaluation.suites.objects import ObjectMetrics
 from looksharp.metrics.agreement import rank_agreement, region_agreement
+from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.grouped import GroupedMean
 from looksharp.metrics.localisation import attention_inside, map_iou, pointing_game
 from looksharp.metrics.pixel_average_precision import PixelAveragePrecision
@@ -77,3 +79,116 @@ class Attention(Measure):
         values = {name: value for name, value in values.items() if not math.isnan(value)}
         tables = {"classes": self.names, "confused_pairs": pair_rows(self.pairs, self.names, self.images)}
         return merge([Evaluation(values, self.columns.joined(), tables), self.objects.compute()])
+
+
+SUITES.add("attention", Shared("1 forward, and for the maps about half of one more", Attention, 0.5, place=2))
+METRICS.add(
+    "attention_inside",
+    Metric(
+        "Attention on the object",
+        "higher",
+        "How much of the attention lies inside the object's outline.",
+        percent=True,
+        place=11,
+        topic="attention",
+    ),
+)
+_OVERLAP_LAST = METRICS.add(
+    "overlap_last",
+    Metric(
+        "Overlap of true and most confused class",
+        "lower",
+        "How much the network looks at the same place for the right class as for the wrong class it likes best. "
+        "0 is apart, 1 is the same.",
+        place=12,
+        topic="attention",
+    ),
+)
+_OVERLAP_INNER = METRICS.add(
+    "overlap_inner",
+    Metric(
+        "Overlap at the earlier layer",
+        "lower",
+        "The same overlap, measured one stage before the last.",
+        place=13,
+        topic="attention",
+    ),
+)
+# The names of the two in older histories and in losses.
+METRICS.add("separation_last", _OVERLAP_LAST)
+METRICS.add("separation_inner", _OVERLAP_INNER)
+METRICS.add(
+    "pointing_game",
+    Metric(
+        "Pointing game",
+        "higher",
+        "How often the strongest attention lies on the object.",
+        percent=True,
+        place=16,
+        topic="attention",
+    ),
+)
+METRICS.add(
+    "map_iou",
+    Metric(
+        "Region on the object",
+        "higher",
+        "How far the attended region and the object coincide.",
+        percent=True,
+        place=17,
+        topic="attention",
+    ),
+)
+METRICS.add(
+    "pixel_ap",
+    Metric(
+        "Pixel average precision",
+        "higher",
+        "How well attention ranks the object's pixels before others.",
+        percent=True,
+        place=18,
+        topic="attention",
+    ),
+)
+METRICS.add(
+    "no_attention",
+    Metric(
+        "No attention at all",
+        "lower",
+        "How many objects get a map that is empty everywhere.",
+        percent=True,
+        place=19,
+        topic="attention",
+    ),
+)
+METRICS.add(
+    "consistency",
+    Metric(
+        "Agreement between layers",
+        "higher",
+        "How much of an earlier layer's attention lies where the last layer looks.",
+        place=20,
+        topic="attention",
+    ),
+)
+METRICS.add(
+    "rank_agreement",
+    Metric(
+        "Rank agreement of layers",
+        "higher",
+        "Whether both layers rank positions alike: 1 in the same order, 0 without relation.",
+        place=21,
+        topic="attention",
+    ),
+)
+METRICS.add(
+    "region_agreement",
+    Metric(
+        "Shared region of layers",
+        "higher",
+        "How far the strongest regions of both layers coincide.",
+        percent=True,
+        place=22,
+        topic="attention",
+    ),
+)

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from looksharp.batch import Batch
 from looksharp.evaluation.measure import Columns, Measure, Seen, Subject, class_sizes, listed, means_by
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.metrics.average_precision import ClassRanking
+from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.classification import CalibrationError, log_odds
 from looksharp.metrics.margin import SeparationChart
 from looksharp.metrics.separability import ConfusedPairs
@@ -164,3 +166,75 @@ def pair_rows(pairs: ConfusedPairs, names: list[str], images: Tensor) -> list[di
         }
         for pair in pairs.compute()[:_LISTED]
     ]
+
+
+SUITES.add("classification", Shared("1 forward", Classification, reads_maps=False, place=1))
+METRICS.add(
+    "top1", Metric("Accuracy", "higher", "How many images get the right class.", percent=True, place=1, topic="main")
+)
+METRICS.add(
+    "top5",
+    Metric(
+        "Top-5 accuracy",
+        "higher",
+        "How many images have the right class among the five best guesses.",
+        percent=True,
+        place=2,
+    ),
+)
+METRICS.add(
+    "worst_group",
+    Metric("Worst group", "higher", "Accuracy in the group of images where it is lowest.", percent=True, place=4),
+)
+METRICS.add(
+    "map",
+    Metric(
+        "Mean average precision",
+        "higher",
+        "How well the images of each class are ranked before others.",
+        percent=True,
+        place=3,
+        topic="main",
+    ),
+)
+METRICS.add(
+    "loss", Metric("Loss", "lower", "How wrong and how sure of it: the number that training brings down.", place=5)
+)
+METRICS.add("confidence", Metric("Confidence", "", "The probability of the class that is guessed.", percent=True))
+METRICS.add(
+    "true_probability",
+    Metric("Probability of the true class", "higher", "How sure the network is of what is right.", percent=True),
+)
+METRICS.add(
+    "confused_probability",
+    Metric("Probability of the most confusing class", "lower", "How sure it is of the best wrong guess.", percent=True),
+)
+METRICS.add(
+    "calibration_error",
+    Metric(
+        "Calibration error", "lower", "How far stated probabilities are from how often they come true.", percent=True
+    ),
+)
+METRICS.add(
+    "ks_margin",
+    Metric(
+        "Margin of true and most confusing class",
+        "",
+        "The largest distance of both probabilities' distributions. The wider the better, while the true class is the "
+        "likelier one.",
+    ),
+)
+METRICS.add("ks_at", Metric("Probability at that margin", "", "Where the two curves are farthest apart."))
+METRICS.add(
+    "roc_auc",
+    Metric("Area under the ROC curve", "higher", "How well each class is told from the rest, whatever the threshold."),
+)
+METRICS.add(
+    "attribute_accuracy",
+    Metric(
+        "Accuracy of attributes",
+        "higher",
+        "How often the presence or absence of a class is told right, averaged over classes.",
+        percent=True,
+    ),
+)

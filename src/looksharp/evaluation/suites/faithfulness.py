@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from looksharp.evaluation.measure import Columns, Measure, Seen, Subject
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.suite import SUITES, Shared
+from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.faithfulness.average_drop import average_drop
 from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion
 from looksharp.metrics.faithfulness.road import road
 
-__all__ = ["FORWARDS", "Faithfulness"]
+__all__ = ["Faithfulness"]
 
-FORWARDS = 122  # 51 to insert, 51 to delete, 2 for the drop, 18 for ROAD
+_FORWARDS = 122  # 51 to insert, 51 to delete, 2 for the drop, 18 for ROAD
 
 
 class Faithfulness(Measure):
@@ -54,3 +56,34 @@ class Faithfulness(Measure):
         per_image = self.columns.joined()
         values = {name: float(column.double().nanmean()) for name, column in per_image.items()}
         return Evaluation(values, per_image)
+
+
+SUITES.add("faithfulness", Shared(f"{_FORWARDS} forwards", Faithfulness, _FORWARDS, place=4))
+METRICS.add(
+    "insertion",
+    Metric(
+        "Insertion", "higher", "How soon the class is recognised as the most attended pixels are put in.", percent=True
+    ),
+)
+METRICS.add(
+    "deletion",
+    Metric(
+        "Deletion", "lower", "How long the class is recognised as the most attended pixels are taken out.", percent=True
+    ),
+)
+METRICS.add(
+    "average_drop",
+    Metric(
+        "Average drop", "lower", "How much of the class's probability is lost with what is not attended.", percent=True
+    ),
+)
+METRICS.add(
+    "confidence_increase",
+    Metric("Increase in confidence", "higher", "How often what is attended alone is more convincing.", percent=True),
+)
+METRICS.add(
+    "road",
+    Metric(
+        "ROAD", "higher", "How much more the class suffers from losing what is attended most than least.", percent=True
+    ),
+)

@@ -8,11 +8,13 @@ import torch
 
 from looksharp.evaluation.measure import Subject
 from looksharp.evaluation.result import Evaluation
-from looksharp.interventions.measuring import intervene
+from looksharp.evaluation.suite import SUITES, Separate
+from looksharp.interventions.measuring import INTERVENTIONS, intervene
+from looksharp.metrics.catalogue import METRICS, Metric
 
-__all__ = ["FORWARDS", "interventions"]
+__all__ = ["interventions"]
 
-FORWARDS = 5  # as it is, alone, gone, exchanged within the class and across
+_FORWARDS = 5  # as it is, alone, gone, exchanged within the class and across
 
 
 def interventions(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
@@ -27,10 +29,10 @@ def interventions(subject: Subject, advance: Callable[[float], object]) -> Evalu
     """
     split = subject.split
     if split.marks is None or not len(split.marks):
-        advance(FORWARDS * len(split))
+        advance(_FORWARDS * len(split))
         return Evaluation()
     found = intervene(subject.model, split, subject.pixels, batch_size=subject.batch_size, workers=subject.workers)
-    advance(FORWARDS * len(split))
+    advance(_FORWARDS * len(split))
     per_image = {}
     for name, outcomes in found.outcomes.items():
         per_image[name] = torch.full((len(split),), torch.nan)
@@ -42,3 +44,17 @@ def interventions(subject: Subject, advance: Callable[[float], object]) -> Evalu
         "images": len(found.images),
     }
     return Evaluation(dict(found.values), per_image, {"interventions": details})
+
+
+SUITES.add(
+    "interventions",
+    Separate(
+        f"{_FORWARDS} forwards for each object with a mask",
+        interventions,
+        _FORWARDS,
+        needs="masks of objects",
+        place=6,
+    ),
+)
+for _name, (_label, _better) in INTERVENTIONS.items():
+    METRICS.add(_name, Metric(_label, _better, percent=True))

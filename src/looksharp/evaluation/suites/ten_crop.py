@@ -14,11 +14,13 @@ from looksharp.attention.recording import logits_of
 from looksharp.data.transform import LARGER
 from looksharp.evaluation.measure import Columns, Subject
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.suite import SUITES, Separate
 from looksharp.evaluation.suites.classification import new_ranking
+from looksharp.metrics.catalogue import METRICS, Metric
 
-__all__ = ["VIEWS", "ten_crop"]
+__all__ = ["ten_crop"]
 
-VIEWS = 10
+_VIEWS = 10
 
 
 @torch.no_grad()
@@ -48,9 +50,33 @@ def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation
         else:
             right = odds.topk(min(5, odds.shape[1])).indices == batch.target.cpu().unsqueeze(1)
             columns.add({"top1_ten_crop": right[:, 0], "top5_ten_crop": right.any(1)})
-        advance(VIEWS * len(batch))
+        advance(_VIEWS * len(batch))
     per_image = columns.joined()
     values = {name: float(column.double().mean()) for name, column in per_image.items()}
     if ranking is not None:
         values["map_ten_crop"] = float(ranking.compute().average_precision.nanmean())
     return Evaluation({name: value for name, value in values.items() if not math.isnan(value)}, per_image)
+
+
+SUITES.add("ten_crop", Separate("10 forwards", ten_crop, _VIEWS, place=5))
+METRICS.add(
+    "top1_ten_crop", Metric("Accuracy, ten views", "higher", "How many images get the right class.", percent=True)
+)
+METRICS.add(
+    "top5_ten_crop",
+    Metric(
+        "Top-5 accuracy, ten views",
+        "higher",
+        "How many images have the right class among the five best guesses.",
+        percent=True,
+    ),
+)
+METRICS.add(
+    "map_ten_crop",
+    Metric(
+        "Mean average precision, ten views",
+        "higher",
+        "How well the images of each class are ranked before others.",
+        percent=True,
+    ),
+)

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from looksharp.evaluation.measure import Measure, Objects, Seen, Subject, listed
+from looksharp.evaluation.measure import Objects, listed
 from looksharp.evaluation.result import Evaluation
-from looksharp.metrics.boxes import MaxBoxAcc, MaxBoxAccV2
 from looksharp.metrics.grouped import Grouped
 from looksharp.metrics.localisation import size_groups
 
-__all__ = ["Boxes", "ObjectMetrics"]
+__all__ = ["ObjectMetrics"]
 
 _EDGES = (0.1, 0.25)  # shares of the image that part small from medium and medium from large
 
@@ -58,31 +57,3 @@ class ObjectMetrics:
             by_size[name] = listed(result.groups["size"])
         values = {name: value for name, value in values.items() if value == value}
         return Evaluation(values, tables={"per_class": per_class, "by_size": by_size})
-
-
-class Boxes(Measure):
-    """The suite "boxes": boxes around the last layer's attention, held against the box around each object's mask.
-
-    Values: "max_box_acc" and "max_box_acc_v2", see `MaxBoxAcc` and `MaxBoxAccV2`; by class and by size in the
-    tables, see `ObjectMetrics`. Connected parts are found on the CPU: 0.1 s an object at 224 px, whatever the device.
-
-    Args:
-        subject: what is measured.
-        count: the number of classes.
-    """
-
-    def __init__(self, subject: Subject, count: int) -> None:
-        self.metrics = ObjectMetrics(
-            count, {"max_box_acc": MaxBoxAcc, "max_box_acc_v2": MaxBoxAccV2}, subject.metric_device
-        )
-
-    def update(self, seen: Seen) -> None:
-        """Measure a batch."""
-        objects = seen.objects
-        if objects is not None:
-            given = objects.maps, objects.masks
-            self.metrics.update(objects, {"max_box_acc": given, "max_box_acc_v2": given})
-
-    def compute(self) -> Evaluation:
-        """Over all objects so far."""
-        return self.metrics.compute()
