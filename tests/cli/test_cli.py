@@ -550,7 +550,9 @@ def test_settings_that_do_not_fit(fails, folder, tmp_path):
     )
     assert train("--epochs", "0") == "epochs must be at least 1; got 0"
     assert train("--image_size", "0") == "image_size must be at least 1 and at most 8192; got 0"
-    assert train("--data", "digits", "--digits.train", "0") == "digits.train must be at least 1; got 0"
+    assert (
+        train("--data", "digits", "--digits.train", "0") == "digits.train must be at least 1 and at most 500000; got 0"
+    )
     assert train("--data", "digits", "--digits.train", "64", "--marks", "boxes.json") == (
         "marks from boxes.json need images that are files; digits is not an image folder"
     )
