@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,11 @@ def read_box(words: Sequence[str], where: str) -> Box:
         ValueError: if they are no four numbers, or the box is empty.
     """
     numbers = _numbers(words)
-    if len(numbers) != 4 or not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
+    if (
+        len(numbers) != 4
+        or not all(map(math.isfinite, numbers))
+        or not (numbers[0] < numbers[2] and numbers[1] < numbers[3])
+    ):
         raise ValueError(f"{where} must have a box x1 y1 x2 y2 with x1 < x2 and y1 < y2; got {' '.join(words)!r}")
     left, top, right, bottom = numbers
     return left, top, right, bottom

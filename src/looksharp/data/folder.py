@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from looksharp.data.hold_out import UNDIVIDED
 from looksharp.data.split import Augment, Data, Pixels, Split
 from looksharp.data.splits.files import SMALL, FileSplit
+from looksharp.data.tables import read_rows
 from looksharp.images.finding import find_images
 from looksharp.images.headers import ImageSizes, read_size
 from looksharp.images.opening import one_line
@@ -149,8 +149,7 @@ def _groups(root: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     table = root / "groups.csv"
     if not table.is_file():
         return {}, ()
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(table)
     if not rows or not all(row.get("path") and row.get("group") for row in rows):
         raise ValueError(f"{table} must have the columns path and group, both filled in every row")
     names = tuple(sorted({row["group"] for row in rows}))

@@ -87,8 +87,11 @@ def _images(home: Path) -> tuple[str, str]:
 def _rows(table: Path) -> list[dict[str, str]]:
     if not table.is_file():
         raise ValueError(f"{table} does not exist; Adience has five, fold_0_data.txt to fold_4_data.txt")
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except csv.Error as error:
+        raise ValueError(f"{table} cannot be read as a table: {error}") from None
     for number, row in enumerate(rows, 2):
         missing = next((name for name in _COLUMNS if row.get(name) is None), None)
         if missing is not None:

@@ -19,6 +19,8 @@ from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.matlab import read_mat
 from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.tables import read_lines
+from looksharp.marks.documents import read_text
 from looksharp.marks.regions import box_regions
 from looksharp.marks.union import Box
 
@@ -76,7 +78,7 @@ def _listed(home: Path, name: str) -> list[str]:
     table = home / _LISTS / f"{name}.txt"
     if not table.is_file():
         raise ValueError(f"{table} does not exist")
-    lines = [line.strip() for line in table.read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in read_lines(table, "a list of CompCars")]
     wrong = next((line for line in lines if line.count("/") != 3), None)
     if wrong is not None or not lines:
         raise ValueError(f"{table} must list images as MAKE/MODEL/YEAR/IMAGE.jpg; got {wrong or 'no line'!r}")
@@ -89,7 +91,7 @@ def _box(home: Path, path: str) -> Box:
     label = home / PurePosixPath("label", *PurePosixPath(path).parts[1:]).with_suffix(".txt")
     if not label.is_file():
         raise ValueError(f"{label} does not exist, though {path} needs its box")
-    lines = label.read_text().split("\n")
+    lines = read_text(label, "a label of CompCars").split("\n")
     return read_box(lines[2].split() if len(lines) > 2 else (), f"{label}, line 3")
 
 

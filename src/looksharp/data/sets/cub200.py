@@ -20,6 +20,7 @@ from typing import Literal, get_args
 from looksharp.data.listed import Listed, check_files, find_home, listed_data
 from looksharp.data.registry import data_set
 from looksharp.data.split import Data
+from looksharp.data.tables import read_lines
 from looksharp.images.headers import read_size
 from looksharp.marks.regions import Discs, MaskFile, Region, box_regions, check_fit
 from looksharp.marks.union import Box
@@ -74,7 +75,7 @@ def _table(path: Path, columns: int) -> list[_Row]:
     """Return the rows of words of a table."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    rows = [line.split() for line in read_lines(path, "a table of CUB-200-2011")]
     for number, row in enumerate(rows, 1):
         if len(row) != columns:
             raise ValueError(f"{path}: row {number} must have {columns} columns; got {len(row)}")

@@ -18,6 +18,7 @@ from looksharp.data.registry import data_set
 from looksharp.data.sets.voc_augmented import augmented_names, class_mask_marks
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
+from looksharp.data.tables import read_lines
 from looksharp.images.headers import ImageSizes
 from looksharp.marks.formats.voc import VOC_CLASSES, voc_folder
 from looksharp.marks.mask_images import load_pixels
@@ -99,7 +100,7 @@ def _names(home: Path, split: str, kinds: tuple[str, ...]) -> list[str]:
     for kind in kinds:
         table = home / "ImageSets" / kind / f"{split}.txt"
         if table.is_file():
-            return [line.split()[0] for line in table.read_text().splitlines() if line.strip()]
+            return [line.split()[0] for line in read_lines(table, "a list of VOC")]
     if len(kinds) == 1:
         raise ValueError(f"{home / 'ImageSets' / kinds[0] / split}.txt does not exist")
     raise ValueError(f"{home / 'ImageSets'} has neither Main/{split}.txt nor Segmentation/{split}.txt")
@@ -116,7 +117,7 @@ def _labels(home: Path, path: str) -> torch.Tensor:
     if annotation.is_file():
         try:
             names = [node.findtext("name", "").strip() for node in ElementTree.parse(annotation).iter("object")]
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
             raise ValueError(f"{annotation} is not XML: {error}; expected a VOC annotation") from None
         present = [VOC_CLASSES.index(n) for n in names if n in VOC_CLASSES]
     elif mask.is_file():

@@ -9,6 +9,7 @@ From http://vision.stanford.edu/aditya86/ImageNetDogs: images.tar, annotation.ta
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -70,7 +71,9 @@ def _boxes(home: Path, path: str) -> list[Box]:
         raise ValueError(f"{file} does not exist, though there is an image of that name")
     try:
         boxes = [[float(item.findtext(e, "")) for e in _EDGES] for item in ElementTree.parse(file).iter("bndbox")]
-    except (ElementTree.ParseError, ValueError) as error:
+        if not all(math.isfinite(edge) for box in boxes for edge in box):
+            raise ValueError("an edge is no finite number")
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(
             f"{file} must be XML with numbers xmin, ymin, xmax and ymax in every bndbox: {error}"
         ) from None

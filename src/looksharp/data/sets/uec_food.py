@@ -22,6 +22,8 @@ from looksharp.data.dividing import Fold, check_fold, fold_of
 from looksharp.data.listed import check_files, find_home, listed_data
 from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Split
+from looksharp.data.tables import read_lines
+from looksharp.marks.documents import read_text
 from looksharp.marks.regions import box_regions
 from looksharp.marks.union import Box
 
@@ -77,7 +79,7 @@ def _cropped(home: Path, dishes: Sequence[_Dish]) -> Split:
 
 def _classes(table: Path) -> tuple[list[str], list[str]]:
     """Folder and name of each class."""
-    lines = [line.split(maxsplit=1) for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.split(maxsplit=1) for line in read_lines(table, "UEC Food's classes")]
     found = [line for line in lines if line[0].isdecimal()]
     wrong = next((line for line in found if len(line) != 2), None)
     if wrong is not None or len(found) < 2:
@@ -90,7 +92,7 @@ def _dishes(home: Path, folder: str, label: int) -> list[_Dish]:
     if not table.is_file():
         raise ValueError(f"{table} does not exist; every class folder has one, with the boxes of its dishes")
     found: list[_Dish] = []
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_text(table, "UEC Food's boxes").splitlines(), 1):
         words = line.split()
         if not words or words[0] == "img":
             continue

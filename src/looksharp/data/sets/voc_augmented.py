@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from looksharp.data.matlab import read_mat
+from looksharp.data.tables import read_lines
 from looksharp.marks.formats.voc import VOC_CLASSES
 from looksharp.marks.marks import Marks
 from looksharp.marks.mask_images import load_pixels
@@ -68,7 +69,7 @@ def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> lis
         )
     table = next((home / "ImageSets" / name for name in _LISTS if (home / "ImageSets" / name).is_file()), None)
     if table is not None:
-        lines = [line.split()[0] for line in table.read_text().splitlines() if line.strip()]
+        lines = [line.split()[0] for line in read_lines(table, "a list of VOC")]
         names = [Path(line).stem if "/" in line else line for line in lines]  # some lists have the files' paths
         shared = sorted(set(names) & set(val))
         if shared:

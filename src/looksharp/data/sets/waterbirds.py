@@ -8,7 +8,6 @@ From https://github.com/kohpangwei/group_DRO (waterbird_complete95_forest2water2
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from looksharp.data.listed import check_files, find_home
 from looksharp.data.registry import data_set
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.files import FileSplit
+from looksharp.data.tables import read_rows
 
 __all__ = ["read_waterbirds"]
 
@@ -38,8 +38,7 @@ def read_waterbirds(root: Path) -> Data:
     """
     home = find_home("waterbirds", root, ("waterbird_complete95_forest2water2",), "metadata.csv")
     table = home / "metadata.csv"
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(table)
     for number, row in enumerate(rows, 2):
         wrong = next((name for name in _COLUMNS if row.get(name) not in _COLUMNS[name]), None)
         if wrong is not None or not row.get("img_filename"):

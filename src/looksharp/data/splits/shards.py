@@ -144,8 +144,11 @@ def shard_sizes(shards: Sequence[str]) -> list[int] | None:
         return None
     try:
         table = json.loads(content)
-        return [int(table[shard.rpartition("/")[2]]) for shard in shards]
-    except (ValueError, TypeError, LookupError) as error:
+        sizes = [int(table[shard.rpartition("/")[2]]) for shard in shards]
+        if min(sizes) < 0:
+            raise ValueError(f"got {min(sizes)}")
+        return sizes
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"sizes.json beside {shards[0]} must give the number of samples of every shard by its name; "
             f"{type(error).__name__}: {error}"
@@ -155,7 +158,12 @@ def shard_sizes(shards: Sequence[str]) -> list[int] | None:
 def class_names(shards: Sequence[str]) -> tuple[str, ...] | None:
     """Return the lines of classes.txt beside the first shard; None if there is no such file."""
     content = _beside(shards[0], "classes.txt")
-    return None if content is None else tuple(line.strip() for line in content.decode().splitlines() if line.strip())
+    if content is None:
+        return None
+    try:
+        return tuple(line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip())
+    except UnicodeDecodeError:
+        raise ValueError(f"classes.txt beside {shards[0]} is not text in UTF-8; save it as UTF-8") from None
 
 
 def _is_path(shard: str) -> bool:
