@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -217,3 +218,36 @@ def test_small_helpers():
     assert listed(torch.tensor(3)) == 3
     assert class_sizes(torch.tensor([0, 2, 2]), 4).tolist() == [1, 0, 2, 0]
     assert class_sizes(torch.tensor([[1, 1], [0, 1]]), 2).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_weights_that_are_not_finite_are_no_result(suite, model, split, data):
+    broken = deepcopy(model)
+    with torch.no_grad():
+        next(broken.parameters())[0] = torch.nan
+    with pytest.raises(ValueError, match=r"^the network's weights '\S+' are not finite \(NaN or "):
+        evaluate(broken, split, data.pixels, suites=[suite])
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_answers_that_are_not_finite_are_no_result(suite, model, split, data):
+    pixels = replace(data.pixels, std=(1e-39,) * 3)
+    with pytest.raises(ValueError, match=r"^the network's answers are not finite"):
+        evaluate(model, split, pixels, suites=[suite])
+
+
+def test_maps_that_are_not_finite_are_no_result(model, split, data):
+    def nothing(features, gradients):
+        return torch.full_like(features[:, :1], torch.nan)
+
+    with pytest.raises(ValueError, match=r"^the maps of layer '\S+' are not finite"):
+        evaluate(model, split, data.pixels, suites=["attention"], mechanism=nothing)
+
+
+def test_a_class_that_is_ruled_out_is_a_result(model, split, data):
+    class Certain(torch.nn.Module):
+        def forward(self, images):
+            return torch.full((len(images), 10), -torch.inf).index_fill(1, torch.tensor([3]), 0.0)
+
+    found = evaluate(Certain(), split, data.pixels, suites=["classification"])
+    assert found.values["top1"] == pytest.approx(float((split.targets == 3).float().mean()))

@@ -241,3 +241,12 @@ def test_other_splits_are_known_by_some_of_their_pixels(data):
     assert a != b
     assert split_fingerprint(Drawn(torch.full((100,), 1)), data.pixels) == a
     assert split_fingerprint(Drawn(torch.full((100,), 1.0)), data.pixels) != a
+
+
+def test_a_run_whose_weights_are_not_finite(folder, data):
+    loaded = load_run(folder, device="cpu")
+    evaluate_run(loaded, data=data, **QUIET)  # what is kept is not read either
+    with torch.no_grad():
+        next(loaded.model.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"digits, checkpoint last: the network's weights '\S+' are not finite"):
+        evaluate_run(loaded, data=data, **QUIET)

@@ -1,4 +1,5 @@
 import io
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -254,3 +255,18 @@ def test_photographs_are_upright_and_of_the_runs_range(run, tmp_path):
     assert plain.max() > 0
     for other in others:
         np.testing.assert_allclose(other, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("mechanism", ["grad_cam", "built_in"])
+def test_a_network_that_is_not_finite_explains_nothing(mechanism, run, photographs, tmp_path):
+    broken = replace(run, model=deepcopy(run.model))
+    with torch.no_grad():
+        broken.model.fc.bias[0] = torch.nan
+    with pytest.raises(ValueError, match=r"^the network's weights 'fc\.bias' are not finite"):
+        explain(broken, photographs, tmp_path / "out", mechanism=mechanism)
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_may_be_texts(run, photographs, tmp_path):
+    written = explain(run, [str(photographs[0])], str(tmp_path / "out"), progress=False)
+    assert written == [tmp_path / "out" / "attention.png", tmp_path / "out" / "first.npz"]

@@ -76,9 +76,9 @@ def compare(
     """
     from looksharp.comparison.page import write_comparison
 
-    for name, value, least in (("resamples", resamples, 100), ("pictures", pictures, 0), ("points", points, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; got {value}")
+    _check_number("resamples", resamples, 100, 1_000_000)
+    _check_number("pictures", pictures, 0, 1_000)
+    _check_number("points", points, 0, 100_000)
     methods = group_runs(runs, names)
     data = common_data(methods)
     evaluations: dict[str, _Measured] = {
@@ -113,6 +113,13 @@ def compare(
     )
     write_tables(out, comparison)
     return write_comparison(out, comparison, gallery)
+
+
+def _check_number(name: str, value: int, least: int, most: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}; got {value}")
 
 
 def _assemble(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
 from looksharp.data.transform import image_transform
 from looksharp.images.finding import find_images
@@ -22,7 +23,7 @@ __all__ = ["cue_test"]
 
 
 def cue_test(
-    run: Run, name: str, without_cue: Path, cue_alone: Path, *, batch_size: int = 64, progress: bool = True
+    run: Run, name: str, without_cue: str | Path, cue_alone: str | Path, *, batch_size: int = 64, progress: bool = True
 ) -> dict[str, float]:
     """Accuracy of "is there a NAME?" on two folders of images, searched below them too.
 
@@ -46,7 +47,7 @@ def cue_test(
     if name not in run.classes:
         raise ValueError(f"class {name!r} is not one of the run's: {', '.join(run.classes)}")
     label = run.classes.index(name)
-    found = [_positive(run, _images(folder), label, batch_size, progress) for folder in (without_cue, cue_alone)]
+    found = [_positive(run, _images(Path(folder)), label, batch_size, progress) for folder in (without_cue, cue_alone)]
     right = [found[0], ~found[1]]
     means = [float(answers.double().mean()) for answers in (*right, torch.cat(right))]
     return dict(zip(("without_cue", "cue_alone", "overall"), means, strict=True))
@@ -69,5 +70,6 @@ def _positive(run: Run, paths: Sequence[Path], label: int, batch_size: int, prog
             for path in paths[start : start + batch_size]
         ]
         logits = logits_of(run.model(run.pixels.normalize(torch.stack(images)).to(device)))
+        check_logits(logits)
         answers.append(logits[:, label] > 0 if run.multilabel else logits.argmax(1) == label)
     return torch.cat(answers).cpu()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.attend import attention_maps
+from looksharp.attention.finite import check_finite
 from looksharp.attention.mechanisms import Mechanism
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import BatchLoader, Pixels, Split
@@ -118,6 +119,8 @@ class Seen:
         """Raw maps (B, T + 1, h, w) of these classes, at the inner layer and at the last."""
         assert self.layers is not None
         maps = attention_maps(self.forward.output, self.forward.features, self.confused[0], self.subject.mechanism)
+        for layer in self.layers:
+            check_finite(maps[layer], f"the maps of layer {layer!r}")
         return maps[self.layers[0]].to(self.logits.device), maps[self.layers[1]].to(self.logits.device)
 
     @cached_property

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from looksharp.attention.finite import check_logits, check_weights
 from looksharp.attention.mechanisms import Mechanism
 from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.attention.stages import last_stages
@@ -55,7 +56,7 @@ def evaluate(
 
     Raises:
         ValueError: if a suite is not known, `layers` are not two, or not in the network, or `classes` are not the
-            network's.
+            network's, or the network's weights, answers or maps are not finite.
 
     Example:
         >>> from looksharp.data.sets.synthetic import digits
@@ -88,13 +89,18 @@ def check_layers(layers: Sequence[str] | None) -> tuple[str, str] | None:
 def measure_suites(
     subject: Subject, suites: Sequence[str], advance: Callable[[float], object]
 ) -> dict[str, Evaluation]:
-    """Each suite's evaluation, in the order of `SUITES`.
+    """Return each suite's evaluation, in the order of `suites`.
 
     Args:
         subject: what is measured.
         suites: names, checked.
         advance: told the forwards done, about as many for an image as `forwards` says.
+
+    Raises:
+        ValueError: if weights, answers or maps are not finite.
     """
+    if suites:
+        check_weights(subject.model)
     chosen = {name: SUITES[name] for name in suites}
     shared = {name: suite for name, suite in chosen.items() if isinstance(suite, Shared)}
     found = _measure_shared(subject, shared, advance)
@@ -117,6 +123,7 @@ def _measure_shared(
         with torch.no_grad(), record(subject.model, layers) if layers else nullcontext(Recording(())) as features:
             output = subject.model(batch.image)
         seen = Seen(subject, Forward(subject.model, batch, output, logits_of(output), features), layers)
+        check_logits(seen.forward.logits)
         measures = measures or {n: suite.start(subject, seen.logits.shape[1]) for n, suite in suites.items()}
         for measure in measures.values():
             measure.update(seen)

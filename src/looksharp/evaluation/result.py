@@ -50,16 +50,20 @@ def merge(evaluations: Iterable[Evaluation]) -> Evaluation:
     return Evaluation({name: values[name] for name in in_order(values)}, per_image, tables)
 
 
-def write_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """Write PATH.safetensors (values of every image) and PATH.json (all else), each at once, the JSON last."""
+def write_evaluation(path: str | Path, evaluation: Evaluation) -> None:
+    """Write PATH.safetensors (values of every image) and PATH.json (all else), each at once, the JSON last.
+
+    Raises:
+        OSError: if a file cannot be written, as on a full disk.
+    """
     values = {name: value if math.isfinite(value) else None for name, value in evaluation.values.items()}
     text = json.dumps({"values": values, "tables": evaluation.tables}, allow_nan=False, ensure_ascii=False)
     write_tensors(_file(path, ".safetensors"), evaluation.per_image)
     write_text(_file(path, ".json"), text + "\n")
 
 
-def read_evaluation(path: Path) -> Evaluation:
-    """The inverse of `write_evaluation`.
+def read_evaluation(path: str | Path) -> Evaluation:
+    """Read what `write_evaluation` wrote.
 
     Raises:
         ValueError: if a file is missing or damaged.
@@ -76,5 +80,6 @@ def read_evaluation(path: Path) -> Evaluation:
         ) from None
 
 
-def _file(path: Path, suffix: str) -> Path:
+def _file(path: str | Path, suffix: str) -> Path:
+    path = Path(path)
     return path.with_name(path.name + suffix)  # not `with_suffix`: a split's name may hold a dot

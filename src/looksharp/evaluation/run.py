@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from looksharp.attention.finite import check_weights
 from looksharp.attention.mechanisms import MECHANISMS, Mechanism, find_mechanism
 from looksharp.data.build import build_data
 from looksharp.data.split import Data
@@ -28,7 +29,7 @@ __all__ = ["evaluate_run"]
 
 
 def evaluate_run(
-    run_path: Path | Run,
+    run_path: str | Path | Run,
     *,
     data: Data | None = None,
     checkpoint: str = "last",
@@ -63,13 +64,15 @@ def evaluate_run(
         Split -> what was measured.
 
     Raises:
-        ValueError: if the run cannot be read, or the data has other classes than the run; see also `evaluate`.
+        ValueError: if the run cannot be read, the data has other classes, or weights are not finite; see also
+            `evaluate`.
     """
     suites, layers = check_suites(suites), check_layers(layers)
     find_mechanism(mechanism)
     run = run_path if isinstance(run_path, Run) else load_run(run_path, checkpoint, device)
     data = data or build_data(run.config.data, run.config.training.seed)
     check_classes(data, run)
+    _check_network(run, checkpoint)
     weights = file_fingerprint(run.path / "checkpoints" / f"{checkpoint}.ckpt")
     files: dict[str, dict[str, Path | None]] = {}
     known: dict[str, dict[str, Evaluation]] = {}
@@ -90,6 +93,14 @@ def evaluate_run(
         if bar is not progress:
             bar.close()
     return {name: merge(found[suite] for suite in suites) for name, found in known.items()}
+
+
+def _check_network(run: Run, checkpoint: str) -> None:
+    """Refuse a run whose weights are not finite before anything that was kept of it is read."""
+    try:
+        check_weights(run.model)
+    except ValueError as error:
+        raise ValueError(f"{run.path}, checkpoint {checkpoint}: {error}") from None
 
 
 def _bar(

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from looksharp.attention.attend import attend
+from looksharp.attention.finite import check_finite, check_logits, check_weights
 from looksharp.attention.maps import normalize_maps
 from looksharp.attention.mechanisms import Mechanism
 from looksharp.data.transform import image_transform
@@ -50,8 +51,8 @@ def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
 
 def explain(
     run: Run,
-    images: Sequence[Path],
-    out: Path,
+    images: Sequence[str | Path],
+    out: str | Path,
     *,
     classes: str = "top5",
     mechanism: str | Mechanism | None = None,
@@ -79,10 +80,13 @@ def explain(
         The files written.
 
     Raises:
-        ValueError: if a file is no image, a class or layer is not there, or layer or signed come with "built_in".
+        ValueError: if a file is no image, a class or layer is not there, layer or signed come with "built_in", or
+            weights, answers or maps are not finite.
     """
     from looksharp.drawing.figures import attention_grid
 
+    images, out = [Path(path) for path in images], Path(out)
+    check_weights(run.model)
     if mechanism == "built_in" and (layer is not None or signed):
         raise ValueError("layer and signed are for maps of classes; mechanism 'built_in' shows the maps that there are")
 
@@ -129,6 +133,8 @@ def _of_classes(
         signed=signed,
     )
     ((name, maps),) = found.maps.items()
+    check_logits(found.logits)
+    check_finite(maps, f"the maps of layer {name!r}")
     classes, probabilities = found.classes[0].tolist(), _odds(run, found.logits)[found.classes[0].cpu()]
     names = [run.classes[index] for index in classes]
     panels = [
@@ -149,6 +155,7 @@ def _built_in(run: Run, batch: Tensor, chosen: list[int] | int) -> tuple[dict[st
     from looksharp.drawing.panel import Panel
 
     found = built_in_attention(run.model, batch)
+    check_logits(found.logits)
     odds = _odds(run, found.logits)
     classes = odds.topk(chosen).indices.tolist() if isinstance(chosen, int) else chosen
     said = [f"{run.classes[index]} {odds[index]:.0%}" for index in classes]
@@ -158,6 +165,7 @@ def _built_in(run: Run, batch: Tensor, chosen: list[int] | int) -> tuple[dict[st
     }
     panels = []
     for name, maps in found.maps.items():
+        check_finite(maps, f"the maps of layer {name!r}")
         shown = maps[0, classes].cpu() if found.per_class else maps[0].cpu()
         arrays[name] = shown.numpy()
         if found.per_class or len(shown) == 1 == len(found.maps):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
 from looksharp.data.split import Pixels, Split
 from looksharp.interventions.exchange import object_only, surroundings_only
@@ -153,13 +154,17 @@ def intervene(
 
 
 def answered(logits: Tensor, labels: Tensor, several: bool) -> Tensor:
-    """Whether images are answered with their labels: (N,) boolean.
+    """Return whether images are answered with their labels: (N,) boolean.
 
     Args:
         logits: (N, C).
         labels: (N,).
         several: whether all classes whose probability is above one half are the answer, or the first class alone.
+
+    Raises:
+        ValueError: if logits are not finite.
     """
+    check_logits(logits)
     labels = labels.to(logits.device)
     return logits.gather(1, labels.unsqueeze(1)).squeeze(1) > 0 if several else logits.argmax(1) == labels
 

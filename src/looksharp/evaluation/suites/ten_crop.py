@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
 from looksharp.data.transform import LARGER
 from looksharp.evaluation.measure import Columns, Subject
@@ -43,6 +44,8 @@ def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation
     for batch in subject.batches(None if split.in_memory else replace(subject.pixels, size=size, crop_share=1.0)):
         images = F.interpolate(batch.image, size, mode="bilinear") if split.in_memory else batch.image
         logits = [logits_of(subject.model(view)).float() for view in v2.functional.ten_crop(images, [height, width])]
+        for each in logits:
+            check_logits(each)
         odds = torch.stack([each.sigmoid() if batch.multilabel else each.softmax(1) for each in logits]).mean(0).cpu()
         if batch.multilabel:
             ranking = ranking or new_ranking(len(split), odds.shape[1])
