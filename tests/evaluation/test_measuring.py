@@ -16,7 +16,7 @@ from looksharp.metrics.faithfulness.average_drop import average_drop
 from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion
 from looksharp.metrics.faithfulness.road import road
 
-ALL = ("classification", "attention", "boxes", "faithfulness", "ten_crop", "interventions")
+ALL = ("classification", "attention", "boxes", "faithfulness", "ten_crop", "interventions", "sanity")
 QUICK = tuple(name for name in SUITES if name != "faithfulness")
 
 
@@ -115,7 +115,7 @@ def test_the_cost_of_suites_together():
 
 
 def test_progress_counts_the_forwards(model, split, data, capsys):
-    suites = ("attention", "ten_crop", "interventions")
+    suites = ("attention", "ten_crop", "interventions", "sanity")
     evaluate(model, split, data.pixels, suites=suites, progress="testing", batch_size=8)
     shown = capsys.readouterr().err
     assert "testing:" in shown

@@ -18,7 +18,7 @@ from looksharp.attention.recording import unwrapped
 from looksharp.metrics.agreement import rank_agreement
 from looksharp.metrics.scores import at_resolution
 
-__all__ = ["ParameterRandomization", "Similarity", "parameter_randomization", "randomized"]
+__all__ = ["ParameterRandomization", "Similarity", "layer_count", "parameter_randomization", "randomized"]
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Order = Literal["cascading", "independent"]
@@ -53,6 +53,7 @@ def parameter_randomization(
     *,
     order: Order = "cascading",
     layers: Sequence[str] | None = None,
+    steps: int | None = None,
     seed: int = 0,
 ) -> Similarity:
     """Similarity of maps before and after parameters are randomised, a layer after the other from the last downwards.
@@ -62,8 +63,8 @@ def parameter_randomization(
     rank correlation of their values (see `rank_agreement` for equal ones), and by structural similarity (torchmetrics',
     a Gaussian window of 11 pixels) of the maps, each divided by its own largest magnitude.
 
-    Cost: 1 explanation for each image and layer, and 1; an explanation by Grad-CAM is a forward and at most a
-    backward.
+    Cost: 1 explanation for each image and layer (or step), and 1; an explanation by Grad-CAM is a forward and at most
+    a backward.
 
     Args:
         model: any network; it is left as it is.
@@ -74,14 +75,17 @@ def parameter_randomization(
             "independent": one layer at a time, all others as learned.
         layers: names of modules, whose parameters are randomised with those of all modules within; every module that
             has parameters of its own if not given, from the last registered to the first.
+        steps: how many of the layers to explain after, evenly spaced, the last one of them; all if not given.
         seed: of the random parameters.
 
     Returns:
-        Values of each sample and layer. NaN where one of the two maps is zero everywhere, as after the ReLU of a
-        network that does not know the class; the rank correlation also where one is the same everywhere.
+        Values of each sample and each layer that was explained after. NaN where one of the two maps is zero
+        everywhere, as after the ReLU of a network that does not know the class; the rank correlation also where one
+        is the same everywhere.
 
     Raises:
-        ValueError: if a layer is not in the model or has no parameters, the order is unknown, or images are too small.
+        ValueError: if a layer is not in the model or has no parameters, the order is unknown, images are too small, or
+            steps are not one to the number of layers.
 
     Example:
         >>> from looksharp.networks import CifarResNet
@@ -100,15 +104,30 @@ def parameter_randomization(
     def maps_of(network: nn.Module) -> Tensor:
         return normalize_maps(at_resolution(explain(network, images, classes).detach(), size))  # (N, H, W)
 
+    chosen = set(_steps(len(_check_layers(network, layers)), steps))
     learned = maps_of(deepcopy(network))  # an explanation in training mode would change its statistics
     names, rank, ssim = [], [], []
-    for name, changed in randomized(network, layers, order=order, seed=seed):
+    for place, (name, changed) in enumerate(randomized(network, layers, order=order, seed=seed), 1):
+        if place not in chosen:
+            continue
         maps = maps_of(changed)
         names.append(name)
         rank.append(rank_agreement(learned, maps))
         ssim.append(_ssim(learned, maps))
     values = torch.stack(rank, 1), torch.stack(ssim, 1)  # (N, L) each
     return Similarity(tuple(names), *values, torch.stack([found.isnan().sum(0) for found in values]))
+
+
+def _steps(layers: int, steps: int | None) -> list[int]:
+    """Return which of so many layers, counted from 1, to explain after.
+
+    Raises:
+        ValueError: if there are more steps than layers, or none.
+    """
+    count = layers if steps is None else steps
+    if not 1 <= count <= layers:
+        raise ValueError(f"steps must be 1 to the number of layers, {layers}; got {steps}")
+    return [round(layers * step / count) for step in range(1, count + 1)]
 
 
 def randomized(
@@ -149,6 +168,11 @@ def randomized(
         if order == "independent":
             for parameter, values in zip(parameters, learned, strict=True):
                 parameter.data.copy_(values)
+
+
+def layer_count(model: nn.Module) -> int:
+    """Return how many modules of a network have parameters of their own."""
+    return sum(any(True for _ in module.parameters(recurse=False)) for module in unwrapped(model).modules())
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
