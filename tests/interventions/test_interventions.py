@@ -16,11 +16,11 @@ from looksharp.data.split import Pixels
 from looksharp.data.splits.files import FileSplit, keep_in_memory
 from looksharp.data.splits.memory import TensorSplit
 from looksharp.interventions.examples import example_pictures
-from looksharp.interventions.exchange import exchange_surroundings, object_only, surroundings_only
-from looksharp.interventions.exchanged import exchanged_split
+from looksharp.interventions.exchanged_split import exchanged_split
 from looksharp.interventions.intervals import paired_interval, wilson_interval
 from looksharp.interventions.measuring import INTERVENTIONS, intervene
 from looksharp.interventions.objects import Objects, draw_partners
+from looksharp.interventions.surroundings import exchange_surroundings, object_only, surroundings_only
 from looksharp.marks.marks import Marks
 
 CLASSES, SIDE = 4, 24

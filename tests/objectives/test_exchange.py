@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch, BatchMarks
-from looksharp.interventions.exchange import exchange_surroundings
+from looksharp.interventions.surroundings import exchange_surroundings
 from looksharp.objectives import GAIN, Agreement, BackgroundExchange, Classification, GroupDRO
 from looksharp.objectives import Guidance as GuidancePart
 from looksharp.objectives.exchange import disagreement, exchange_partners, marked_objects

@@ -13,7 +13,7 @@ from looksharp.data.hold_out import hold_out
 from looksharp.data.sampling import InOrder
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.splits.files import FileSplit
-from looksharp.interventions.exchanged import exchanged_split
+from looksharp.interventions.exchanged_split import exchanged_split
 from looksharp.marks.marks import Marks
 from looksharp.objectives import Classification
 from looksharp.training import load_run, train

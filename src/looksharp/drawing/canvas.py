@@ -1,4 +1,4 @@
-"""What all charts are drawn on: one width, transparent, inked for a light page or a dark one."""
+"""A canvas for all charts: one width, transparent, inked for a light page or a dark one."""
 
 from __future__ import annotations
 

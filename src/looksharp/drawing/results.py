@@ -1,4 +1,4 @@
-"""What a comparison of trainings found, as plain data."""
+"""Results of trainings side by side, as plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What suites share: what is measured, and a batch of it as the network saw it."""
+"""Parts that suites share: the subject, and a batch of it as the network saw it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Columns", "Measure", "Objects", "Seen", "Subject", "class_sizes", "l
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and how.
+    """A network, the images it is measured on, and how.
 
     Attributes:
         model: in the mode it is to be measured in.
@@ -147,7 +147,7 @@ class Measure(ABC):
 
     @abstractmethod
     def compute(self) -> Evaluation:
-        """What all batches so far came to."""
+        """Return the results of all batches so far."""
 
 
 class Columns:
@@ -186,7 +186,7 @@ def means_by(values: Tensor, index: Tensor, count: int) -> Tensor:
 
 
 def class_sizes(targets: Tensor, count: int) -> Tensor:
-    """How many images each of `count` classes has, from class indices (N,) or multi-hot targets (N, classes)."""
+    """Count the images of each of `count` classes, from class indices (N,) or multi-hot targets (N, classes)."""
     return (targets > 0.5).sum(0).cpu() if targets.ndim == 2 else targets.cpu().bincount(minlength=count)
 
 

@@ -1,4 +1,4 @@
-"""What was measured on a split, and its files."""
+"""Results of measuring a split, and their files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Evaluation", "merge", "read_evaluation", "write_evaluation"]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured on a split.
+    """Results of measuring a split.
 
     Attributes:
         values: metric -> its value over the split; without those that are undefined there.
@@ -37,7 +37,7 @@ class Evaluation:
 
 
 def merge(evaluations: Iterable[Evaluation]) -> Evaluation:
-    """One evaluation of several of the same split; a later one's values count, tables of columns are joined."""
+    """Join evaluations of one split; a later one's values count, tables of columns are joined."""
     values: dict[str, float] = {}
     per_image: dict[str, Tensor] = {}
     tables: dict[str, Any] = {}

@@ -28,7 +28,7 @@ __all__ = ["explain", "parse_classes"]
 
 
 def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
-    """What `--classes` means: a number of highest-scoring classes ("top5"), or class names or indices.
+    """Read `--classes`: a number of highest-scoring classes ("top5"), or class names or indices.
 
     Raises:
         ValueError: if there is no such class.
@@ -85,7 +85,7 @@ def explain(
     """
     from looksharp.drawing.figures import attention_grid
 
-    images, out = [Path(path) for path in images], Path(out)
+    paths, out = [Path(path) for path in images], Path(out)
     check_weights(run.model)
     if mechanism == "built_in" and (layer is not None or signed):
         raise ValueError("layer and signed are for maps of classes; mechanism 'built_in' shows the maps that there are")
@@ -93,7 +93,7 @@ def explain(
     chosen = parse_classes(classes, run.classes)
     transform = image_transform(run.pixels)
     pictures = [
-        transform(read_image(path, value_range=run.pixels.value_range)).as_subclass(Tensor) for path in images
+        transform(read_image(path, value_range=run.pixels.value_range)).as_subclass(Tensor) for path in paths
     ]  # all are read before work starts
     device = next(run.model.parameters()).device
     if mechanism is None:
@@ -101,7 +101,7 @@ def explain(
         mechanism = "built_in" if own else "grad_cam"
     rows: list[tuple[Tensor, list[Panel]]] = []
     written: list[Path] = []
-    for path, picture in tqdm(list(zip(images, pictures, strict=True)), "explaining", disable=not progress):
+    for path, picture in tqdm(list(zip(paths, pictures, strict=True)), "explaining", disable=not progress):
         batch = run.pixels.normalize(picture).unsqueeze(0).to(device)
         if mechanism == "built_in":
             arrays, panels = _built_in(run, batch, chosen)
@@ -113,7 +113,7 @@ def explain(
         written.append(target)
         rows.append((picture.float() / 255, panels))
     picture_path = out / "attention.png"
-    attention_grid(rows, picture_path, titles=[path.name for path in images])
+    attention_grid(rows, picture_path, titles=[path.name for path in paths])
     return [picture_path, *written]
 
 

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
 from looksharp.data.split import Pixels, Split
-from looksharp.interventions.exchange import object_only, surroundings_only
 from looksharp.interventions.intervals import paired_interval, wilson_interval
 from looksharp.interventions.objects import (
     ObjectReader,
@@ -24,6 +23,7 @@ from looksharp.interventions.objects import (
     masked_objects,
     usable,
 )
+from looksharp.interventions.surroundings import object_only, surroundings_only
 
 __all__ = ["INTERVENTIONS", "Interventions", "answered", "intervene"]
 
@@ -44,7 +44,7 @@ chance."""
 
 @dataclass(frozen=True, eq=False)
 class Interventions:
-    """What a classifier answers under interventions; see `intervene`.
+    """Answers of a classifier under interventions; see `intervene`.
 
     Attributes:
         values: measure -> mean over images; in [0, 1], the gap in [-1, 1].
@@ -173,7 +173,7 @@ def answered(logits: Tensor, labels: Tensor, several: bool) -> Tensor:
 def _alone(
     model: nn.Module, reader: ObjectReader, objects: Objects, batch_size: int, progress: str | None
 ) -> dict[str, Tensor]:
-    """What needs no partner, and whether objects are "usable": name -> (G,) in {0, 1}."""
+    """Measure what needs no partner, and whether objects are "usable": name -> (G,) in {0, 1}."""
     several, found = reader.split.targets.ndim == 2, []
     batches = torch.arange(len(objects)).split(batch_size)
     for (images, masks), rows in zip(_bar(reader.read(objects, batches), batches, progress), batches, strict=True):
@@ -193,7 +193,7 @@ def _exchanged(
     batch_size: int,
     progress: str | None,
 ) -> dict[str, Tensor]:
-    """What objects (N,) are taken for in the surroundings of partners (N, 2, k): measure -> (N,) in [0, 1]."""
+    """Measure what objects (N,) are taken for in the surroundings of partners (N, 2, k): measure -> (N,) in [0, 1]."""
     several, found = reader.split.targets.ndim == 2, []
     own = rows.repeat_interleave(partners[0].numel())
     batches = list(zip(own.split(batch_size), partners.flatten().split(batch_size), strict=True))
@@ -219,7 +219,7 @@ def _means(values: Tensor, place: Tensor) -> Tensor:
 
 
 def _guess(targets: Tensor, labels: Tensor) -> float:
-    """What guessing gets: always the commonest class or, of several, each as often as it occurs."""
+    """Return what guessing gets: always the commonest class or, of several, each as often as it occurs."""
     if targets.ndim == 2:
         return float((targets > 0.5).double().mean(0)[labels].mean())
     return float(labels.bincount().max()) / len(labels)

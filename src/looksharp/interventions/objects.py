@@ -10,7 +10,7 @@ from torch import Tensor
 
 from looksharp.batch import Batch
 from looksharp.data.split import Pixels, Split
-from looksharp.interventions.exchange import exchange_surroundings, feather
+from looksharp.interventions.surroundings import exchange_surroundings, feather
 
 __all__ = ["ObjectReader", "Objects", "draw_partners", "exchangeable", "masked_objects", "usable"]
 
@@ -53,12 +53,12 @@ def masked_objects(split: Split) -> Objects:
 
 
 def _shown(targets: Tensor, samples: Tensor, labels: Tensor) -> Tensor:
-    """Whether images show classes, (G,) boolean."""
+    """Return whether images show classes, (G,) boolean."""
     return targets[samples] == labels if targets.ndim == 1 else targets[samples, labels] > 0.5
 
 
 def usable(masks: Tensor) -> Tensor:
-    """Whether masks (N, H, W) mark an object and, with their edges, leave some surroundings; (N,) boolean."""
+    """Return whether masks (N, H, W) mark an object and, with their edges, leave some surroundings; (N,) boolean."""
     return (masks.amax((-2, -1)) > 0) & (feather(masks).amin((-2, -1)) == 0)
 
 

@@ -1,4 +1,4 @@
-"""How far two layers' maps of one class agree, beyond ICASC's consistency (see `separability`)."""
+"""Measure how far two layers' maps of one class agree, beyond ICASC's consistency (see `separability`)."""
 
 from __future__ import annotations
 

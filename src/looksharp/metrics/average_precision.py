@@ -1,4 +1,4 @@
-"""How well the images of each class are ranked before others."""
+"""Measure how well the images of each class are ranked before others."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _joined(state: list[Tensor] | Tensor) -> Tensor:
 
 
 def _positives(targets: Tensor, classes: int) -> Tensor:
-    """Whether each image (B,) is of each class, (B, C) in 0 and 1."""
+    """Return whether each image (B,) is of each class, (B, C) in 0 and 1."""
     return (targets > 0.5).long() if targets.ndim == 2 else torch.nn.functional.one_hot(targets, classes)
 
 

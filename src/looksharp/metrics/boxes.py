@@ -70,7 +70,7 @@ def _around(boxes: Tensor, owner: Tensor, count: int) -> Tensor:
 def box_overlaps(
     maps: Tensor, masks: Tensor, levels: int = 100, *, largest: bool = False, split: bool = False
 ) -> Tensor:
-    """How well the best box of a map fits the best fitting box of its objects, at each threshold.
+    """Measure how well the best box of a map fits the best fitting box of its objects, at each threshold.
 
     Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right": maps are scaled to [0, 1] by
     their own minimum and maximum, and boxes drawn around the connected parts of where they reach a threshold.
@@ -193,7 +193,7 @@ class MaxBoxAccV2(Grouped):
 
 
 def _hits(maps: Tensor, masks: Tensor, *, fits: tuple[float, ...], levels: int, largest: bool, split: bool) -> Tensor:
-    """Whether a box fits well enough, (G, fits, levels)."""
+    """Return whether a box fits well enough, (G, fits, levels)."""
     overlaps = box_overlaps(maps, masks, levels, largest=largest, split=split)
     return overlaps.unsqueeze(1) >= torch.tensor(fits, device=maps.device).unsqueeze(1)
 

@@ -16,7 +16,7 @@ Better = Literal["higher", "lower", ""]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called, read and written.
+    """A metric's name, direction and unit, for tables and pages.
 
     Attributes:
         label: its name in plain words.

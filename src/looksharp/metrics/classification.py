@@ -1,4 +1,4 @@
-"""How well probabilities say what is there."""
+"""Measure how well probabilities say what is there."""
 
 from __future__ import annotations
 

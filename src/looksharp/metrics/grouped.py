@@ -13,7 +13,7 @@ __all__ = ["Grouped", "GroupedMean", "GroupedResult"]
 
 
 class GroupedResult(NamedTuple):
-    """What a `Grouped` metric found.
+    """Means that a `Grouped` metric found.
 
     Attributes:
         overall: () over all samples; NaN if there are none.

@@ -1,4 +1,4 @@
-"""How well attention coincides with objects whose masks or boxes are known."""
+"""Measure how well attention coincides with objects whose masks or boxes are known."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def attention_inside(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def pointing_game(maps: Tensor, masks: Tensor, tolerance: float = 0) -> Tensor:
-    """Whether a map's maximum lies on the object.
+    """Return whether a map's maximum lies on the object.
 
     Zhang et al. 2018, "Top-down neural attention by excitation backprop": a hit or a miss, at the image's resolution;
     the share of hits is the accuracy. Published figures tolerate 15 pixels, on photographs some 500 wide: most of a

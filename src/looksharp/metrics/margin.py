@@ -1,4 +1,4 @@
-"""How far apart the probabilities of the true class and of the most confusing one are distributed."""
+"""Measure how far apart the probabilities of the true class and of the most confusing one are distributed."""
 
 from __future__ import annotations
 

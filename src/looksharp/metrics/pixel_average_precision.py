@@ -16,7 +16,7 @@ __all__ = ["PixelAveragePrecision", "histogram_average_precision", "pixel_histog
 
 
 def pixel_histograms(maps: Tensor, masks: Tensor, levels: int = 1000) -> Tensor:
-    """How many pixels off and on the object have which score.
+    """Count the pixels off and on the object by their score.
 
     Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right". Sums over samples are a
     data set's histograms; `histogram_average_precision` takes either.

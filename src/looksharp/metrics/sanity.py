@@ -25,7 +25,7 @@ Order = Literal["cascading", "independent"]
 
 
 class Similarity(NamedTuple):
-    """How like maps are to those of the network before its layers were randomised, by layer.
+    """Similarity of maps to those of the network before its layers were randomised, by layer.
 
     Attributes:
         layers: L names, from the last downwards.

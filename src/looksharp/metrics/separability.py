@@ -1,4 +1,4 @@
-"""How far the attention of confused classes overlaps, and how consistent it is across layers."""
+"""Measure how far the attention of confused classes overlaps, and how consistent it is across layers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ConfusedPair(NamedTuple):
 
 
 class ConfusedPairs(Metric):
-    """Which classes are taken for which, how often, and how far their attention overlaps where they are.
+    """Count which classes are taken for which, and average how far their attention overlaps there.
 
     Keeps a row for each pair of classes that is confused at least once.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.batch import Batch
-from looksharp.interventions.exchange import exchange_surroundings
+from looksharp.interventions.surroundings import exchange_surroundings
 from looksharp.objectives.base import Extension
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 
 from looksharp.data.split import Data, Split
-from looksharp.interventions.exchanged import exchanged_split
+from looksharp.interventions.exchanged_split import exchanged_split
 from looksharp.training.settings import SelectBy
 
 __all__ = ["EXCHANGED", "validation_splits"]

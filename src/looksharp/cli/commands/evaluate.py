@@ -23,7 +23,7 @@ __all__ = ["EvaluateSettings"]
 
 @settings
 class EvaluateSettings:
-    """What `looksharp evaluate` measures.
+    """Settings of `looksharp evaluate`.
 
     Args:
         runs: run folders.
@@ -87,7 +87,7 @@ def _run(flags: Namespace) -> None:
 
 @dataclass
 class _Found:
-    """What is printed and written of a run; see `Evaluation` for values and tables."""
+    """Results of a run, as they are printed and written; see `Evaluation` for values and tables."""
 
     run: str
     data: str

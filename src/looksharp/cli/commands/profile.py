@@ -17,7 +17,7 @@ __all__ = ["ProfileSettings"]
 
 @settings
 class ProfileSettings:
-    """What `looksharp profile` measures.
+    """Settings of `looksharp profile`.
 
     Args:
         names: backbones, as in train --backbone.

@@ -1,1 +1,1 @@
-"""What can be measured, one suite a file."""
+"""Suites of measurements, one a file; each registers itself."""

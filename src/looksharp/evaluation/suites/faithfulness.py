@@ -16,7 +16,7 @@ _FORWARDS = 122  # 51 to insert, 51 to delete, 2 for the drop, 18 for ROAD
 
 
 class Faithfulness(Measure):
-    """How the probability of the predicted class answers to changes of the image in the order of its map.
+    """Measure how the probability of the predicted class answers to changes of the image in the order of its map.
 
     Values, means over images, and values of every image: "insertion", "deletion", "average_drop" and
     "confidence_increase" (shares of 1, not of 100) and "road" (`RoadCurves.combined`); see the functions of these

@@ -18,7 +18,7 @@ _FORWARDS = 5  # as it is, alone, gone, exchanged within the class and across
 
 
 def interventions(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
-    """What a network still gets right of objects whose masks are known; see `intervene`.
+    """Measure what a network still gets right of objects whose masks are known; see `intervene`.
 
     Values and values of every image: each of `INTERVENTIONS`. Table "interventions": "intervals", "chance" and
     "left_out" as they are there, and "images", how many were used. Nothing where no mask is known.

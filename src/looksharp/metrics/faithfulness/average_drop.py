@@ -20,7 +20,7 @@ _ROUNDING = 1e-5
 
 
 class ConfidenceChange(NamedTuple):
-    """What `average_drop` found, in percent, float64; NaN for a map that shows nothing.
+    """Changes that `average_drop` found, in percent, float64; NaN for a map that shows nothing.
 
     Attributes:
         drop: (N,) in 0 to 100: the lower, the better.
@@ -41,7 +41,7 @@ def average_drop(
     multilabel: bool = False,
     batch_size: int = 64,
 ) -> ConfidenceChange:
-    """How much of a class's probability is lost, and whether it grows, where the image is multiplied by its map.
+    """Measure how much of a class's probability is lost, or gained, where the image is multiplied by its map.
 
     Chattopadhay et al. 2018, "Grad-CAM++": with the probability Y of the class for the image and O for the
     image multiplied by the map, drop max(0, Y - O) / Y and increase [Y < O]. The map is resized to the image, then

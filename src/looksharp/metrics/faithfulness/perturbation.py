@@ -1,4 +1,4 @@
-"""What perturbing images by their maps has in common: the order of pixels, and probabilities of perturbed images."""
+"""Perturb images by their maps: the order of pixels, and the probabilities of perturbed images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pixel_ranks(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def removal_counts(shares: Tensor, pixels: int) -> Tensor:
-    """How many of `pixels` each share is: to the nearest."""
+    """Return how many of `pixels` each share is, to the nearest."""
     return (shares.double() * pixels).round().long()
 
 

@@ -24,7 +24,7 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class RoadCurves(NamedTuple):
-    """What `road` found: float64; NaN for a map that ranks nothing.
+    """Curves that `road` found: float64; NaN for a map that ranks nothing.
 
     Attributes:
         most: (N, S) probabilities of the class once the most attended pixels are removed, MoRF: the lower, the better.

@@ -1,4 +1,4 @@
-"""Interventions on images: an object in other surroundings, without any, or gone from its own."""
+"""Pictures of an object in other surroundings, without any, or gone from its own: pure functions of tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few images of a split with their surroundings exchanged, to validate on."""
+"""A split of exchanged pictures in memory, to validate on."""
 
 from __future__ import annotations
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_cdt
 
-from looksharp.interventions.exchange import exchange_surroundings, feather, fill_holes, object_only, surroundings_only
+from looksharp.interventions.surroundings import (
+    exchange_surroundings,
+    feather,
+    fill_holes,
+    object_only,
+    surroundings_only,
+)
 
 SIZES = [(8, 8), (7, 9), (1, 6), (5, 1), (1, 1), (33, 20)]
 
