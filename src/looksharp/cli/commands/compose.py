@@ -5,6 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
@@ -42,7 +45,7 @@ class ComposeSettings:
     train: int = 4000
     val: int = 500
     test: int = 1000
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:

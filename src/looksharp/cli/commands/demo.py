@@ -5,6 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
@@ -12,7 +15,7 @@ from looksharp.cli.flags import add_flags, call
 __all__ = ["show"]
 
 
-def show(out: Path = Path("demo"), seed: int = 0) -> None:
+def show(out: Path = Path("demo"), seed: Annotated[int, Ge(0)] = 0) -> None:
     """Run the demonstration and say where its page is.
 
     Args:

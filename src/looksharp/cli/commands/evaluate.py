@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
@@ -56,8 +58,8 @@ class EvaluateSettings:
     without_cue: Path | None = None
     cue_alone: Path | None = None
     json: Path | None = None
-    batch_size: int = 64
-    workers: int = 2
+    batch_size: Annotated[int, Ge(1)] = 64
+    workers: Annotated[int, Ge(0)] = 2
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call, given_values
@@ -31,8 +31,8 @@ class ProfileSettings:
 
     names: list[str]
     architecture: tuple[str, ...] = ("all",)
-    classes: Annotated[int, Ge(1)] | None = None
-    image_size: Annotated[int, Ge(1)] | None = None
+    classes: Annotated[int, Ge(1), Le(1_000_000)] | None = None
+    image_size: Annotated[int, Ge(1), Le(8192)] | None = None
     batch_size: Annotated[int, Ge(1)] = 1
     repeats: Annotated[int, Ge(1)] = 10
     device: str = "auto"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
@@ -41,9 +43,9 @@ class SuspectsSettings:
     data: str | None = None
     root: Path | None = None
     layer: str | None = None
-    batch_size: int = 64
-    workers: int = 2
-    seed: int = 0
+    batch_size: Annotated[int, Ge(1)] = 64
+    workers: Annotated[int, Ge(0)] = 2
+    seed: Annotated[int, Ge(0)] = 0
     out: Path = Path("suspects")
 
 
