@@ -28,9 +28,10 @@ def test_lines_and_rows(tmp_path):
 def test_what_is_no_table_is_named_in_one_line(tmp_path, content):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(
-        ValueError, match=rf"^{tmp_path}/a\.csv (is not text in UTF-8|cannot be read as a table): ?.*\Z|;"
-    ):
+        ValueError, match=rf"^{tmp_path}/a\.csv (is not text in UTF-8|cannot be read as a table).+\Z"
+    ) as caught:
         read_rows(tmp_path / "a.csv")
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
