@@ -7,6 +7,7 @@ import torch
 
 from looksharp.evaluation import Evaluation, read_evaluation, write_evaluation
 from looksharp.evaluation.result import merge
+from looksharp.evaluation.tables import read_tables
 
 
 @pytest.fixture
@@ -87,3 +88,29 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(evaluation, tmp_path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert torch.equal(read_evaluation(tmp_path / "last-test").per_image["loss"], torch.tensor([0.0, 2.0, 4.0]))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "content"),
+    [
+        ("classes", "cat"),
+        ("per_class", {"top1": 0.5}),
+        ("per_class", [1.0]),
+        ("confused_pairs", [{"true": "cat", "taken": "dog", "classes": [0, 1], "count": "2"}]),
+        ("interventions", {"intervals": {}, "chance": {}, "left_out": {}, "images": "many"}),
+        ("separation_chart", {"probability": [0.0]}),
+    ],
+)
+def test_tables_of_another_form_are_damaged(table, content, tmp_path):
+    path = tmp_path / "found"
+    write_evaluation(path, Evaluation())
+    (tmp_path / "found.json").write_text(json.dumps({"values": {}, "tables": {table: content}}))
+    with pytest.raises(ValueError, match="found is damaged"):
+        read_evaluation(path)
+    with pytest.raises(ValueError, match=f"^{table}"):
+        read_tables({table: content})
+
+
+def test_a_table_of_another_package_is_kept(tmp_path):
+    write_evaluation(tmp_path / "found", Evaluation(tables={"hues": {"red": [1, 2]}, "classes": ["cat"]}))
+    assert read_evaluation(tmp_path / "found").tables == {"hues": {"red": [1, 2]}, "classes": ["cat"]}

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from looksharp.drawing.panel import Panel
+from looksharp.evaluation.tables import ConfusedPair
 
 __all__ = ["Comparison", "Cost", "Entry", "Gallery", "MethodFacts", "Projection", "Scene"]
 
@@ -124,7 +125,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     procedure: str
     separation: dict[str, dict[str, dict[str, Any]]]
-    confused_pairs: dict[str, list[dict[str, Any]]]
+    confused_pairs: dict[str, list[ConfusedPair]]
     versions: dict[str, str]
 
     def of(self, checkpoint: str, metric: str) -> list[Entry]:

@@ -54,7 +54,9 @@ def make_gallery(
                 }
             bar.update()
         pairs = evaluations[first].tables.get("confused_pairs", [])
-        confused = confused_scenes(split, [tuple(pair["classes"]) for pair in pairs[:pictures]], runs, mechanism)
+        confused = confused_scenes(
+            split, [(pair["classes"][0], pair["classes"][1]) for pair in pairs[:pictures]], runs, mechanism
+        )
         bar.update()
         layers = layer_scenes(split, spread(len(split), pictures), runs, mechanism)
         bar.update()

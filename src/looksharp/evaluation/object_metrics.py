@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from looksharp.evaluation.measure import Objects, listed
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.tables import ByColumn
 from looksharp.metrics.grouped import Grouped
 from looksharp.metrics.localisation import size_groups
 
@@ -50,8 +50,8 @@ class ObjectMetrics:
             return Evaluation()
         found = {name: metric.compute() for name, metric in self.metrics.items()}
         values = {name: float(result.overall) for name, result in found.items()}
-        per_class: dict[str, Any] = {"objects": self.labels[: self.count].tolist()}
-        by_size: dict[str, Any] = {"edges": list(_EDGES), "objects": self.sizes.tolist()}
+        per_class: ByColumn = {"objects": self.labels[: self.count].tolist()}
+        by_size: ByColumn = {"edges": list(_EDGES), "objects": self.sizes.tolist()}
         for name, result in found.items():
             per_class[name] = listed(result.groups["label"][: self.count])
             by_size[name] = listed(result.groups["size"])

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from looksharp.evaluation.tables import Tables, joined, read_tables
 from looksharp.files import write_text
 from looksharp.metrics.catalogue import in_order
 from looksharp.training.state import write_tensors
@@ -28,25 +28,23 @@ class Evaluation:
         values: metric -> its value over the split; without those that are undefined there.
         per_image: metric -> (N,) float32 on the CPU, a value for each image in the split's order, NaN where
             undefined. Where an image has several classes or objects, its mean over them.
-        tables: details that fit into JSON; see the suites.
+        tables: details; see `Tables` and the suites.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     per_image: dict[str, Tensor] = field(default_factory=dict)
-    tables: dict[str, Any] = field(default_factory=dict)
+    tables: Tables = field(default_factory=Tables)
 
 
 def merge(evaluations: Iterable[Evaluation]) -> Evaluation:
     """Join evaluations of one split; a later one's values count, tables of columns are joined."""
     values: dict[str, float] = {}
     per_image: dict[str, Tensor] = {}
-    tables: dict[str, Any] = {}
+    tables = Tables()
     for each in evaluations:
         values |= each.values
         per_image |= each.per_image
-        for name, table in each.tables.items():
-            known = tables.get(name)
-            tables[name] = known | table if isinstance(known, dict) and isinstance(table, dict) else table
+        tables = joined(tables, each.tables)
     return Evaluation({name: values[name] for name in in_order(values)}, per_image, tables)
 
 
@@ -71,7 +69,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     try:
         found = json.loads(_file(path, ".json").read_text(encoding="utf-8"))
         values = {name: math.nan if value is None else value for name, value in found["values"].items()}
-        return Evaluation(values, load_file(_file(path, ".safetensors")), found["tables"])
+        return Evaluation(values, load_file(_file(path, ".safetensors")), read_tables(found["tables"]))
     except FileNotFoundError as error:
         raise ValueError(f"there is no evaluation {path}: {error.filename or path} is missing") from None
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError):

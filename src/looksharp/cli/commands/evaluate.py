@@ -18,6 +18,7 @@ from looksharp.settings import settings
 
 if TYPE_CHECKING:
     from looksharp.data.split import Data
+    from looksharp.evaluation.tables import Tables
     from looksharp.training.folder import Run
 
 __all__ = ["EvaluateSettings"]
@@ -95,7 +96,7 @@ class _Found:
     data: str
     checkpoint: str
     splits: dict[str, dict[str, float]]  # split -> values
-    tables: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> tables
+    tables: dict[str, Tables] = field(default_factory=dict)  # by split
     profile: dict[str, Any] = field(default_factory=dict)
 
 

@@ -12,6 +12,7 @@ from looksharp.evaluation.object_metrics import ObjectMetrics
 from looksharp.evaluation.result import Evaluation, merge
 from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.evaluation.suites.classification import pair_rows
+from looksharp.evaluation.tables import Tables
 from looksharp.metrics.agreement import rank_agreement, region_agreement
 from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.grouped import GroupedMean
@@ -77,7 +78,7 @@ class Attention(Measure):
         """Over all batches so far."""
         values = {name: float(mean.compute().overall) for name, mean in self.means.items()}
         values = {name: value for name, value in values.items() if not math.isnan(value)}
-        tables = {"classes": self.names, "confused_pairs": pair_rows(self.pairs, self.names, self.images)}
+        tables: Tables = {"classes": self.names, "confused_pairs": pair_rows(self.pairs, self.names, self.images)}
         return merge([Evaluation(values, self.columns.joined(), tables), self.objects.compute()])
 
 

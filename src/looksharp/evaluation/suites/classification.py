@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from looksharp.batch import Batch
 from looksharp.evaluation.measure import Columns, Measure, Seen, Subject, class_sizes, listed, means_by
 from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.suite import SUITES, Shared
+from looksharp.evaluation.tables import ByColumn, ConfusedPair, Tables
 from looksharp.metrics.average_precision import ClassRanking
 from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.classification import CalibrationError, log_odds
@@ -112,15 +112,21 @@ class Classification(Measure):
             "ks_margin": float(chart.margin),
             "ks_at": float(chart.at),
         }
-        per_class = {"images": images.tolist(), "average_precision": listed(ranking.average_precision)}
+        per_class: ByColumn = {"images": images.tolist(), "average_precision": listed(ranking.average_precision)}
         per_class["roc_auc"] = listed(ranking.roc_auc)
-        tables: dict[str, Any] = {
+        tables: Tables = {
             "classes": self.names,
             "per_class": per_class,
             "calibration": {
                 name: listed(getattr(calibration, name)) for name in ("confidence", "accuracy", "predictions")
             },
-            "separation_chart": {name: listed(found) for name, found in chart._asdict().items()},
+            "separation_chart": {
+                "probability": chart.probability.tolist(),
+                "target": listed(chart.target),
+                "confused": listed(chart.confused),
+                "margin": listed(chart.margin),
+                "at": listed(chart.at),
+            },
             "confused_pairs": pair_rows(self.pairs, self.names, images),
         }
         if self.multilabel:
@@ -143,7 +149,7 @@ def new_ranking(images: int, count: int) -> ClassRanking:
     return ClassRanking(count, None if images * count <= _EXACT else _BINS)
 
 
-def pair_rows(pairs: ConfusedPairs, names: list[str], images: Tensor) -> list[dict[str, Any]]:
+def pair_rows(pairs: ConfusedPairs, names: list[str], images: Tensor) -> list[ConfusedPair]:
     """The 50 most frequent confusions, for a table.
 
     Args:

@@ -9,6 +9,7 @@ import torch
 from looksharp.evaluation.measure import Subject
 from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.suite import SUITES, Separate
+from looksharp.evaluation.tables import InterventionTable
 from looksharp.interventions.measuring import INTERVENTIONS, intervene
 from looksharp.metrics.catalogue import METRICS, Metric
 
@@ -37,7 +38,7 @@ def interventions(subject: Subject, advance: Callable[[float], object]) -> Evalu
     for name, outcomes in found.outcomes.items():
         per_image[name] = torch.full((len(split),), torch.nan)
         per_image[name][found.images] = outcomes.float()
-    details = {
+    details: InterventionTable = {
         "intervals": {name: list(interval) for name, interval in found.intervals.items()},
         "chance": found.chance,
         "left_out": found.left_out,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from looksharp.attention.stages import last_stages
 from looksharp.evaluation.measure import Columns, Subject, listed
 from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.suite import SUITES, Separate
+from looksharp.evaluation.tables import SanityTable
 from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.sanity import layer_count, parameter_randomization
 
@@ -63,8 +63,8 @@ def sanity(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
     return Evaluation(values, per_image, {"sanity": _table(similarity.layers, torch.cat(found, 1))})
 
 
-def _table(layers: tuple[str, ...], found: Tensor) -> dict[str, Any]:
-    """Return the columns of the table, an entry a step, from similarities (2, N, steps)."""
+def _table(layers: tuple[str, ...], found: Tensor) -> SanityTable:
+    """Return an entry for each step, from similarities (2, N, steps)."""
     means, undefined = found.nanmean(1), found.isnan().sum(1)
     return {
         "layer": list(layers),
