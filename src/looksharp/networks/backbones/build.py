@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import textwrap
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -92,7 +93,7 @@ def _from_timm(
     import timm  # here, because it takes seconds
 
     elsewhere = name.startswith(_SOURCES)
-    sized: dict[str, Any] = {}
+    fixed = False
     if not elsewhere:
         arch = name.partition(".")[0]
         if not timm.is_model(arch):
@@ -103,12 +104,13 @@ def _from_timm(
             raise _unknown(name, timm.list_pretrained(f"{arch}.*")) from exc
         if pretrained and weights is not None and not weights.has_weights:
             raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
-        if weights is not None and weights.fixed_input_size and image_size not in (None, weights.input_size[1:]):
-            sized = {"img_size": image_size}
+        fixed = weights is not None and weights.fixed_input_size and image_size not in (None, weights.input_size[1:])
+    build = partial(timm.create_model, name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
     try:
-        network: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **sized
-        )
+        network: nn.Module = build()
+        # Some take any size as they are; others have to be told.
+        if fixed and getattr(getattr(network, "patch_embed", None), "strict_img_size", True):
+            network = build(img_size=image_size)
     except (OSError, RuntimeError) as exc:
         if pretrained or elsewhere:
             raise _unloadable(name, exc) from exc
