@@ -347,7 +347,7 @@ def _reads_patches(network: nn.Module, layer: str, images: Tensor) -> bool | Non
         return None
     # Not a plain sum: that of a normalised vector does not change.
     weights = torch.linspace(-1, 1, head.shape[-1], device=head.device, dtype=head.dtype).square()
-    found = torch.autograd.grad((head * weights).sum(), entry[0], allow_unused=True, materialize_grads=True)
+    found = torch.autograd.grad(head, entry[0], weights.expand_as(head), allow_unused=True, materialize_grads=True)
     gradient = found[0]
     size = (images.shape[-2], images.shape[-1])
     patches = layout_of(network, layer, gradient, size).to_map(gradient)
