@@ -280,7 +280,11 @@ def _words(annotation: Any) -> str:
 def _bounds(marks: Sequence[Any]) -> str:
     """Say in words what bounds an annotation carries, such as "at least 0 and below 1"."""
     found = [(_BOUNDS[type(each)], each) for each in marks if type(each) in _BOUNDS]
-    return " and ".join(f"{words} {getattr(each, name):g}" for (name, words), each in found)
+    return " and ".join(f"{words} {_plain(getattr(each, name))}" for (name, words), each in found)
+
+
+def _plain(bound: float) -> str:
+    return f"{int(bound)}" if float(bound).is_integer() else f"{bound:g}"
 
 
 def _bounds_of(annotation: Any) -> str:

@@ -296,7 +296,7 @@ def test_profile_says_which_architecture_a_backbone_does_not_take(looksharp, fai
     assert "  + attention_branch" in [re.split(r"\s{2,}-", row)[0] for row in rows]
     message = "architecture 'attention_branch' around backbone 'test_vit': cut must name where the last stage of"
     assert fails("profile", "test_vit", "--architecture", "attention_branch", *flags).startswith(message)
-    assert fails("profile", "small", "--classes", "0") == "classes must be at least 1; got 0"
+    assert fails("profile", "small", "--classes", "0") == "classes must be at least 1 and at most 1000000; got 0"
     assert fails("profile", "smal").startswith("backbone 'smal' is not known; did you mean 'small'")
     assert fails("profile", "small", "--architecture", "guess").startswith("architecture must be one of plain, ")
 

@@ -31,7 +31,7 @@ class _Call:
     """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps.
 
     `repeated` is a map of more images than went in: what runs once for each of several tasks has none of an image.
-    `unplaced` are tokens (B, N, C) that fit no grid of the image's shape.
+    `tokens` says that the output is (B, N, C); `unplaced` that these fit no grid of the image's shape.
     """
 
     name: str
@@ -39,6 +39,7 @@ class _Call:
     before: tuple[int, int] | None
     after: tuple[int, int] | None
     repeated: bool
+    tokens: bool
     unplaced: bool
 
     @property
@@ -175,7 +176,7 @@ def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     ends = [stage[-1].name for stage in _stages(network, calls)]
     if len(ends) == 1 or _only_stems(network, calls):
         ends = _blocks(network, calls, count, images[:2]) or ends
-    elif ends and _reads_patches(network, ends[-1], images[:2]) is False:
+    elif ends and calls[ends[-1]].tokens and _reads_patches(network, ends[-1], images[:2]) is False:
         ends[-1:] = _last_read(network, calls, ends[-1], images[:2])
     if ends:
         _check_behind(network, calls, ends[-1])
@@ -242,8 +243,9 @@ def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
         repeated = isinstance(output, Tensor) and output.ndim == 4 and len(output) != len(images)
         after = size(name, output)
         first = output[0] if isinstance(output, tuple | list) and output else output
-        unplaced = after is None and isinstance(first, Tensor) and first.ndim == 3 and first.shape[1] > 1
-        calls[name] = _Call(name, module, before, after, repeated, unplaced)
+        tokens = isinstance(first, Tensor) and first.ndim == 3
+        unplaced = after is None and isinstance(first, Tensor) and tokens and first.shape[1] > 1
+        calls[name] = _Call(name, module, before, after, repeated, tokens, unplaced)
 
     with ExitStack() as stack:
         for name, module in network.named_modules():

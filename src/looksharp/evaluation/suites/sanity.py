@@ -39,7 +39,7 @@ def sanity(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
         subject: what is measured.
         advance: told the forwards done.
     """
-    if min(subject.pixels.size) < _SMALLEST:
+    if min(subject.pixels.size) < _SMALLEST or not len(subject.split):
         advance(_FORWARDS * len(subject.split))
         return Evaluation()
     columns, layers = Columns(), subject.layers and [subject.layers[1]]
