@@ -70,7 +70,8 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
         count: how many stages.
 
     Raises:
-        ValueError: if there are fewer stages with more than one position; name layers yourself then.
+        ValueError: if `count` is below 1, or there are fewer stages with more than one position; name layers
+            yourself then.
 
     Example:
         >>> import torch
@@ -79,6 +80,8 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
         ('layer2', 'layer3')
 
     """
+    if count < 1:
+        raise ValueError(f"count must be at least 1 stage; got {count}")
     network, size = unwrapped(model), (images.shape[-2], images.shape[-1])
     with lock_of(network):
         with _KEEPING:
