@@ -12,25 +12,23 @@ The paper's size is --train_size 200000 --val_size 100000 --test_size 100000 --e
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import torch
-
-from benchmarks.tables import table
+from benchmarks.studies import add_study_flags, printed_study
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data
 from looksharp.drawing.charts import curves
 from looksharp.evaluation import evaluate
-from looksharp.files import write_text
+from looksharp.experiments.record import Values
+from looksharp.experiments.table import Table
+from looksharp.experiments.trial import Trial, plan
 from looksharp.objectives.parsing import parse_objective
-from looksharp.training import load_run, train
-from looksharp.training.module import NonFiniteLossError
+from looksharp.training.folder import Run
+from looksharp.training.history import read_history
 from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 DISTRACTORS = 8
@@ -92,7 +90,6 @@ CHARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--data", choices=("cluttered_mnist", "cluttered_digits"), default="cluttered_digits")
     parser.add_argument("--root", type=Path, default=None, help="the folder that holds MNIST/raw")
@@ -105,51 +102,37 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient, for every row")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/clutter"))
+    add_study_flags(parser, Path("runs/clutter"), seeds=(0, 1, 2))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     setting = (options.data, options.train_size, options.epochs, options.drop, options.batch_size, options.lr)
     folder = options.out / "-".join(map(str, (*setting, options.clip)))
-    errors: dict[str, dict[str, list[float]]] = {name: {} for name in options.rows}
-    epochs: dict[str, list[list[float]]] = {name: [] for name in options.rows}
-    columns = [_split(count) for count in options.test_distractors]
-    for seed in options.seeds:
-        data = None
-        for name in options.rows:
-            config, out = _config(options, name, seed), folder / str(seed) / name.replace(" ", "-")
-            measured = _read(out)
-            if not set(columns) <= measured.get("error", {}).keys():
-                data = data or build_data(config.data, seed)
-                measured = _measure(config, data, columns, out)
-            for column in columns:
-                errors[name].setdefault(column, []).append(measured["error"][column])
-            epochs[name].append(measured["val_error"])
-            shown = {column: round(100 * measured["error"][column], 2) for column in columns}
-            print(seed, name, shown, f"{measured['seconds']:.0f} s", flush=True)
-    trained = [name for name in options.rows if all(epochs[name])]  # all but those that diverged
+    trials = plan({name: _config(options, name) for name in options.rows}, options.seeds, folder)
+    by_seed = sorted(trials, key=lambda trial: trial.seed)  # so that each seed's images are made once
+    table = printed_study(by_seed, lambda trial: _data(trial.config.data, trial.seed), _measure, options)
+    trained = [name for name in options.rows if not table.diverged(name)]
     drawn = {chart: [name for name in rows if name in trained] for chart, rows in CHARTS.items()}
     charts = {folder / f"{chart}.png": rows for chart, rows in drawn.items() if rows}
     for path, rows in charts.items():
         if path.stem == "distractors":
-            path.write_bytes(_by_distractors({name: errors[name] for name in rows}, options.test_distractors))
+            path.write_bytes(_by_distractors(table, rows, options.test_distractors))
         else:
-            path.write_bytes(_by_epoch({name: epochs[name] for name in rows}))
-    by_column = {
-        f"D = {count}": {name: [100 * value for value in found[_split(count)]] for name, found in errors.items()}
-        for count in options.test_distractors
-    }
-    print(table(by_column, options.rows, digits=2))
+            path.write_bytes(_by_epoch({name: [t.folder for t in trials if t.variant == name] for name in rows}))
+    print(table.markdown([f"D = {count}" for count in options.test_distractors], digits=2, scale=100))
     print(f"charts: {', '.join(map(str, charts))}")
 
 
-def _split(count: int) -> str:
-    """The test split with so many distractors."""
-    return "test" if count == DISTRACTORS else f"test{count}"
+_kept: dict[int, Data] = {}
 
 
-def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
+def _data(config: DataConfig, seed: int) -> Data:
+    """The images of a seed; the latest are kept."""
+    if seed not in _kept:
+        _kept.clear()
+        _kept[seed] = build_data(config, seed)
+    return _kept[seed]
+
+
+def _config(options: argparse.Namespace, name: str) -> RunConfig:
     row = ROWS[name]
     apart = "" if row.diversity is None else f"+head_diversity:{row.diversity}"
     return RunConfig(
@@ -172,62 +155,40 @@ def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
             milestones=[max(round(options.drop * options.epochs), 1)],
             clip=options.clip,
         ),
-        training=TrainingConfig(
-            epochs=options.epochs, batch_size=options.batch_size, seed=seed, device=options.device, workers=0
-        ),
+        training=TrainingConfig(epochs=options.epochs, batch_size=options.batch_size, device=options.device, workers=0),
     )
 
 
-def _read(out: Path) -> dict[str, Any]:
-    path = out / "measured.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+def _measure(trial: Trial, run: Run, data: Data) -> Values:
+    """Error on the test split of each number of distractors."""
+    errors = {}
+    for name, split in data.tests.items():
+        found = evaluate(run.model, split, data.pixels, suites=["classification"], batch_size=250)
+        errors[f"D = {name.removeprefix('test') or DISTRACTORS}"] = 1 - found.values["top1"]
+    return errors
 
 
-def _measure(config: RunConfig, data: Data, columns: Sequence[str], out: Path) -> dict[str, Any]:
-    """Train, or go on, and keep the run's error (a share of 1) on the test splits and after each epoch."""
-    if not (out / "model.safetensors").is_file():  # which training leaves at its end
-        try:
-            train(config, out, data=data, progress=False, resume=out.exists())
-        except NonFiniteLossError as diverged:
-            measured = {"error": dict.fromkeys(columns, math.nan), "val_error": [], "seconds": 0, "why": str(diverged)}
-            write_text(out / "measured.json", json.dumps(measured, indent=2) + "\n")
-            return measured
-    run = load_run(out, device=config.training.device)
-    error = dict(_read(out).get("error", {}))
-    for column in columns:
-        if column not in error:
-            found = evaluate(run.model, data.splits[column], data.pixels, suites=["classification"], batch_size=250)
-            error[column] = 1 - found.values["top1"]
-    measured = {
-        "error": error,
-        "val_error": [1 - row["val_top1"] for row in run.history],
-        "seconds": run.seconds,
-    }
-    write_text(out / "measured.json", json.dumps(measured, indent=2) + "\n")
-    return measured
-
-
-def _by_distractors(errors: Mapping[str, Mapping[str, list[float]]], counts: Sequence[int]) -> bytes:
+def _by_distractors(table: Table, rows: Sequence[str], counts: Sequence[int]) -> bytes:
     """Fig. 4e: the error of each row by the number of distractors, with its range over seeds."""
     x = sorted(counts)
-
-    def each(found: Mapping[str, list[float]], summary: Callable[[list[float]], float]) -> list[float]:
-        return [summary(found[_split(count)]) for count in x]
-
+    found = {name: [list(table.values(name, f"D = {count}").values()) for count in x] for name in rows}
     return curves(
-        {name: (x, each(found, statistics.mean)) for name, found in errors.items()},
+        {name: (x, list(map(fmean, each))) for name, each in found.items()},
         xlabel="Distractors",
         ylabel="Test error",
         percent=True,
-        bands={name: (each(found, min), each(found, max)) for name, found in errors.items()},
+        bands={name: (list(map(min, each)), list(map(max, each))) for name, each in found.items()},
         image_format="png",
     )
 
 
-def _by_epoch(epochs: Mapping[str, list[list[float]]]) -> bytes:
-    """Fig. 4b to 4d: each row's mean validation error by epoch."""
-    means = {name: [statistics.mean(row) for row in zip(*runs, strict=True)] for name, runs in epochs.items()}
+def _by_epoch(folders: Mapping[str, Sequence[Path]]) -> bytes:
+    """Fig. 4b to 4d: each row's mean validation error by epoch, from its run folders."""
+    runs = {name: [read_history(path / "metrics.csv") for path in each] for name, each in folders.items()}
+    means = {
+        name: [fmean(1 - row["val_top1"] for row in rows) for rows in zip(*each, strict=True)]
+        for name, each in runs.items()
+    }
     return curves(
         {name: (range(1, len(mean) + 1), mean) for name, mean in means.items()},
         ylabel="Validation error",

@@ -9,23 +9,22 @@ training. Every seed draws its own weights, order and guided images, and its own
 from __future__ import annotations
 
 import argparse
-import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.tables import table
+from benchmarks.studies import add_study_flags, printed_study
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data
 from looksharp.data.splits.files import keep_in_memory
 from looksharp.evaluation import evaluate
-from looksharp.files import write_text
+from looksharp.experiments.record import Values
+from looksharp.experiments.trial import Trial, plan
 from looksharp.interventions.measuring import intervene
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import parse_objective
 from looksharp.settings import settings_of
-from looksharp.training import load_run, train
+from looksharp.training.folder import Run
 from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 METHODS = {
@@ -51,7 +50,6 @@ _MEASURES = ("top1", "worst_group", "attention_inside", "exchanged_across", "bac
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--data", default="biased_digits", help="biased_digits, or a folder with masks and groups")
     parser.add_argument("--rho", type=float, default=0.98)
     parser.add_argument("--marked", type=float, default=0.05, help="share of the training images, marked by boxes")
@@ -65,31 +63,25 @@ def main() -> None:
     parser.add_argument("--augment", default="crop")
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--methods", nargs="+", default=["plain", "contrast", "exchange", "agreement:0.3", "agreement"])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/cure"))
+    add_study_flags(parser, Path("runs/cure"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    found: dict[str, dict[str, list[float]]] = {}
-    for seed in options.seeds:
-        data = None
-        for name in options.methods:
-            config = _config(options, name, seed)
-            share = f"-{options.marked:g}" if METHODS[name] else ""
-            folder = f"{Path(options.data).name}-{options.rho:g}-{options.backbone}"
-            out = options.out / folder / str(seed) / f"{name}{share}"
-            if not (out / "measured.json").is_file():
-                data = data or keep_in_memory(build_data(config.data, seed))
-                _measure(config, data, out)
-            measured = json.loads((out / "measured.json").read_text())
-            columns = {f"{s}: {m}": values[m] for m in _MEASURES for s, values in measured.items() if m in values}
-            for column, value in columns.items():
-                found.setdefault(column, {}).setdefault(name, []).append(value)
-            print(seed, name, {column: round(value, 3) for column, value in columns.items()}, flush=True)
-    print(table(found, options.methods))
+    folder = options.out / f"{Path(options.data).name}-{options.rho:g}-{options.backbone}-{options.marked:g}"
+    trials = plan({name: _config(options, name) for name in options.methods}, options.seeds, folder)
+    by_seed = sorted(trials, key=lambda trial: trial.seed)  # so that each seed's images are read once
+    table = printed_study(by_seed, lambda trial: _data(options.data, options.rho, trial.seed), _measure, options)
+    print(table.markdown())
 
 
-def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
+def _data_config(name: str, rho: float) -> DataConfig:
+    return DataConfig(name, settings={"rho": rho} if name == "biased_digits" else {})
+
+
+@lru_cache(maxsize=1)
+def _data(name: str, rho: float, seed: int) -> Data:
+    return keep_in_memory(build_data(_data_config(name, rho), seed))
+
+
+def _config(options: argparse.Namespace, name: str) -> RunConfig:
     guidance: list[Any] = []
     marks, per_batch, epochs = MarksConfig(), 0, options.epochs
     if METHODS[name]:
@@ -100,7 +92,7 @@ def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
         guidance = _guidance(METHODS[name], options.layer)
     return RunConfig(
         objective=parse_objective(["group_dro" if name == "group_dro" else "classification", *guidance]),
-        data=DataConfig(options.data, settings={"rho": options.rho} if options.data == "biased_digits" else {}),
+        data=_data_config(options.data, options.rho),
         network=NetworkConfig(options.backbone),
         marks=marks,
         optimization=OptimizationConfig(
@@ -111,7 +103,6 @@ def _config(options: argparse.Namespace, name: str, seed: int) -> RunConfig:
             batch_size=options.batch_size,
             augment=options.augment,
             balance="class" if name == "class_balanced" else "none",
-            seed=seed,
             precision=options.precision,
             device=options.device,
         ),
@@ -128,16 +119,15 @@ def _guidance(choice: str, layer: str | None) -> list[dict[str, dict[str, Any]]]
     ]
 
 
-def _measure(config: RunConfig, data: Data, out: Path) -> None:
-    """Train, or go on, and keep the run's measures on every test split."""
-    train(config, out, data=data, progress=False, resume=out.exists())
-    run = load_run(out, device=config.training.device)
-    measured = {}
-    for name, split in data.tests.items():
-        measured[name] = dict(evaluate(run.model, split, data.pixels, batch_size=250).values)
-        if name == next(iter(data.tests)):  # the others show the same objects
-            measured[name] |= intervene(run.model, split, data.pixels, batch_size=250).values
-    write_text(out / "measured.json", json.dumps(measured, indent=2) + "\n")
+def _measure(trial: Trial, run: Run, data: Data) -> Values:
+    """Measures of every test split, named SPLIT: MEASURE."""
+    measured: Values = {}
+    for place, (name, split) in enumerate(data.tests.items()):
+        values = evaluate(run.model, split, data.pixels, batch_size=250).values
+        if not place:  # the others show the same objects
+            values = values | intervene(run.model, split, data.pixels, batch_size=250).values
+        measured |= {f"{name}: {measure}": values[measure] for measure in _MEASURES if measure in values}
+    return measured
 
 
 if __name__ == "__main__":

@@ -11,21 +11,21 @@ deviation, and the mean difference to the first choice. Finished runs are kept i
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 import yaml
 
-from benchmarks.tables import table
+from benchmarks.studies import add_study_flags, printed_study
 from looksharp.data.build import build_data
-from looksharp.data.sampling import InOrder
 from looksharp.data.split import Data
-from looksharp.files import write_text
+from looksharp.evaluation import evaluate
+from looksharp.experiments.record import Values
+from looksharp.experiments.trial import Trial, plan
 from looksharp.suspects import suspects
-from looksharp.training import Run, load_run, train
+from looksharp.training.folder import Run, load_run
 from looksharp.training.settings import MarksConfig, RunConfig
 
 CHOICES = ("random", "balanced", "suspects")
@@ -33,7 +33,6 @@ CHOICES = ("random", "balanced", "suspects")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--rho", type=float, nargs="+", default=[0.98, 1.0])
     parser.add_argument("-n", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=CHOICES)
@@ -41,24 +40,34 @@ def main() -> None:
     parser.add_argument(
         "--settings", nargs="*", default=[], metavar="NAME=VALUE", help="of the runs, named as in looksharp train"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/suspects"))
+    add_study_flags(parser, Path("runs/suspects"))
     options = parser.parse_args()
     given = {name: yaml.safe_load(value) for name, value in (pair.split("=", 1) for pair in options.settings)}
-    defaults = {"data": "biased_digits", "epochs": 14, "device": "cpu", "workers": 0}
-    found: dict[str, dict[str, list[float]]] = {}
-    for rho, seed in itertools.product(options.rho, options.seeds):
-        config = RunConfig.from_flat(defaults | given | {"biased_digits": {"rho": rho}, "seed": seed})
-        data, home = build_data(config.data, seed), options.out / f"rho{rho:g}" / str(seed)
-        plain = _accuracy(replace(config, marks=MarksConfig()), data, home / "plain")
-        reader = load_run(home / "plain", device=config.training.device)
-        for n in options.n:
-            row = found.setdefault(f"rho {rho:g}, {n} marked", {})
-            row.setdefault("plain", []).append(plain)
-            for choice in options.choices:
-                guided = _guided(config, data, _choose(choice, n, reader, data, seed, options.layer))
-                row.setdefault(choice, []).append(_accuracy(*guided, home / f"{choice}-{n}"))
-            print(seed, f"rho {rho:g}, {n} marked", {name: round(v[-1], 3) for name, v in row.items()}, flush=True)
-    print(table(found, [*options.choices, "plain"]))
+    defaults = {"data": "biased_digits", "epochs": 14, "device": options.device, "workers": 0}
+    for rho in options.rho:
+        config = RunConfig.from_flat(defaults | given | {"biased_digits": {"rho": rho}})
+        chosen = {f"{choice}, {n}": config for choice in options.choices for n in options.n}
+        marked = {name: replace(each, marks=replace(each.marks, marks="data")) for name, each in chosen.items()}
+        variants = {"plain": replace(config, marks=MarksConfig())} | marked
+        trials = plan(variants, options.seeds, options.out / f"rho{rho:g}")
+        print(f"rho {rho:g}")
+        print(printed_study(trials, lambda trial: _trial_data(trial, options.layer), _measure, options).markdown())
+
+
+@lru_cache(maxsize=2)
+def _data(rho: float, seed: int) -> Data:
+    return build_data(RunConfig.from_flat({"data": "biased_digits", "biased_digits": {"rho": rho}}).data, seed)
+
+
+def _trial_data(trial: Trial, layer: str | None) -> Data:
+    """The data of a trial: with boxes on exactly the images that its choice takes."""
+    data = _data(trial.config.data.settings["rho"], trial.seed)
+    choice, _, count = trial.variant.partition(", ")
+    if not count:
+        return data
+    plain = trial.folder.parent.parent / "plain" / f"seed-{trial.seed}"
+    reader = load_run(plain, device=trial.config.training.device)
+    return _boxed(data, _choose(choice, int(count), reader, data, trial.seed, layer))
 
 
 def _choose(choice: str, n: int, reader: Run, data: Data, seed: int, layer: str | None) -> list[int]:
@@ -76,28 +85,18 @@ def _choose(choice: str, n: int, reader: Run, data: Data, seed: int, layer: str 
     return order[turns[order].argsort(stable=True)][:n].tolist()
 
 
-def _guided(config: RunConfig, data: Data, indices: list[int]) -> tuple[RunConfig, Data]:
-    """Settings and data under which exactly these images are guided, by boxes."""
+def _boxed(data: Data, indices: list[int]) -> Data:
+    """The data with boxes around the objects of exactly these training images."""
     split = data.splits["train"]
     assert split.marks is not None
     boxes = replace(split, marks=split.marks.restricted(indices).as_boxes())
-    return (
-        replace(config, marks=replace(config.marks, marks="data")),
-        replace(data, splits=data.splits | {"train": boxes}),
-    )
+    return replace(data, splits=data.splits | {"train": boxes})
 
 
-def _accuracy(config: RunConfig, data: Data, out: Path) -> float:
-    """Accuracy where the cue says nothing, of the run trained, or read back."""
-    file = out / "unbiased.json"
-    if not file.is_file():
-        model, split = train(config, out, data=data, progress=False, resume=out.exists()).model, data.splits["unbiased"]
-        device = next(model.parameters()).device
-        with torch.no_grad():
-            loader = split.loader(InOrder(len(split), 250), data.pixels, device=device)
-            right = torch.cat([model(batch.image).argmax(1) == batch.target for batch in loader])
-        write_text(file, json.dumps(float(right.double().mean())))
-    return float(json.loads(file.read_text()))
+def _measure(trial: Trial, run: Run, data: Data) -> Values:
+    """Accuracy where the cue says nothing."""
+    found = evaluate(run.model, data.splits["unbiased"], data.pixels, suites=["classification"], batch_size=250)
+    return {"unbiased: top1": found.values["top1"]}
 
 
 if __name__ == "__main__":

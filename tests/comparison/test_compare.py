@@ -137,13 +137,13 @@ def test_errors_are_one_line(trained, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "looksharp: error: runs must be of two methods or more; these 2 differ in nothing but their seed"
     assert cli.main(["compare", str(trained[0]), str(trained[3]), "--resamples", "9", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "looksharp: error: resamples must be at least 100; got 9\n"
+    assert capsys.readouterr().err == "looksharp: error: resamples must be at least 100 and at most 1000000; got 9\n"
     for flag, value, told in (
-        ("resamples", 10**11, "at most 1000000"),
-        ("pictures", -1, "at least 0"),
-        ("pictures", 10**9, "at most 1000"),
-        ("points", -1, "at least 0"),
-        ("points", 10**9, "at most 100000"),
+        ("resamples", 10**11, "at least 100 and at most 1000000"),
+        ("pictures", -1, "at least 0 and at most 1000"),
+        ("pictures", 10**9, "at least 0 and at most 1000"),
+        ("points", -1, "at least 0 and at most 100000"),
+        ("points", 10**9, "at least 0 and at most 100000"),
     ):
         runs = [str(trained[0]), str(trained[3])]
         assert cli.main(["compare", *runs, f"--{flag}", str(value), "--out", str(tmp_path)]) == 2

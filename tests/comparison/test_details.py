@@ -1,8 +1,8 @@
 import torch
 
 from looksharp.comparison.details import hardest_split, mean_separation
-from looksharp.comparison.results import Entry
 from looksharp.evaluation import Evaluation
+from looksharp.experiments.differences import Entry
 from looksharp.metrics.margin import SeparationChart
 
 

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from looksharp.comparison.exporting import latex_table, write_tables
-from looksharp.comparison.results import Comparison, Cost, Entry, MethodFacts
+from looksharp.comparison.results import Comparison, Cost, MethodFacts
+from looksharp.experiments.differences import Entry
 
 NAN = math.nan
 

@@ -11,10 +11,11 @@ from PIL import Image
 from looksharp.comparison.charts import comparison_charts
 from looksharp.comparison.drawings import draw_projection
 from looksharp.comparison.page import SECTIONS, write_comparison
-from looksharp.comparison.results import Comparison, Cost, Entry, Gallery, MethodFacts, Projection, Scene
+from looksharp.comparison.results import Comparison, Cost, Gallery, MethodFacts, Projection, Scene
 from looksharp.comparison.tables import cost_rows, entry_table, summary_of
 from looksharp.drawing.charts import bars, curves
 from looksharp.drawing.panel import Panel
+from looksharp.experiments.differences import Entry
 
 METHODS = ("plain", "A & <b>", "third")
 NAN = math.nan

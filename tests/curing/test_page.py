@@ -3,6 +3,7 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,12 @@ from looksharp.curing.budget import Budget
 from looksharp.curing.charts import DotGroup, dots, steps
 from looksharp.curing.page import write_cure
 from looksharp.curing.pictures import draw_examples, show_example
-from looksharp.curing.results import Example, Findings, Measured, Shown
+from looksharp.curing.results import Example, Findings, Measured, Shown, Words
 from looksharp.curing.verdict import RULE, Verdict
 from looksharp.drawing.overlay import overlay
 from looksharp.drawing.panel import Panel
+from looksharp.experiments.record import Record
+from looksharp.experiments.table import Table
 from looksharp.interventions.measuring import INTERVENTIONS
 from looksharp.training.settings import RunConfig, TrainingConfig
 
@@ -72,11 +75,15 @@ def _example(number):
     return Example(f"Class {number}", tuple(pictures))
 
 
+WORDS = Words(
+    "Is it gone?", {"Network": "small"}, "A test & a page.", "Eight were held out.", {"shifted": "Other colours."}
+)
+
+
 def _findings(**changes):
     columns = tuple(_measured(number, name) for number, name in enumerate(NAMES))
     values = {
-        "title": "Is it gone?",
-        "intro": "A test & a page.",
+        "words": WORDS,
         "data": "shapes",
         "classes": ("cat", "cow", "dog", "emu"),
         "tests": SPLITS,
@@ -86,12 +93,15 @@ def _findings(**changes):
             "<b>GAIN": Verdict("not", "Not cured: as it was.", "test", "97% of the map lies there."),
             "cure": Verdict("partly", "Partly cured: so far.", "test"),
         },
-        "split_notes": {"shifted": "Other colours."},
-        "note": "Eight were held out.",
-        "settings": {"Network": "small"},
         "versions": {"torch": "2.15"},
         "examples": (_example(0), _example(1)),
-        "budget": Budget({(n, s): {"test": 0.1 * n + 0.1 * s, "exchanged": 0.5} for n in (0, 4) for s in (0, 1, 2)}),
+        "budget": Budget(
+            Table(
+                tuple(
+                    Record(str(n), s, {"test": 0.1 * n + 0.1 * s, "exchanged": 0.5}) for n in (0, 4) for s in (0, 1, 2)
+                )
+            )
+        ),
     }
     return Findings(**(values | changes))
 
@@ -241,7 +251,10 @@ def test_without_proof_examples_or_curve(tmp_path):
     verdicts = {name: Verdict("unproven", "Not proven: none left.") for name in NAMES[1:]}
     page = Page(
         write_cure(
-            tmp_path, _findings(columns=columns, verdicts=verdicts, examples=(), budget=None, note="Mark more.")
+            tmp_path,
+            _findings(
+                columns=columns, verdicts=verdicts, examples=(), budget=None, words=replace(WORDS, note="Mark more.")
+            ),
         ).read_text()
     )
     assert "Mark more." in page.text

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 import looksharp
-from looksharp.curing import folders
 from looksharp.curing import page as page_module
 from looksharp.curing.marks import HELD_OUT
 from looksharp.curing.plan import CURE, guidance_of
@@ -17,6 +16,7 @@ from looksharp.curing.verdict import judge
 from looksharp.data.build import DataConfig
 from looksharp.data.sets import synthetic
 from looksharp.evaluation import evaluate
+from looksharp.experiments import trial
 from looksharp.interventions.measuring import intervene
 from looksharp.training import load_run, train
 from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
@@ -127,10 +127,10 @@ def test_the_curve(found, out, results):
     assert list(rows) == [0, 4, 20]
     decides = found.verdict.split
     for marked, measured in {0: found.before, 20: found.after}.items():  # what is there is not trained again
-        assert not (out / "budget" / f"{marked}-0" / "config.yaml").exists()
+        assert not (out / "budget" / str(marked) / "seed-0" / "config.yaml").exists()
         assert [rows[marked][split] for split in SPLITS] == [measured.splits[split]["top1"] for split in SPLITS]
         assert rows[marked]["exchanged"] == measured.interventions[decides].values["exchanged_across"]
-    few = load_run(out / "budget" / "4-0", device="cpu")
+    few = load_run(out / "budget" / "4" / "seed-0", device="cpu")
     assert few.config.marks == replace(found.after.run.config.marks, marked=4)
     data = synthetic.biased_digits(**DIGITS)
     top1 = evaluate(few.model, data.splits["unbiased"], data.pixels).values["top1"]
@@ -149,15 +149,15 @@ def test_the_page_says_it(found, out):
 
 @pytest.mark.usefixtures("_no_figures")
 def test_the_same_call_goes_on_where_it_stopped(found, run, out, results, monkeypatch):
-    whole, trained = folders.train, []
+    whole, trained = trial.train, []
 
     def counted(config, path, **options):
         trained.append(path.name)
         return whole(config, path, **options)
 
-    monkeypatch.setattr(folders, "train", counted)
+    monkeypatch.setattr(trial, "train", counted)
     (out / "report.html").unlink()
-    (out / "budget" / "4-0" / "budget.json").unlink()
+    (out / "budget" / "4" / "seed-0" / "measured.json").unlink()
     facts = out / "runs" / "labels" / "run.json"
     content = json.loads(facts.read_text())
     del content["seconds"]  # as of a run that has not ended
@@ -190,7 +190,7 @@ def test_what_cannot_be_done(run, tmp_path, monkeypatch):
     )
     fails("^compare names labels twice$", compare=["labels", "labels"])
     fails("^objective part 'guess' is not known; there are .*$", guidance="guess")
-    fails("^budget must be 0, or 2 to the 9 marked images that guide; got 10$", marked=9, budget=[0, 10])
+    fails("^budget must be 0, or 2 to the 9 marked images of the training; got 10$", marked=9, budget=[0, 10])
     fails("^epochs must be at least 1; got 0$", epochs=0)
     fails("^marked_per_batch must be 0 to 15, below the run's batch_size; got 16$", marked_per_batch=16)
     fails("is not a run folder: it has no config.yaml$", path=tmp_path / "nothing")

@@ -4,7 +4,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from looksharp.data.sets.synthetic import digits
-from looksharp.reproducing.measuring import measure_run
+from looksharp.reproducing.measuring import CHECKPOINTS, figure_name, measure_run
 from looksharp.reproducing.recipe import parse_recipe
 from looksharp.training import load_run, train
 from looksharp.training.settings import RunConfig
@@ -47,7 +47,11 @@ def favourite(run, data):
 
 
 def measured(run, data, what, **options):
-    return measure_run(what, run.path, data, smoke=True, device="cpu", workers=0, progress=False, **options)
+    """Metric -> checkpoint -> figure, and the number of parameters."""
+    values = measure_run(what, run.path, data, smoke=True, device="cpu", workers=0, progress=False, **options)
+    names = {m: {c: figure_name(m, c) for c in CHECKPOINTS} for m in what.measure}
+    figures = {m: {c: values[name] for c, name in each.items() if name in values} for m, each in names.items()}
+    return figures, values["parameters"]
 
 
 def test_figures_of_both_checkpoints_are_what_their_logits_say(run, data, favourite):

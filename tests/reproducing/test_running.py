@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from looksharp import cli
+from looksharp.experiments import trial
 from looksharp.reproducing import running
 from looksharp.reproducing.recipe import parse_recipe
 from looksharp.reproducing.running import reproduce
@@ -100,8 +101,8 @@ def test_goes_on_where_it_was_stopped_and_keeps_what_is_finished(tmp_path, folde
             reproduce(recipe(), tmp_path, data=str(folder), **CPU)
     home = tmp_path / "p" / "table"
     assert len(read_history(home / "icasc" / "seed-0" / "metrics.csv")) == 1
-    assert not (home / "icasc" / "seed-0" / "reproduced.json").exists()
-    before = (home / "plain" / "seed-0" / "reproduced.json").stat().st_mtime_ns
+    assert not (home / "icasc" / "seed-0" / "measured.json").exists()
+    before = (home / "plain" / "seed-0" / "measured.json").stat().st_mtime_ns
     trained, said = [], []
     step = Training.training_step
 
@@ -114,7 +115,7 @@ def test_goes_on_where_it_was_stopped_and_keeps_what_is_finished(tmp_path, folde
     assert set(trained) == {1}
     assert len(trained) == 48 // 8
     assert "p/table plain seed 0: kept" in said
-    assert (home / "plain" / "seed-0" / "reproduced.json").stat().st_mtime_ns == before
+    assert (home / "plain" / "seed-0" / "measured.json").stat().st_mtime_ns == before
     straight = reproduce(recipe(), tmp_path / "straight", data=str(folder), rows=["icasc"], **CPU)
     assert figures(straight)["icasc"] == figures(home)["icasc"]
 
@@ -147,7 +148,7 @@ def test_a_smoke_run_stands_apart_and_is_small(tmp_path, folder):
 def test_a_run_of_other_settings_is_refused(tmp_path, folder):
     other = recipe(settings=SETTINGS | {"lr": 0.1})
     reproduce(recipe(), tmp_path, data=str(folder), scale=0.01, rows=["plain"], **CPU)
-    message = r"seed-0 holds a run of other settings \(lr 0.05 and not 0.1\); choose another --out, or remove it"
+    message = r"seed-0 holds a run of other settings \(lr 0.05, now 0.1\); choose another --out, or remove it"
     with pytest.raises(ValueError, match=message):
         reproduce(other, tmp_path, data=str(folder), scale=0.01, rows=["plain"], **CPU)
 
@@ -170,7 +171,7 @@ def test_a_run_of_other_settings_is_refused(tmp_path, folder):
     ],
 )
 def test_errors_come_before_anything_is_trained(tmp_path, monkeypatch, given, message):
-    monkeypatch.setattr(running, "train", lambda *args, **options: pytest.fail("trained"))
+    monkeypatch.setattr(trial, "train", lambda *args, **options: pytest.fail("trained"))
     for name in ("root", "cue"):
         if name in given:
             given = given | {name: tmp_path / given[name]}

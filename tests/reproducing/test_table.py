@@ -3,9 +3,10 @@ import json
 
 import pytest
 
+from looksharp.experiments.record import Record, write_record
 from looksharp.reproducing.measure import Measure
+from looksharp.reproducing.measuring import figure_name
 from looksharp.reproducing.recipe import parse_recipe
-from looksharp.reproducing.results import Result, differing, read_result, write_result
 from looksharp.reproducing.table import lines_of, write_tables
 
 RECIPE = parse_recipe(
@@ -29,11 +30,12 @@ RECIPE = parse_recipe(
 )
 
 
-def result(row, seed, top1, best=None, parameters=1_000_000, scale=1.0, **changes):
-    figures = {metric: {"last": top1, "best": best or top1} for metric in RECIPE.measure}
+def result(row, seed, top1, best=None, parameters=1_000_000, **changes):
+    values = {figure_name(metric, "last"): top1 for metric in RECIPE.measure} | {"parameters": float(parameters)}
+    values |= {figure_name(metric, "best"): best or top1 for metric in RECIPE.measure}
     facts = {"settings": {"lr": 0.1}, "data": "d", "images": 10, "epochs": 2, "seconds": 1.0}
     facts |= {"commit": "abc", "hardware": "GPU"}
-    return Result("p/table", row, seed, scale, figures, parameters, **(facts | changes))
+    return Record(row, seed, values, **(facts | changes))
 
 
 def line(lines, row, metric):
@@ -64,8 +66,8 @@ def test_gains_are_over_the_same_seed_and_per_million_of_added_parameters():
 
 
 def test_a_smoke_run_is_marked_and_compared_with_nothing(tmp_path):
-    write_result(tmp_path / "plain" / "seed-0", result("plain", 0, 1.0, scale=0.01))
-    write_tables(RECIPE, tmp_path)
+    write_record(tmp_path / "plain" / "seed-0", result("plain", 0, 1.0))
+    write_tables(RECIPE, tmp_path, 0.01)
     text = (tmp_path / "results.md").read_text()
     assert "Smoke run at scale 0.01" in text
     assert "Not a reproduction" in text
@@ -77,8 +79,8 @@ def test_a_smoke_run_is_marked_and_compared_with_nothing(tmp_path):
 
 
 def test_files_hold_the_same_figures(tmp_path):
-    write_result(tmp_path / "plain" / "seed-0", result("plain", 0, 71.25))
-    write_result(tmp_path / "better" / "seed-0", result("better", 0, 72.0, parameters=2_000_000))
+    write_record(tmp_path / "plain" / "seed-0", result("plain", 0, 71.25))
+    write_record(tmp_path / "better" / "seed-0", result("better", 0, 72.0, parameters=2_000_000))
     write_tables(RECIPE, tmp_path)
     text = (tmp_path / "results.md").read_text()
     assert "| A / B | top1 | 70.00 | 71.25 | 71.25 | +1.25 | 0 | abc | GPU |" in text
@@ -90,22 +92,6 @@ def test_files_hold_the_same_figures(tmp_path):
     content = json.loads((tmp_path / "results.json").read_text())
     assert [run["row"] for run in content["runs"]] == ["better", "plain"]
     assert content["runs"][0]["settings"] == {"lr": 0.1}
-
-
-def test_results_are_read_back_and_damage_is_said(tmp_path):
-    written = result("plain", 3, 70.0)
-    assert read_result(tmp_path) is None
-    write_result(tmp_path, written)
-    assert read_result(tmp_path) == written
-    (tmp_path / "reproduced.json").write_text('{"row": 1}')
-    with pytest.raises(ValueError, match=r"reproduced\.json is damaged: remove it, and the row is measured again"):
-        read_result(tmp_path)
-
-
-def test_settings_of_the_machine_may_differ():
-    before = {"lr": 0.1, "device": "cpu", "workers": 2, "root": "a", "devices": 1}
-    assert differing(before, before | {"device": "cuda", "workers": 8, "root": "b", "devices": 2}) == ""
-    assert differing(before, before | {"lr": 0.2}) == "lr 0.1 and not 0.2"
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("percent", 25.0), ("error", 75.0), ("plain", 0.25)])

@@ -16,7 +16,7 @@ from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.formats.voc import VOC_CLASSES
 from looksharp.marks.marks import Marks
-from looksharp.reproducing.measuring import measure_run
+from looksharp.reproducing.measuring import figure_name, measure_run
 from looksharp.reproducing.reading import read_recipe, recipe_names
 from looksharp.training import train
 
@@ -110,7 +110,10 @@ def test_two_steps(tmp_path, name, row, first):
     expected |= TERMS["guided"] if config.marks.marks else set()
     assert {each for each in logged if each.startswith("train_")} == expected | {"train_loss"}
     if first:  # what is measured is the same for all rows
-        figures, parameters = measure_run(recipe, run.path, data, smoke=True, device="cpu", workers=0, progress=False)
-        assert parameters == sum(each.numel() for each in run.model.parameters())
+        values = measure_run(recipe, run.path, data, smoke=True, device="cpu", workers=0, progress=False)
+        assert values["parameters"] == sum(each.numel() for each in run.model.parameters())
         measured = {metric for metric, each in recipe.measure.items() if each.suite != "cue"}
-        assert {metric for metric, found in figures.items() if found.keys() == {"last", "best"}} == measured
+        assert values.keys() == {
+            "parameters",
+            *(figure_name(metric, c) for metric in measured for c in ("last", "best")),
+        }

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from looksharp.attention.mechanisms import Mechanism, find_mechanism
 from looksharp.attention.mechanisms.cam import cam
-from looksharp.attention.recording import PooledLinearHead, Recording, logits_of, look
+from looksharp.attention.recording import PooledLinearHead, Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 
 __all__ = ["Attention", "attend", "attention_maps"]
@@ -65,7 +65,6 @@ def attention_maps(
 
     Example:
         >>> import torch
-        >>> from looksharp.attention.recording import record
         >>> from looksharp.networks import CifarResNet
         >>> net = CifarResNet(depth=20, num_classes=10)
         >>> with record(net, ["layer2", "layer3"]) as features:
@@ -116,10 +115,7 @@ def attend(
     mechanism: str | Mechanism = "grad_cam",
     signed: bool = False,
 ) -> Attention:
-    """Return where `model` looks: one forward in its present mode, and the maps of some classes.
-
-    Nothing of the model changes: in training mode BatchNorm's statistics stay too. Threads may share a model: their
-    forwards take turns, and no setting of the process is touched.
+    """Where `model` looks: one forward in its present mode, and the maps of some classes.
 
     Args:
         model: any classifier.
@@ -133,9 +129,6 @@ def attend(
     Returns:
         Detached logits (B, C), classes (B, K) in the order of the maps, and maps (B, K, h, w) by layer.
 
-    Raises:
-        ValueError: if `top` is below 1, and as `attention_maps`.
-
     Example:
         >>> import torch
         >>> from looksharp.networks import CifarResNet
@@ -143,9 +136,9 @@ def attend(
         torch.Size([2, 3, 8, 8])
 
     """
-    if top < 1:
-        raise ValueError(f"top must be at least 1 class; got {top}")
-    output, features = look(model, images, last_stages(model, images, count=1) if layers is None else layers)
+    names = last_stages(model, images, count=1) if layers is None else layers
+    with torch.no_grad(), record(model, names) as features:
+        output = model(images)
     logits = logits_of(output)
     if classes is None:
         classes = logits.topk(min(top, logits.shape[1])).indices

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,20 +15,21 @@ from looksharp.comparison.details import hardest_split, mean_separation
 from looksharp.comparison.exporting import write_tables
 from looksharp.comparison.grouping import Method, group_runs
 from looksharp.comparison.images import common_data
-from looksharp.comparison.measuring import measure
 from looksharp.comparison.results import Comparison, MethodFacts
+from looksharp.comparison.settings import CompareSettings
 from looksharp.comparison.showing import make_gallery
-from looksharp.comparison.statistics import PROCEDURE
 from looksharp.data.split import Data
 from looksharp.evaluation import Evaluation, evaluate_run
 from looksharp.evaluation.suite import forwards
+from looksharp.experiments.differences import compare_variants
+from looksharp.experiments.statistics import PROCEDURE
 from looksharp.networks.profiling import profile
 from looksharp.training.facts import read_facts
 from looksharp.training.folder import Run, load_run
 from looksharp.training.history import read_history
 from looksharp.training.module import score_name
 
-__all__ = ["compare"]
+__all__ = ["compare", "compare_runs"]
 
 _CHECKPOINTS = ("last", "best")
 _SUITES = ("classification", "attention")
@@ -38,18 +40,7 @@ _Measured = dict[str, list[dict[str, Evaluation]]]
 
 
 def compare(
-    runs: Sequence[Path],
-    out: Path = Path("comparison"),
-    *,
-    names: Sequence[str] | None = None,
-    mechanism: str = "grad_cam",
-    device: str = "auto",
-    batch_size: int = 64,
-    workers: int = 2,
-    resamples: int = 2000,
-    pictures: int = 4,
-    points: int = 500,
-    progress: bool = True,
+    runs: Sequence[Path | str], out: Path | str = "comparison", *, progress: bool = True, **options: Any
 ) -> Path:
     """Compare runs, grouped into methods over their seeds; the first run's method is what others are held against.
 
@@ -58,32 +49,43 @@ def compare(
     Args:
         runs: run folders of two methods or more.
         out: folder for what is written.
-        names: a name for each method, in the order in which they come; see `group_runs`.
-        mechanism: how maps are made.
-        device: where networks run.
-        batch_size: images a forward.
-        workers: processes that read image files.
-        resamples: of the bootstrap.
-        pictures: images of a kind.
-        points: the most images of a t-SNE.
         progress: show progress bars.
+        options: any other setting of `CompareSettings`, such as names=["plain", "ICASC"] or resamples=5000.
 
     Returns:
         The report's path.
 
     Raises:
-        ValueError: if a number is too small, or the runs cannot be compared; see `group_runs` and `common_data`.
+        ValueError: if a setting is wrong, or the runs cannot be compared; see `group_runs` and `common_data`.
     """
+    return compare_runs(CompareSettings(tuple(map(Path, runs)), Path(out), **options), progress)
+
+
+def compare_runs(chosen: CompareSettings, progress: bool = True) -> Path:
+    """Do what `compare` does, from its settings."""
     from looksharp.comparison.page import write_comparison
 
-    _check_number("resamples", resamples, 100, 1_000_000)
-    _check_number("pictures", pictures, 0, 1_000)
-    _check_number("points", points, 0, 100_000)
-    methods = group_runs(runs, names)
+    methods = group_runs(chosen.runs, chosen.names)
     data = common_data(methods)
-    evaluations: dict[str, _Measured] = {
-        checkpoint: {method.name: [] for method in methods} for checkpoint in _CHECKPOINTS
-    }
+    evaluations = _evaluate(methods, data, chosen, progress)
+    shown = {method.name: load_run(method.runs[0], device=chosen.device) for method in methods}
+    comparison = _assemble(methods, data, evaluations, shown, chosen.resamples)
+    gallery = make_gallery(
+        data.splits[comparison.shown],
+        shown,
+        {name: runs[0][comparison.shown] for name, runs in evaluations["last"].items()},
+        mechanism=chosen.mechanism,
+        pictures=chosen.pictures,
+        points=chosen.points,
+        progress=progress,
+    )
+    write_tables(chosen.out, comparison)
+    return write_comparison(chosen.out, comparison, gallery)
+
+
+def _evaluate(methods: Sequence[Method], data: Data, chosen: CompareSettings, progress: bool) -> dict[str, _Measured]:
+    """Checkpoint -> what was measured of its weights in every run."""
+    evaluations: dict[str, _Measured] = {name: {method.name: [] for method in methods} for name in _CHECKPOINTS}
     steps = [(checkpoint, method, path) for checkpoint in evaluations for method in methods for path in method.runs]
     total = len(steps) * forwards(_SUITES) * sum(map(len, data.tests.values()))
     with tqdm(total=total, desc="measuring", disable=not progress) as bar:
@@ -93,33 +95,14 @@ def compare(
                 data=data,
                 checkpoint=checkpoint,
                 suites=_SUITES,
-                mechanism=mechanism,
-                device=device,
-                batch_size=batch_size,
-                workers=workers,
+                mechanism=chosen.mechanism,
+                device=chosen.device,
+                batch_size=chosen.batch_size,
+                workers=chosen.workers,
                 progress=bar,
             )
             evaluations[checkpoint][method.name].append(found)
-    shown = {method.name: load_run(method.runs[0], device=device) for method in methods}
-    comparison = _assemble(methods, data, evaluations, shown, resamples)
-    gallery = make_gallery(
-        data.splits[comparison.shown],
-        shown,
-        {name: runs[0][comparison.shown] for name, runs in evaluations["last"].items()},
-        mechanism=mechanism,
-        pictures=pictures,
-        points=points,
-        progress=progress,
-    )
-    write_tables(out, comparison)
-    return write_comparison(out, comparison, gallery)
-
-
-def _check_number(name: str, value: int, least: int, most: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")
-    if value > most:
-        raise ValueError(f"{name} must be at most {most}; got {value}")
+    return evaluations
 
 
 def _assemble(
@@ -129,7 +112,7 @@ def _assemble(
     shown: Mapping[str, Run],
     resamples: int,
 ) -> Comparison:
-    entries = measure(evaluations, resamples)
+    entries = compare_variants(evaluations, resamples)
     split = hardest_split(entries, methods[0].name) or next(iter(data.tests))
     curves = {m.name: [curves_of(read_history(path / "metrics.csv")) for path in m.runs] for m in methods}
     costs = training_costs(curves, score_name(data.multilabel))

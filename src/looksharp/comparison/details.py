@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from looksharp.comparison.results import Entry
+from looksharp.experiments.differences import Entry
 from looksharp.metrics.catalogue import on_topic
 
 if TYPE_CHECKING:

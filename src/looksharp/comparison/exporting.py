@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from looksharp.comparison.results import Comparison, Entry
+from looksharp.comparison.results import Comparison
 from looksharp.drawing.parts import plain
+from looksharp.experiments.differences import Entry
 from looksharp.files import write_text
 from looksharp.metrics.catalogue import find_metric
 

@@ -10,45 +10,9 @@ from torch import Tensor
 
 from looksharp.drawing.panel import Panel
 from looksharp.evaluation.tables import ConfusedPair
+from looksharp.experiments.differences import Entry
 
-__all__ = ["Comparison", "Cost", "Entry", "Gallery", "MethodFacts", "Projection", "Scene"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One metric of one method on one split, and how it stands to the first method; NaN where unknown.
-
-    Attributes:
-        checkpoint: "last" or "best": which epoch's weights.
-        split: test split.
-        metric: its name.
-        method: its name.
-        seeds: how many runs.
-        mean: over seeds.
-        std: over seeds (n - 1); NaN for one.
-        difference: mean less the first method's.
-        low: lower end of the difference's interval.
-        high: upper end.
-        p_value: of the paired test.
-        p_corrected: after Holm, over all tests of the comparison.
-        test: "sign-flip", "Wilcoxon", or "" where images have no value of their own.
-        significant: corrected p below 0.05, and the interval on one side of 0.
-    """
-
-    checkpoint: str
-    split: str
-    metric: str
-    method: str
-    seeds: int
-    mean: float
-    std: float
-    difference: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    p_value: float = math.nan
-    p_corrected: float = math.nan
-    test: str = ""
-    significant: bool = False
+__all__ = ["Comparison", "Cost", "Gallery", "MethodFacts", "Projection", "Scene"]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from looksharp.comparison.results import Comparison, Entry, MethodFacts
+from looksharp.comparison.results import Comparison, MethodFacts
 from looksharp.drawing.tables import Cell, Table, column_cells
 from looksharp.drawing.wording import duration, in_change, in_digits, in_words
+from looksharp.experiments.differences import Entry
 from looksharp.metrics.catalogue import curve_title, find_metric, on_topic
 
 __all__ = ["checkpoint_words", "cost_rows", "entry_table", "main_metric", "metrics_of", "summary_of"]

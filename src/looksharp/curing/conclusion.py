@@ -8,7 +8,7 @@ from pathlib import Path
 from looksharp.curing.budget import Budget
 from looksharp.curing.examples import choose_examples
 from looksharp.curing.page import write_cure
-from looksharp.curing.results import Cure, Findings, Measured
+from looksharp.curing.results import Cure, Findings, Measured, Words
 from looksharp.curing.verdict import deciding_split, judge
 from looksharp.data.split import Data, Split
 from looksharp.objectives.base import PARTS
@@ -24,13 +24,8 @@ def conclude(
     columns: Sequence[Measured],
     data: Data,
     proofs: Mapping[str, Split],
-    *,
-    title: str,
-    settings: dict[str, str],
+    words: Words,
     cure: str = "cure",
-    intro: str = "",
-    note: str = "",
-    split_notes: Mapping[str, str] | None = None,
     budget: Budget | None = None,
 ) -> Cure:
     """Judge every classifier against the first, and write the page.
@@ -40,13 +35,9 @@ def conclude(
         columns: the classifier before, then the others.
         data: what they were measured on.
         proofs: the splits of the interventions.
-        title: of the page.
-        settings: what the page says about how they were trained.
+        words: text of the page.
         cure: which of them is the cured one.
-        intro: see `Findings`.
-        note: see `Findings`.
-        split_notes: see `Findings`.
-        budget: see `Findings`.
+        budget: accuracy against the number of marked images, where it was asked for.
     """
     first, *others = columns
     verdicts = {
@@ -57,17 +48,13 @@ def conclude(
     }
     split = deciding_split(first.interventions)
     findings = Findings(
-        title,
-        intro,
+        words,
         data.name,
         data.classes,
         tuple(data.tests),
         tuple(columns),
         cure,
         verdicts,
-        dict(split_notes or {}),
-        note,
-        settings,
         read_facts(first.run.path).versions,
         choose_examples(columns, split, proofs[split], data.classes) if split else (),
         budget,

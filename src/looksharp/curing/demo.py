@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from looksharp.curing.conclusion import conclude, in_settings
-from looksharp.curing.folders import run_or_read
 from looksharp.curing.measuring import measure, measured_splits
 from looksharp.curing.plan import CURE, cured, marked_places
-from looksharp.curing.results import Measured
+from looksharp.curing.results import Measured, Words
 from looksharp.data.build import DataConfig, build_data
+from looksharp.experiments.trial import Trial, run_folder, train_trial
 from looksharp.objectives.parsing import parse_objective
 from looksharp.training.facts import read_facts
 from looksharp.training.settings import MarksConfig, OptimizationConfig, RunConfig, TrainingConfig
@@ -68,7 +68,7 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
             print(f"{name}: {sentence}", file=sys.stderr, flush=True)
         training = replace(method.training, seed=seed, epochs=epochs or method.training.epochs)
         config = replace(method, data=images, training=training)
-        run = run_or_read(config, out / "runs" / name, data, progress)
+        run = train_trial(Trial(name, config, run_folder(out / "runs", name)), data, progress)
         marked = read_facts(run.path).marked
         columns.append(measure(name, sentence, run, marked, splits, proofs, progress))
     found = conclude(
@@ -76,14 +76,16 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
         columns,
         data,
         proofs,
-        title="Find the shortcut, mark a few images, retrain, prove it",
-        intro=_intro(columns[0], columns[-1], len(data.splits["train"])),
-        settings=in_settings(columns[-1].run.config, data),
-        split_notes={
-            "biased": "The patch has the colour of the digit's class, as in training.",
-            "unbiased": "The same images; the patch has a random colour.",
-            "conflicting": "The same images; the patch has another class's colour.",
-        },
+        Words(
+            "Find the shortcut, mark a few images, retrain, prove it",
+            in_settings(columns[-1].run.config, data),
+            _intro(columns[0], columns[-1], len(data.splits["train"])),
+            split_notes={
+                "biased": "The patch has the colour of the digit's class, as in training.",
+                "unbiased": "The same images; the patch has a random colour.",
+                "conflicting": "The same images; the patch has another class's colour.",
+            },
+        ),
     )
     return found.report
 

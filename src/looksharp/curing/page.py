@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from looksharp.curing.budget import write_budget
 from looksharp.curing.charts import DotGroup, dots, steps
 from looksharp.curing.pictures import draw_examples, show_example
 from looksharp.curing.results import Findings, Measured
-from looksharp.curing.tables import as_results, budget_rows, cost_rows, main_metric, price, proof_table
+from looksharp.curing.tables import budget_rows, cost_rows, main_metric, price, proof_table
 from looksharp.curing.verdict import RULE
 from looksharp.drawing.charts import bars, run_colors
 from looksharp.drawing.parts import Chart, draw_chart, environment, gradient, plain
@@ -33,8 +32,10 @@ def write_cure(out: Path, findings: Findings) -> Path:
     Returns:
         The page's path.
     """
-    columns, results = findings.columns, as_results(findings)
-    verdict, main, present = findings.verdicts[findings.cure], main_metric(columns), metrics_of(results)
+    columns = findings.columns
+    values = {column.name: column.splits for column in columns}
+    chance = math.nan if columns[0].run.multilabel else 1 / len(findings.classes)
+    verdict, main, present = findings.verdicts[findings.cure], main_metric(columns), metrics_of(values)
     names = [column.name for column in columns]
     light, dark = run_colors(names), run_colors(names, dark=True)
     charts = _charts(findings, verdict.split, main)
@@ -43,7 +44,7 @@ def write_cure(out: Path, findings: Findings) -> Path:
             temporary.write_bytes(chart.on_light)
     draw_examples(out / "figures", findings.examples)
     if findings.budget is not None:
-        write_budget(out / "budget.csv", findings.budget)
+        write_text(out / "budget.csv", findings.budget.table.csv("marked"))
     write_text(out / "results.json", json.dumps(plain(_facts(findings)), indent=2, ensure_ascii=False) + "\n")
     splits = sorted(findings.before.interventions, key=lambda split: split != verdict.split)
     shown = [main, "worst_group", *(["attention_inside"] if findings.examples else [])]
@@ -63,12 +64,12 @@ def write_cure(out: Path, findings: Findings) -> Path:
             proofs=[proof_table(columns, split) for split in splits],
             examples=[show_example(example) for example in findings.examples],
             scale=gradient(True),
-            accuracy=metric_table(results, main),
-            worst=metric_table(results, "worst_group") if "worst_group" in present else None,
-            inside=metric_table(results, "attention_inside") if "attention_inside" in present else None,
-            chance=in_words(results.chance, True),
+            accuracy=metric_table(values, main),
+            worst=metric_table(values, "worst_group") if "worst_group" in present else None,
+            inside=metric_table(values, "attention_inside") if "attention_inside" in present else None,
+            chance=in_words(chance, True),
             budget_rows=None if findings.budget is None else budget_rows(findings.budget),
-            more=[metric_table(results, name) for name in more],
+            more=[metric_table(values, name) for name in more],
             costs=cost_rows(columns),
         )
     )
@@ -116,19 +117,19 @@ def _facts(findings: Findings) -> dict[str, Any]:
     """The findings as JSON has them, without pictures and networks."""
     budget = findings.budget
     return {
-        "title": findings.title,
+        "title": findings.words.title,
         "data": findings.data,
         "classes": findings.classes,
         "cure": findings.cure,
         "verdicts": {name: asdict(verdict) for name, verdict in findings.verdicts.items()},
         "rule": RULE,
-        "note": findings.note,
+        "note": findings.words.note,
         "classifiers": {column.name: _column_facts(column) for column in findings.columns},
         "budget": None
         if budget is None
         else [{"marked": marked, "seed": seed, **values} for (marked, seed), values in budget.rows.items()],
-        "split_notes": findings.split_notes,
-        "settings": findings.settings,
+        "split_notes": findings.words.split_notes,
+        "settings": findings.words.settings,
         "versions": findings.versions,
     }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from looksharp.interventions.measuring import Interventions
     from looksharp.training.folder import Run
 
-__all__ = ["Cure", "Example", "Findings", "Measured", "Shown"]
+__all__ = ["Cure", "Example", "Findings", "Measured", "Shown", "Words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,38 +67,49 @@ class Example:
     pictures: tuple[Shown, ...]
 
 
+@dataclass(frozen=True)
+class Words:
+    """Text of the page.
+
+    Attributes:
+        title: title of the page.
+        settings: name -> value of what the page says about training.
+        intro: a plain sentence or two for its top; may be empty.
+        note: how marks were divided between training and proof; "" where there was nothing to divide.
+        split_notes: split -> a short sentence on what is in it; any may be missing.
+    """
+
+    title: str
+    settings: dict[str, str]
+    intro: str = ""
+    note: str = ""
+    split_notes: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Findings:
     """All that the page shows.
 
     Attributes:
-        title: of the page.
-        intro: a plain sentence or two for its top; may be empty.
+        words: its text.
         data: what was classified.
         classes: class names.
         tests: names of the test splits; those of the proof may be others.
         columns: the classifiers, the one before the cure first.
         cure: the name of the cured one.
         verdicts: name -> its verdict against the first, of all but the first.
-        split_notes: split -> a short sentence on what is in it; any may be missing.
-        note: how marks were divided between guidance and proof; "" where there was nothing to divide.
-        settings: name -> value, in words.
         versions: package -> version.
         examples: images to look at.
         budget: accuracy against the number of marked images, where it was asked for.
     """
 
-    title: str
-    intro: str
+    words: Words
     data: str
     classes: tuple[str, ...]
     tests: tuple[str, ...]
     columns: tuple[Measured, ...]
     cure: str
     verdicts: dict[str, Verdict]
-    split_notes: dict[str, str]
-    note: str
-    settings: dict[str, str]
     versions: dict[str, str]
     examples: tuple[Example, ...] = ()
     budget: Budget | None = None

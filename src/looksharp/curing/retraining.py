@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from looksharp.curing.budget import Budget, check_budget, spend
+from looksharp.curing.budget import Budget, check_budget, plan_budget
 from looksharp.curing.conclusion import conclude, in_settings
-from looksharp.curing.folders import run_or_read
 from looksharp.curing.marks import DividedMarks, choose_marks
 from looksharp.curing.measuring import curve_values, measure, measured_splits
 from looksharp.curing.plan import (
@@ -23,10 +22,14 @@ from looksharp.curing.plan import (
     marked_places,
     with_guidance,
 )
-from looksharp.curing.results import Cure, Measured
+from looksharp.curing.results import Cure, Measured, Words
 from looksharp.curing.settings import CureSettings
 from looksharp.curing.verdict import deciding_split
-from looksharp.data.split import Split
+from looksharp.data.split import Data, Split
+from looksharp.experiments.record import Values
+from looksharp.experiments.study import conduct
+from looksharp.experiments.table import Table
+from looksharp.experiments.trial import Trial, run_folder, train_trial
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings
 from looksharp.training.data import moved_data, run_data
@@ -69,7 +72,7 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     images = run_data(before, chosen.data, chosen.root)
     check_baselines(chosen.compare, images)
     marks = choose_marks(images, _marks(chosen, settings), settings.training.seed, out)
-    check_budget(chosen.budget, chosen.seeds, marks.marked)
+    check_budget(chosen.budget, marks.marked)
     weights = str(path / "model.safetensors") if chosen.fine_tune else None
     config = cured(settings, marks.settings, guidance, epochs=chosen.epochs, weights=weights)
     how = "Its training continued" if chosen.fine_tune else "Trained again"
@@ -92,9 +95,7 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
         columns,
         marks.data,
         proofs,
-        title=f"{path.name}: is the shortcut gone?",
-        note=marks.note,
-        settings=in_settings(config, marks.data),
+        Words(f"{path.name}: is the shortcut gone?", in_settings(config, marks.data), note=marks.note),
         budget=spent,
     )
 
@@ -136,10 +137,10 @@ def _treat(treatment: Treatment, before: Run, marks: DividedMarks, out: Path, pr
         print(f"{treatment.name}: {treatment.description}", file=sys.stderr, flush=True)
     config = treatment.config
     if config is not None:
-        folder = out / "runs" / treatment.name.replace(":", "-")
+        trial = Trial(treatment.name, config, run_folder(out / "runs", treatment.name))
         asked = any(PARTS[part.name].reads_marks for part in config.objective)
         marked = marks.marked if asked else 0
-        return run_or_read(config, folder, marks.data, progress), marked
+        return train_trial(trial, marks.data, progress), marked
     started, training = time.perf_counter(), before.config.training
     model = reweight_last_layer(
         before.model, marks.data.splits["val"], before.pixels, seed=training.seed, workers=training.workers
@@ -162,20 +163,25 @@ def _spend(
     decides = deciding_split(columns[0].interventions)
     proof = {decides: proofs[decides]} if decides else {}
 
-    def train(config: RunConfig, folder: Path) -> Run:
-        known = next((run for settings, run in ((plain, before), (after.config, after)) if settings == config), None)
-        if known is None and progress:
-            marked, seed = folder.name.split("-")
-            print(f"budget: {marked} marked images, seed {seed}", file=sys.stderr, flush=True)
-        return known or run_or_read(config, folder, marks.data, progress)
-
-    return spend(
+    trials = plan_budget(
         chosen.budget,
         range(chosen.seeds),
-        cure=after.config,
-        plain=with_guidance(plain, marks=MarksConfig()),
-        marked=marks.marked,
-        out=out / "budget",
-        train=train,
-        measure=lambda run: curve_values(measure("budget", "", run, 0, tests, proof, progress)),
+        after.config,
+        with_guidance(plain, marks=MarksConfig()),
+        marks.marked,
+        out / "budget",
     )
+
+    def train(trial: Trial, data: Data, progress: bool) -> Run:
+        known = next((run for config, run in ((plain, before), (after.config, after)) if config == trial.config), None)
+        return known or train_trial(trial, data, progress)
+
+    def values(trial: Trial, run: Run, data: Data) -> Values:
+        return curve_values(measure("budget", "", run, 0, tests, proof, progress))
+
+    def report(trial: Trial, kept: bool) -> None:
+        if progress and not kept:
+            print(f"budget: {trial.variant} marked images, seed {trial.seed}", file=sys.stderr, flush=True)
+
+    records = conduct(trials, lambda trial: marks.data, values, train=train, report=report, progress=progress)
+    return Budget(Table(tuple(records)))

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from looksharp.curing.budget import Budget
-from looksharp.curing.results import Findings, Measured
-from looksharp.drawing.results import Results, RunResult
+from looksharp.curing.results import Measured
 from looksharp.drawing.tables import Cell
 from looksharp.drawing.wording import duration, in_points, in_words
 from looksharp.interventions.measuring import INTERVENTIONS
 from looksharp.metrics.catalogue import find_metric, on_topic
 
-__all__ = ["ProofRow", "ProofTable", "as_results", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]
+__all__ = ["ProofRow", "ProofTable", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]
 
 
 @dataclass(frozen=True)
@@ -59,17 +58,6 @@ def _span(interval: tuple[float, float]) -> str:
         " to ".join(f"{100 * end:.1f}".replace("-", "−") for end in interval)
         if all(map(math.isfinite, interval))
         else ""
-    )
-
-
-def as_results(findings: Findings) -> Results:
-    """The same as trainings side by side, for the tables and charts that any comparison has."""
-    runs = tuple(
-        RunResult(column.name, column.description, column.run.seconds, {}, column.splits) for column in findings.columns
-    )
-    chance = math.nan if findings.columns[0].run.multilabel else 1 / len(findings.classes)
-    return Results(
-        findings.title, "", findings.data, findings.classes, findings.settings, findings.versions, runs, chance
     )
 
 

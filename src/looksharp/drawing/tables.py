@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from looksharp.drawing.results import Results
 from looksharp.drawing.wording import in_points, in_words
 from looksharp.metrics.catalogue import Metric, find_metric
 
-__all__ = ["Cell", "Table", "column_cells", "metric_table", "metrics_of", "splits_of"]
+__all__ = ["Cell", "RunValues", "Table", "column_cells", "metric_table", "metrics_of", "splits_of"]
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,33 @@ class Table:
     remark: str = ""  # behind the metric's name
 
 
-def splits_of(results: Results) -> list[str]:
-    """All splits of all runs, in the order in which they come."""
-    return list(dict.fromkeys(split for run in results.runs for split in run.splits))
+RunValues = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Run -> split -> metric -> value; the first run is the one that the others are held against."""
 
 
-def metrics_of(results: Results) -> list[str]:
-    """All metrics of all runs, in the order in which they come."""
-    return list(dict.fromkeys(name for run in results.runs for values in run.splits.values() for name in values))
+def splits_of(runs: RunValues) -> list[str]:
+    """Return all splits of all runs, in the order in which they come."""
+    return list(dict.fromkeys(split for splits in runs.values() for split in splits))
 
 
-def metric_table(results: Results, name: str) -> Table:
-    """The table of one metric, without the splits where no run has it.
+def metrics_of(runs: RunValues) -> list[str]:
+    """Return all metrics of all runs, in the order in which they come."""
+    return list(dict.fromkeys(name for splits in runs.values() for values in splits.values() for name in values))
+
+
+def metric_table(runs: RunValues, name: str) -> Table:
+    """Return the table of one metric, without the splits where no run has it.
 
     A column's best is marked, ties included, unless all that have a value tie. Differences to the first run are
     given for shares.
     """
     metric = find_metric(name)
     columns = {}
-    for split in splits_of(results):
-        values = [run.splits.get(split, {}).get(name, math.nan) for run in results.runs]
+    for split in splits_of(runs):
+        values = [splits.get(split, {}).get(name, math.nan) for splits in runs.values()]
         if any(map(math.isfinite, values)):
             columns[split] = column_cells(values, metric)
-    rows = {run.name: [cells[row] for cells in columns.values()] for row, run in enumerate(results.runs)}
+    rows = {run: [cells[row] for cells in columns.values()] for row, run in enumerate(runs)}
     return Table(metric, tuple(columns), rows)
 
 

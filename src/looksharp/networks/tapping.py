@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from looksharp.attention.layout import layout_of
-from looksharp.attention.threads import hook_here
 
 __all__ = ["Taps", "tap"]
 
@@ -63,8 +62,7 @@ def tap(network: nn.Module, layers: Sequence[str], classifier: str) -> Iterator[
     with ExitStack() as stack:
         for layer in layers:
             module = network.get_submodule(layer)
-            hook_here(
-                stack, module.register_forward_hook, lambda _m, _a, output, layer=layer: keep_output(layer, output)
-            )
-        hook_here(stack, network.get_submodule(classifier).register_forward_pre_hook, keep_input)
+            hook = module.register_forward_hook(lambda _m, _a, output, layer=layer: keep_output(layer, output))
+            stack.callback(hook.remove)
+        stack.callback(network.get_submodule(classifier).register_forward_pre_hook(keep_input).remove)
         yield taps

@@ -13,18 +13,16 @@ from looksharp.evaluation import Evaluation, evaluate_run
 from looksharp.evaluation.cue_test import cue_test
 from looksharp.evaluation.measure import Subject
 from looksharp.evaluation.suite import SUITES
+from looksharp.experiments.record import Values
 from looksharp.networks.profiling import profile
 from looksharp.reproducing.measure import Measure
 from looksharp.reproducing.recipe import Recipe
 from looksharp.training.folder import Run, load_run
 
-__all__ = ["CHECKPOINTS", "CUE_FOLDERS", "Figures", "measure_run"]
+__all__ = ["CHECKPOINTS", "CUE_FOLDERS", "figure_name", "measure_run"]
 
 CHECKPOINTS = ("last", "best")
 CUE_FOLDERS = ("without_cue", "cue_alone")
-Figures = dict[str, dict[str, float]]
-"""Metric -> "last" and "best" -> the figure in the metric's unit; without those that are undefined."""
-
 _TIMED_BATCH = 256  # WARN Table 2
 
 
@@ -38,7 +36,7 @@ def measure_run(
     device: str = "auto",
     workers: int = 2,
     progress: bool = True,
-) -> tuple[Figures, int]:
+) -> Values:
     """Measure both checkpoints of a run.
 
     Beside the suites of `evaluate` there are "cost": "parameters" and "multiply_adds", in millions and thousands of
@@ -56,17 +54,17 @@ def measure_run(
         progress: show a progress bar.
 
     Returns:
-        The figures, and the network's number of parameters.
+        `figure_name` -> the figure in the metric's unit, without those that are undefined; and "parameters", the
+        network's number of parameters.
 
     Raises:
         ValueError: if the data lacks a split, class or value that is to be measured.
     """
     suites = tuple(name for name in SUITES if any(each.suite == name for each in recipe.measure.values()))
-    figures: Figures = {metric: {} for metric in recipe.measure}
-    parameters = 0
+    figures: Values = {}
     for checkpoint in CHECKPOINTS:
         run = load_run(path, checkpoint, device)
-        parameters = sum(each.numel() for each in run.model.parameters())
+        figures["parameters"] = sum(each.numel() for each in run.model.parameters())
         found: Mapping[str, Evaluation] = {}
         if suites:
             found = evaluate_run(
@@ -76,8 +74,13 @@ def measure_run(
         for metric, each in recipe.measure.items():
             value = own[metric] if metric in own else _read(each, found, metric)
             if value is not None:
-                figures[metric][checkpoint] = each.shown(value)
-    return figures, parameters
+                figures[figure_name(metric, checkpoint)] = each.shown(value)
+    return figures
+
+
+def figure_name(metric: str, checkpoint: str) -> str:
+    """Return the name under which a record holds the figure of a metric at a checkpoint."""
+    return f"{metric}, {checkpoint} epoch"
 
 
 def _read(measure: Measure, found: Mapping[str, Evaluation], metric: str) -> float | None:

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data
 from looksharp.data.splits.files import keep_in_memory
+from looksharp.experiments.record import Values
+from looksharp.experiments.study import conduct
+from looksharp.experiments.trial import Trial, kept_record, plan
 from looksharp.reproducing.measuring import CUE_FOLDERS, measure_run
-from looksharp.reproducing.provenance import commit, hardware
 from looksharp.reproducing.reading import read_recipe
 from looksharp.reproducing.recipe import Recipe
-from looksharp.reproducing.results import Result, differing, read_result, write_result
-from looksharp.reproducing.scaling import check_scale, scaled_config, scaled_data
+from looksharp.reproducing.scaling import scaled_config, scaled_data
+from looksharp.reproducing.settings import ReproduceSettings
 from looksharp.reproducing.table import write_tables
-from looksharp.training.folder import find_device, read_config
-from looksharp.training.run import train
-from looksharp.training.settings import RunConfig
+from looksharp.training.folder import Run, find_device
 
-__all__ = ["reproduce"]
+__all__ = ["reproduce", "reproduce_table"]
 
 
 def reproduce(
     recipe: str | Recipe,
-    out: Path = Path("runs/reproduce"),
+    out: Path | str = "runs/reproduce",
     *,
-    root: Path | None = None,
-    data: str | None = None,
-    cue: Path | None = None,
-    rows: Sequence[str] | None = None,
-    seeds: Sequence[int] = (0,),
-    scale: float = 1.0,
-    device: str = "auto",
-    workers: int = 2,
-    precision: str | None = None,
-    from_scratch: bool = False,
     progress: bool = True,
     report: Callable[[str], object] = print,
+    **options: Any,
 ) -> Path:
     """Train and measure rows of a paper's table with the paper's settings, and write paper against measured.
 
@@ -50,18 +41,9 @@ def reproduce(
     Args:
         recipe: a name from `recipe_names`, or a recipe.
         out: folder of all reproductions.
-        root: the folder that holds the data set's files; see the recipe's `data`.
-        data: an image folder in place of the recipe's set.
-        cue: folder with without_cue and cue_alone, for a recipe that tests a cue.
-        rows: short names; all if not given.
-        seeds: one run of each row for each.
-        scale: share of epochs and images, for a smoke run.
-        device: auto, cpu, cuda or mps.
-        workers: processes that read image files.
-        precision: other than the recipe's; the table names it.
-        from_scratch: do without the recipe's published weights; for a smoke run alone.
         progress: show progress bars.
         report: is told what is done, a line at a time.
+        options: any other setting of `ReproduceSettings`, such as seeds=[0, 1, 2].
 
     Returns:
         The folder of the table.
@@ -71,76 +53,55 @@ def reproduce(
             holds a run of other settings.
     """
     recipe = read_recipe(recipe) if isinstance(recipe, str) else recipe
-    check_scale(scale)
-    find_device(device)
-    _check_cue(recipe, cue)
-    if not seeds:
-        raise ValueError("seeds must be at least one number; got none")
-    home = out / recipe.name / ("" if scale == 1 else f"scale-{scale:g}")
-    changes: dict[str, Any] = {"device": device, "workers": workers, **_data_changes(recipe, root, data)}
-    changes |= {} if precision is None else {"precision": precision}
-    if from_scratch and scale == 1:
-        raise ValueError("from_scratch is for a smoke run (scale below 1): the recipe starts from published weights")
-    changes |= {"pretrained": False} if from_scratch else {}
-    chosen = list(recipe.rows) if rows is None else list(dict.fromkeys(rows))
-    planned = [
-        (row, scaled_config(recipe.config(row, seed=seed, **changes), scale)) for row in chosen for seed in seeds
-    ]
-    todo = [(row, config) for row, config in planned if not _finished(_folder(home, row, config), config)]
+    return reproduce_table(recipe, ReproduceSettings(Path(out), **options), progress, report)
+
+
+def reproduce_table(
+    recipe: Recipe, chosen: ReproduceSettings, progress: bool = True, report: Callable[[str], object] = print
+) -> Path:
+    """Do what `reproduce` does, from its settings."""
+    find_device(chosen.device)
+    _check_cue(recipe, chosen.cue)
+    scale = chosen.scale
+    home = chosen.out / recipe.name / ("" if scale == 1 else f"scale-{scale:g}")
+    changes = _changes(recipe, chosen)
+    rows = recipe.rows if chosen.rows is None else dict.fromkeys(chosen.rows)
+    variants = {row: scaled_config(recipe.config(row, **changes), scale) for row in rows}
+    trials = plan(variants, dict.fromkeys(chosen.seeds), home)
     images = _Images(recipe, scale)
-    for _, config in todo:  # all of them, before the first is trained
-        images.check(config)
-    for row, config in planned:
-        if (row, config) not in todo:
-            report(f"{recipe.name} {row} seed {config.training.seed}: kept")
-            continue
-        report(f"{recipe.name} {row} seed {config.training.seed}: {_folder(home, row, config)}")
-        _run(recipe, row, config, images.of(config), _folder(home, row, config), scale, cue, progress)
-        write_tables(recipe, home)
-    write_tables(recipe, home)
+    for trial in trials:  # all of them, before the first is trained
+        if kept_record(trial) is None:
+            images.check(trial)
+
+    def measure(trial: Trial, run: Run, data: Data) -> Values:
+        return measure_run(
+            recipe,
+            trial.folder,
+            data,
+            cue=chosen.cue,
+            smoke=scale < 1,
+            device=chosen.device,
+            workers=chosen.workers,
+            progress=progress,
+        )
+
+    def say(trial: Trial, kept: bool) -> None:
+        report(f"{recipe.name} {trial.variant} seed {trial.seed}: {'kept' if kept else trial.folder}")
+
+    for _ in conduct(trials, images.of, measure, report=say, progress=progress):
+        write_tables(recipe, home, scale)
     return home
 
 
-def _run(
-    recipe: Recipe,
-    row: str,
-    config: RunConfig,
-    data: Data,
-    folder: Path,
-    scale: float,
-    cue: Path | None,
-    progress: bool,
-) -> None:
-    run = train(config, folder, data=data, resume=True, progress=progress)
-    training = config.training
-    figures, parameters = measure_run(
-        recipe,
-        folder,
-        data,
-        cue=cue,
-        smoke=scale < 1,
-        device=training.device,
-        workers=training.workers,
-        progress=progress,
-    )
-    write_result(
-        folder,
-        Result(
-            recipe=recipe.name,
-            row=row,
-            seed=training.seed,
-            scale=scale,
-            figures=figures,
-            parameters=parameters,
-            settings=config.flat(),
-            data=data.name,
-            images=len(data.splits["train"]),
-            epochs=len(run.history),
-            seconds=run.seconds,
-            commit=commit(),
-            hardware=hardware(training.device, training.precision),
-        ),
-    )
+def _changes(recipe: Recipe, chosen: ReproduceSettings) -> dict[str, Any]:
+    """The settings in which this reproduction departs from the recipe."""
+    changes: dict[str, Any] = {"device": chosen.device, "workers": chosen.workers}
+    changes |= _data_changes(recipe, chosen.root, chosen.data)
+    if chosen.precision is not None:
+        changes["precision"] = chosen.precision
+    if chosen.from_scratch:
+        changes["pretrained"] = False
+    return changes
 
 
 class _Images:
@@ -151,18 +112,19 @@ class _Images:
         self._known: tuple[Any, Data] | None = None
         self._checked: list[DataConfig] = []  # a setting may be a list, which no set takes
 
-    def check(self, config: RunConfig) -> None:
+    def check(self, trial: Trial) -> None:
         """Read the set once, so that one that is missing or damaged is found before long work starts."""
-        if config.data not in self._checked:
-            self._checked.append(config.data)
-            self.of(config)
+        if trial.config.data not in self._checked:
+            self._checked.append(trial.config.data)
+            self.of(trial)
 
-    def of(self, config: RunConfig) -> Data:
+    def of(self, trial: Trial) -> Data:
         """The set that a run trains on.
 
         Raises:
             ValueError: if it is not there, or not as the recipe says.
         """
+        config = trial.config
         key = (config.data, config.marks, config.training.seed, config.training.batch_size)
         if self._known is None or self._known[0] != key:
             self._known = None  # two at a time might not fit into memory
@@ -200,23 +162,3 @@ def _check_cue(recipe: Recipe, cue: Path | None) -> None:
     missing = next((cue / name for name in CUE_FOLDERS if not (cue / name).is_dir()), None)
     if missing is not None:
         raise ValueError(f"cue must be a folder that holds {' and '.join(CUE_FOLDERS)}; {missing} does not exist")
-
-
-def _folder(home: Path, row: str, config: RunConfig) -> Path:
-    return home / row / f"seed-{config.training.seed}"
-
-
-def _finished(folder: Path, config: RunConfig) -> bool:
-    """Whether a run is there with its figures.
-
-    Raises:
-        ValueError: if the folder holds a run of other settings.
-    """
-    result = read_result(folder)
-    if result is None and not (folder / "config.yaml").is_file():
-        return False
-    before = dict(result.settings) if result is not None else read_config(folder).flat()
-    other = differing(before, config.flat())
-    if other:
-        raise ValueError(f"{folder} holds a run of other settings ({other}); choose another --out, or remove it")
-    return result is not None

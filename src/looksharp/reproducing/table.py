@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from typing import Any
 
+from looksharp.experiments.record import Record, read_records
+from looksharp.experiments.statistics import summarize
 from looksharp.files import write_text
 from looksharp.networks.profiling import accuracy_per_million
 from looksharp.reproducing.measure import Measure
+from looksharp.reproducing.measuring import CHECKPOINTS, figure_name
 from looksharp.reproducing.recipe import Recipe
-from looksharp.reproducing.results import Result, read_results
 
 __all__ = ["Line", "lines_of", "markdown", "write_tables"]
 
@@ -50,53 +52,66 @@ class Line:
     hardware: str
 
 
-def write_tables(recipe: Recipe, folder: Path) -> None:
-    """Write the table of all finished runs below a folder, each file at once."""
-    results = read_results(folder)
-    lines = lines_of(recipe, results)
-    write_text(folder / "results.md", markdown(recipe, lines, _scale(results)))
+def write_tables(recipe: Recipe, folder: Path, scale: float = 1.0) -> None:
+    """Write the table of all finished runs below a folder, each file at once; see `reproduce` for `scale`."""
+    records = read_records(folder)
+    lines = lines_of(recipe, records, scale)
+    write_text(folder / "results.md", markdown(recipe, lines, scale))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*Line.__dataclass_fields__, "scale"])
     writer.writeheader()
     for line in lines:
-        writer.writerow(asdict(line) | {"seeds": " ".join(map(str, line.seeds)), "scale": _scale(results)})
+        writer.writerow(asdict(line) | {"seeds": " ".join(map(str, line.seeds)), "scale": scale})
     write_text(folder / "results.csv", text.getvalue())
     content = {
         "recipe": recipe.name,
-        "scale": _scale(results),
+        "scale": scale,
         "lines": [asdict(line) for line in lines],
-        "runs": [asdict(result) for result in results],
+        "runs": [_facts(recipe, record, scale) for record in records],
     }
     write_text(folder / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def lines_of(recipe: Recipe, results: Sequence[Result]) -> list[Line]:
+def _facts(recipe: Recipe, record: Record, scale: float) -> dict[str, Any]:
+    """A run as results.json has it."""
+    facts = asdict(record)
+    row, values = facts.pop("variant"), facts.pop("values")
+    found = {
+        metric: {c: values[name] for c in CHECKPOINTS if (name := figure_name(metric, c)) in values}
+        for metric in recipe.measure
+    }
+    parameters = round(values.get("parameters", 0))
+    return {"recipe": recipe.name, "row": row, "scale": scale, "figures": found, "parameters": parameters, **facts}
+
+
+def lines_of(recipe: Recipe, records: Sequence[Record], scale: float = 1.0) -> list[Line]:
     """A line for each row and metric that has a figure, the paper's or ours."""
     lines = []
     for name, row in recipe.rows.items():
-        own = [each for each in results if each.row == name]
-        base = [each for each in results if each.row == row.over]
+        own = [each for each in records if each.variant == name]
+        base = {each.seed: each for each in records if each.variant == row.over}
         for metric, measure in recipe.measure.items():
-            last = {each.seed: _figure(measure, metric, "last", each, row.over, base) for each in own}
-            best = {each.seed: _figure(measure, metric, "best", each, row.over, base) for each in own}
-            found = {seed: value for seed, value in last.items() if value is not None}
-            figures, paper = list(found.values()), row.paper.get(metric)
-            if paper is None and not figures:
+            figures = (
+                {each.seed: _figure(measure, figure_name(metric, checkpoint), each, row.over, base) for each in own}
+                for checkpoint in CHECKPOINTS
+            )
+            last, best = ({seed: v for seed, v in found.items() if v is not None} for found in figures)
+            paper = row.paper.get(metric)
+            if paper is None and not last:
                 continue
-            bests = [value for value in best.values() if value is not None]
-            ours = fmean(figures) if figures else None
-            compared = ours is not None and paper is not None and _scale(own) == 1
+            ours, bests = summarize(list(last.values())), summarize(list(best.values()))
+            compared = bool(last) and paper is not None and scale == 1
             lines.append(
                 Line(
                     row=name,
                     label=row.label,
                     metric=metric,
                     paper=paper,
-                    ours=ours,
-                    spread=stdev(figures) if len(figures) > 1 else None,
-                    best=fmean(bests) if bests else None,
-                    difference=ours - paper if compared and ours is not None and paper is not None else None,
-                    seeds=tuple(found),
+                    ours=ours.mean if last else None,
+                    spread=ours.std if ours.count > 1 else None,
+                    best=bests.mean if best else None,
+                    difference=ours.mean - paper if compared and paper is not None else None,
+                    seeds=tuple(last),
                     commit="; ".join(dict.fromkeys(each.commit for each in own)),
                     hardware="; ".join(dict.fromkeys(each.hardware for each in own)),
                 )
@@ -145,29 +160,21 @@ def markdown(recipe: Recipe, lines: Sequence[Line], scale: float) -> str:
     return f"# {recipe.title}\n\n{smoke if scale < 1 else ''}`{recipe.name}`. {legend}\n\n{table}\n"
 
 
-def _figure(
-    measure: Measure, metric: str, checkpoint: str, result: Result, over: str | None, base: Sequence[Result]
-) -> float | None:
+def _figure(measure: Measure, name: str, record: Record, over: str | None, base: Mapping[int, Record]) -> float | None:
     """A run's figure; of a gain, over the base row's run with the same seed."""
-    value = result.figures.get(metric, {}).get(checkpoint)
-    before, parameters = 0.0, 0
-    if measure.gain and over is None and not measure.per_million:
+    value = record.values.get(name)
+    if value is None or (measure.gain and over is None and not measure.per_million):
         return None
+    before, parameters = 0.0, 0
     if measure.gain and over is not None:
-        other = next((each for each in base if each.seed == result.seed), None)
-        found = None if other is None else other.figures.get(metric, {}).get(checkpoint)
+        other = base.get(record.seed)
+        found = None if other is None else other.values.get(name)
         if other is None or found is None:
             return None
-        before, parameters = found, other.parameters
-    if value is None:
-        return None
+        before, parameters = found, round(other.values["parameters"])
     if not measure.per_million:
         return value - before
-    return accuracy_per_million(value / 100, result.parameters, before / 100, parameters)
-
-
-def _scale(results: Sequence[Result]) -> float:
-    return min((each.scale for each in results), default=1.0)
+    return accuracy_per_million(value / 100, round(record.values["parameters"]), before / 100, parameters)
 
 
 def _signed(line: Line) -> str:

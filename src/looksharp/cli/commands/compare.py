@@ -10,15 +10,16 @@ from looksharp.cli.flags import add_flags, call
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
-    from looksharp.comparison import compare
+    from looksharp.comparison.settings import CompareSettings
 
-    add_flags(parser, compare, positional=("runs",), without=("progress",))
+    add_flags(parser, CompareSettings, positional=("runs",))
 
 
 def _run(settings: Namespace) -> None:
-    from looksharp.comparison import compare
+    from looksharp.comparison.compare import compare_runs
+    from looksharp.comparison.settings import CompareSettings
 
-    print(f"Open {call(compare, settings)} in a browser.")
+    print(f"Open {compare_runs(call(CompareSettings, settings))} in a browser.")
 
 
 COMMANDS.add(

@@ -10,11 +10,11 @@ from looksharp.cli.flags import add_flags, call
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
-    from looksharp.reproducing.running import reproduce
+    from looksharp.reproducing.settings import ReproduceSettings
 
     parser.add_argument("recipe", nargs="?", default=None, help="PAPER/TABLE; all are listed if not given.")
     parser.add_argument("--describe", action="store_true", help="Only say what the recipe needs, costs and sets.")
-    add_flags(parser, reproduce, without=("recipe", "progress", "report"))
+    add_flags(parser, ReproduceSettings)
 
 
 def _run(settings: Namespace) -> None:
@@ -28,9 +28,10 @@ def _run(settings: Namespace) -> None:
     if settings.describe:
         print(describe(recipe))
         return
-    from looksharp.reproducing.running import reproduce
+    from looksharp.reproducing.running import reproduce_table
+    from looksharp.reproducing.settings import ReproduceSettings
 
-    folder = call(reproduce, settings)
+    folder = reproduce_table(recipe, call(ReproduceSettings, settings))
     print((folder / "results.md").read_text(encoding="utf-8"))
     print(folder / "results.md")
 

@@ -3,7 +3,7 @@ from importlib.metadata import version
 
 import pytest
 
-from looksharp.reproducing.provenance import commit, hardware
+from looksharp.experiments.provenance import commit, hardware
 
 
 def git(folder, *arguments):

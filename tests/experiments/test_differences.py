@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from looksharp.comparison.measuring import measure
-from looksharp.comparison.statistics import bootstrap_means, holm, interval, resample_seeds
+from looksharp.experiments.differences import compare_variants
+from looksharp.experiments.statistics import bootstrap_means, holm, interval, resample_seeds
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def found():
 
 @pytest.fixture
 def entries(found):
-    return measure(found, resamples=500)
+    return compare_variants(found, resamples=500)
 
 
 def pick(entries, **chosen):
@@ -96,7 +96,7 @@ def test_several_seeds_widen_the_interval():
             "b": [{"t": Evaluation(per_image={"v": right * 0.2})}],
         }
     }
-    entry = measure(wide, resamples=2000)[1]
+    entry = compare_variants(wide, resamples=2000)[1]
     assert (entry.low, entry.high) == pytest.approx((0.1, 0.2))
     assert entry.significant
 
@@ -105,7 +105,7 @@ def test_one_seed_each_is_mcnemars_test():
     first, other = torch.zeros(30), torch.zeros(30)
     first[:3], other[2:12] = 1, 1
     runs = {m: [{"t": Evaluation(per_image={"top1": v})}] for m, v in {"a": first, "b": other}.items()}
-    entry = measure({"last": runs})[1]
+    entry = compare_variants({"last": runs})[1]
     assert entry.p_value == pytest.approx(stats.binomtest(9, 11).pvalue)
     assert entry.p_corrected == entry.p_value
 
@@ -125,6 +125,6 @@ def test_a_value_without_images_has_neither_interval_nor_test(entries):
 
 def test_a_metric_that_a_method_lacks():
     runs = {"a": [{"t": Evaluation({"inside": 0.5})}], "b": [{"t": Evaluation({"top1": 1.0})}]}
-    entries = measure({"last": runs})
+    entries = compare_variants({"last": runs})
     assert math.isnan(pick(entries, metric="inside", method="b").mean)
     assert math.isnan(pick(entries, metric="top1", method="b").difference)

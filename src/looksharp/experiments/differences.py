@@ -1,27 +1,75 @@
-"""From evaluations of runs to the numbers of a table."""
+"""Differences between variants over seeds and test images, with intervals and corrected tests."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from looksharp.comparison.results import Entry
-from looksharp.comparison.statistics import bootstrap_means, holm, interval, paired_test, resample_seeds
+from looksharp.evaluation.result import Evaluation
+from looksharp.experiments.statistics import (
+    bootstrap_means,
+    holm,
+    interval,
+    paired_test,
+    resample_seeds,
+    summarize,
+)
 
-if TYPE_CHECKING:
-    from looksharp.evaluation import Evaluation
-
-__all__ = ["measure"]
+__all__ = ["Entry", "compare_variants"]
 
 _LEVEL = 0.05  # of significance
 
 
-def measure(
+@dataclass(frozen=True)
+class Entry:
+    """One metric of one method on one split, and how it stands to the first method; NaN where unknown.
+
+    Attributes:
+        checkpoint: "last" or "best": which epoch's weights.
+        split: test split.
+        metric: its name.
+        method: its name.
+        seeds: how many runs.
+        mean: over seeds.
+        std: over seeds (n - 1); NaN for one.
+        difference: mean less the first method's.
+        low: lower end of the difference's interval.
+        high: upper end.
+        p_value: of the paired test.
+        p_corrected: after Holm, over all tests of the comparison.
+        test: "sign-flip", "Wilcoxon", or "" where images have no value of their own.
+        significant: corrected p below 0.05, and the interval on one side of 0.
+    """
+
+    checkpoint: str
+    split: str
+    metric: str
+    method: str
+    seeds: int
+    mean: float
+    std: float
+    difference: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p_value: float = math.nan
+    p_corrected: float = math.nan
+    test: str = ""
+    significant: bool = False
+
+
+class _Compared(TypedDict):
+    low: float
+    high: float
+    p_value: float
+    test: str
+
+
+def compare_variants(
     evaluations: Mapping[str, Mapping[str, Sequence[Mapping[str, Evaluation]]]], resamples: int = 2000
 ) -> list[Entry]:
     """All metrics of all methods with their differences to the first, tested and corrected together.
@@ -61,16 +109,17 @@ def _split_entries(
         means = {method: _seed_means(name, runs) for method, runs in found.items()}
         compared = _compare(name, found, resamples_of[name]) if name in resamples_of else {}
         for method, values in means.items():
-            std = float(values.std()) if len(values) > 1 else math.nan
-            entry = Entry(checkpoint, split, name, method, len(values), float(values.mean()), std)
+            own = summarize(values)
+            entry = Entry(checkpoint, split, name, method, own.count, own.mean, own.std)
             if method != first:
-                difference = float(values.mean() - means[first].mean())
-                entry = replace(entry, difference=difference, **compared.get(method, {}))
+                entry = replace(entry, difference=own.mean - summarize(means[first]).mean)
+            if method in compared:
+                entry = replace(entry, **compared[method])
             entries.append(entry)
     return entries
 
 
-def _compare(name: str, found: Mapping[str, Sequence[Evaluation]], resampled: Tensor) -> dict[str, dict[str, Any]]:
+def _compare(name: str, found: Mapping[str, Sequence[Evaluation]], resampled: Tensor) -> dict[str, _Compared]:
     """Interval and test of every method's difference to the first, in one metric.
 
     Args:
@@ -81,7 +130,7 @@ def _compare(name: str, found: Mapping[str, Sequence[Evaluation]], resampled: Te
     drawn = dict(zip(found, resampled.split([len(runs) for runs in found.values()], 1), strict=True))
     values = {method: torch.stack([run.per_image[name] for run in runs]) for method, runs in found.items()}
     first, *others = found
-    compared: dict[str, dict[str, Any]] = {}
+    compared: dict[str, _Compared] = {}
     for place, method in enumerate(others, 2):
         # Seeds are drawn anew for each method: they are no pairs.
         low, high = interval(resample_seeds(drawn[method], place) - resample_seeds(drawn[first], 1))
@@ -90,12 +139,9 @@ def _compare(name: str, found: Mapping[str, Sequence[Evaluation]], resampled: Te
     return compared
 
 
-def _seed_means(name: str, runs: Sequence[Evaluation]) -> Tensor:
-    """(S,) each seed's value; NaN where it has none."""
-    return torch.tensor(
-        [
-            float(run.per_image[name].double().nanmean()) if name in run.per_image else run.values.get(name, math.nan)
-            for run in runs
-        ],
-        dtype=torch.float64,
-    )
+def _seed_means(name: str, runs: Sequence[Evaluation]) -> list[float]:
+    """Return each seed's value; NaN where it has none."""
+    return [
+        float(run.per_image[name].double().nanmean()) if name in run.per_image else run.values.get(name, math.nan)
+        for run in runs
+    ]

@@ -1,15 +1,27 @@
-"""Differences between trained networks on the same test images: intervals, tests, and the correction for many."""
+"""Statistics of experiments: means over seeds, intervals, paired tests, and the correction for many tests."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["PROCEDURE", "bootstrap_means", "holm", "interval", "paired_test", "resample_seeds", "sign_flip_test"]
+__all__ = [
+    "PROCEDURE",
+    "Summary",
+    "bootstrap_means",
+    "holm",
+    "interval",
+    "paired_test",
+    "resample_seeds",
+    "sign_flip_test",
+    "summarize",
+]
 
 _DRAWN = 4_000_000  # images drawn at once: bounds memory
 
@@ -26,6 +38,47 @@ PROCEDURE = (
     "on one side of 0."
 )
 """What is computed, in words for the reader of a table."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Values over seeds; NaN where undefined.
+
+    Attributes:
+        mean: their mean.
+        std: their standard deviation (n - 1); NaN for one.
+        low: lower end of the mean's 95% t-interval; NaN for one.
+        high: its upper end.
+        count: how many there are.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    count: int
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Summarize values over seeds: mean, spread, and the 95% t-interval mean ± t s / sqrt(n).
+
+    t is Student's quantile with n - 1 degrees of freedom.
+
+    Example:
+        >>> found = summarize([0.8, 0.9, 1.0])
+        >>> [round(value, 3) for value in (found.mean, found.std, found.low, found.high)]
+        [0.9, 0.1, 0.652, 1.148]
+
+    """
+    from scipy.stats import t
+
+    count = len(values)
+    mean = float(np.mean(values)) if values else math.nan
+    if count < 2:
+        return Summary(mean, math.nan, math.nan, math.nan, count)
+    std = float(np.std(values, ddof=1))
+    half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count)
+    return Summary(mean, std, mean - half, mean + half, count)
 
 
 def bootstrap_means(values: Tensor, resamples: int, seed: int = 0) -> Tensor:

@@ -1,17 +1,19 @@
 import math
+import statistics
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from looksharp.comparison.statistics import (
+from looksharp.experiments.statistics import (
     bootstrap_means,
     holm,
     interval,
     paired_test,
     resample_seeds,
     sign_flip_test,
+    summarize,
 )
 
 
@@ -48,7 +50,7 @@ def test_columns_of_a_resample_are_of_the_same_images(rng):
 
 @pytest.mark.parametrize("drawn", [1, 60, 10**9])
 def test_resampled_means_are_those_of_a_loop(rng, monkeypatch, drawn):
-    monkeypatch.setattr("looksharp.comparison.statistics._DRAWN", drawn)
+    monkeypatch.setattr("looksharp.experiments.statistics._DRAWN", drawn)
     values = rng.normal(size=(20, 3))
     values[rng.random((20, 3)) < 0.3] = np.nan
     found = bootstrap_means(torch.from_numpy(values), 7, seed=5)
@@ -165,3 +167,24 @@ def test_holm_lies_between_none_and_bonferroni(rng):
             break
         rejected.add(int(place))
     assert {int(i) for i in np.flatnonzero(corrected <= level)} == rejected
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.7], [0.91, 0.92, 0.97], [0.2] * 4])
+def test_the_interval_of_a_mean_is_scipys(values):
+    found = summarize(values)
+    assert found.count == len(values)
+    assert found.mean == pytest.approx(statistics.fmean(values))
+    assert found.std == pytest.approx(statistics.stdev(values))
+    if np.std(values) > 1e-9:
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    else:
+        assert found.low == pytest.approx(found.high)
+
+
+def test_one_seed_has_no_interval_and_none_no_mean():
+    found = summarize([0.25])
+    assert found.mean == 0.25
+    assert all(map(math.isnan, (found.std, found.low, found.high)))
+    assert math.isnan(summarize([]).mean)
+    assert math.isnan(summarize([0.5, math.nan]).mean)

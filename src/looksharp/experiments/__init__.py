@@ -1,0 +1,1 @@
+"""Experiments: variants trained over seeds, kept as run folders, measured into one table, and compared."""
