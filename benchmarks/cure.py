@@ -20,7 +20,7 @@ from looksharp.data.splits.files import keep_in_memory
 from looksharp.evaluation import evaluate
 from looksharp.experiments.record import Values
 from looksharp.experiments.trial import Trial, plan
-from looksharp.interventions.measuring import intervene
+from looksharp.interventions.intervene import intervene
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import parse_objective
 from looksharp.settings import settings_of

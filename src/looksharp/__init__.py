@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from looksharp.evaluation import evaluate
     from looksharp.explaining.explain import explain
     from looksharp.interventions.examples import example_pictures
-    from looksharp.interventions.measuring import INTERVENTIONS, Interventions, intervene
+    from looksharp.interventions.intervene import INTERVENTIONS, Interventions, intervene
     from looksharp.networks import (
         AttendAndRectify,
         AttentionBranchNetwork,
@@ -95,7 +95,7 @@ _HOMES = {
     "evaluation": ("evaluate",),
     "explaining.explain": ("explain",),
     "interventions.examples": ("example_pictures",),
-    "interventions.measuring": ("INTERVENTIONS", "Interventions", "intervene"),
+    "interventions.intervene": ("INTERVENTIONS", "Interventions", "intervene"),
     "attention.maps": ("normalize_maps", "resize_maps"),
     "attention.mechanisms": ("MECHANISMS",),
     "networks": (

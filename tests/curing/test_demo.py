@@ -7,7 +7,7 @@ from looksharp.curing.demo import METHODS, demo
 from looksharp.curing.verdict import judge
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.evaluation import evaluate
-from looksharp.interventions.measuring import intervene
+from looksharp.interventions.intervene import intervene
 from looksharp.training import load_run
 
 SPLITS = ("biased", "unbiased", "conflicting")

@@ -23,7 +23,7 @@ from looksharp.drawing.overlay import overlay
 from looksharp.drawing.panel import Panel
 from looksharp.experiments.record import Record
 from looksharp.experiments.table import Table
-from looksharp.interventions.measuring import INTERVENTIONS
+from looksharp.interventions.intervene import INTERVENTIONS
 from looksharp.training.settings import RunConfig, TrainingConfig
 
 NAMES = ("before", "<b>GAIN", "cure")

@@ -17,7 +17,7 @@ from looksharp.data.build import DataConfig
 from looksharp.data.sets import synthetic
 from looksharp.evaluation import evaluate
 from looksharp.experiments import trial
-from looksharp.interventions.measuring import intervene
+from looksharp.interventions.intervene import intervene
 from looksharp.training import load_run, train
 from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 

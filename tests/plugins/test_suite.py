@@ -5,7 +5,7 @@ from pathlib import Path
 
 CONTRACT = Path(__file__).parents[1] / "evaluation" / "suites" / "test_contract.py"
 SOURCE = """
-from looksharp.evaluation.measure import Columns, Measure
+from looksharp.evaluation.subject import Columns, Measure
 from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.metrics.catalogue import METRICS, Metric

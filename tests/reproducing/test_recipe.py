@@ -3,8 +3,8 @@ import re
 import pytest
 import yaml
 
+from looksharp.reproducing.figure import Measure
 from looksharp.reproducing.listing import cost_of, describe, overview
-from looksharp.reproducing.measure import Measure
 from looksharp.reproducing.reading import RECIPES, read_recipe, recipe_names
 from looksharp.reproducing.recipe import merged
 

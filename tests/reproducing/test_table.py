@@ -4,7 +4,7 @@ import json
 import pytest
 
 from looksharp.experiments.record import Record, write_record
-from looksharp.reproducing.measure import Measure
+from looksharp.reproducing.figure import Measure
 from looksharp.reproducing.measuring import figure_name
 from looksharp.reproducing.recipe import parse_recipe
 from looksharp.reproducing.table import lines_of, write_tables

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from looksharp.curing.conclusion import conclude, in_settings
-from looksharp.curing.measuring import measure, measured_splits
+from looksharp.curing.measured import measure, measured_splits
 from looksharp.curing.plan import CURE, cured, marked_places
 from looksharp.curing.results import Measured, Words
 from looksharp.data.build import DataConfig, build_data

@@ -20,7 +20,7 @@ from looksharp.drawing.parts import Chart, draw_chart, environment, gradient, pl
 from looksharp.drawing.tables import metric_table, metrics_of
 from looksharp.drawing.wording import in_words
 from looksharp.files import replacing, write_text
-from looksharp.interventions.measuring import INTERVENTIONS
+from looksharp.interventions.intervene import INTERVENTIONS
 from looksharp.metrics.catalogue import find_metric, on_topic
 
 __all__ = ["write_cure"]

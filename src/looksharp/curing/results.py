@@ -13,7 +13,7 @@ from looksharp.curing.verdict import Verdict
 from looksharp.drawing.panel import Panel
 
 if TYPE_CHECKING:
-    from looksharp.interventions.measuring import Interventions
+    from looksharp.interventions.intervene import Interventions
     from looksharp.training.folder import Run
 
 __all__ = ["Cure", "Example", "Findings", "Measured", "Shown", "Words"]

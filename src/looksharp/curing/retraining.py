@@ -12,7 +12,7 @@ from typing import Any
 from looksharp.curing.budget import Budget, check_budget, plan_budget
 from looksharp.curing.conclusion import conclude, in_settings
 from looksharp.curing.marks import DividedMarks, choose_marks
-from looksharp.curing.measuring import curve_values, measure, measured_splits
+from looksharp.curing.measured import curve_values, measure, measured_splits
 from looksharp.curing.plan import (
     Treatment,
     baseline,

@@ -10,7 +10,7 @@ from looksharp.curing.budget import Budget
 from looksharp.curing.results import Measured
 from looksharp.drawing.tables import Cell
 from looksharp.drawing.wording import duration, in_points, in_words
-from looksharp.interventions.measuring import INTERVENTIONS
+from looksharp.interventions.intervene import INTERVENTIONS
 from looksharp.metrics.catalogue import find_metric, on_topic
 
 __all__ = ["ProofRow", "ProofTable", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from looksharp.evaluation.measure import Objects, listed
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Objects, listed
 from looksharp.evaluation.tables import ByColumn
 from looksharp.metrics.grouped import Grouped
 from looksharp.metrics.localisation import size_groups

@@ -17,10 +17,10 @@ from looksharp.attention.finite import check_weights
 from looksharp.attention.mechanisms import MECHANISMS, Mechanism, find_mechanism
 from looksharp.data.build import build_data
 from looksharp.data.split import Data
+from looksharp.evaluation.evaluate import check_layers, measure_suites
 from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
-from looksharp.evaluation.measure import Subject
-from looksharp.evaluation.measuring import check_layers, measure_suites
 from looksharp.evaluation.result import Evaluation, merge, read_evaluation, write_evaluation
+from looksharp.evaluation.subject import Subject
 from looksharp.evaluation.suite import SUITES, check_suites, forwards
 from looksharp.training.data import check_classes
 from looksharp.training.folder import Run, load_run

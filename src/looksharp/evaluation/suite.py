@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from looksharp.evaluation.measure import Measure, Subject
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Measure, Subject
 from looksharp.registry import Registry
 
 __all__ = ["SUITES", "Separate", "Shared", "check_suites", "forwards", "suite_costs"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from looksharp.data.split import Pixels, Split
-from looksharp.interventions.measuring import Interventions
+from looksharp.interventions.intervene import Interventions
 from looksharp.interventions.objects import ObjectReader
 from looksharp.interventions.surroundings import exchange_surroundings, object_only, surroundings_only
 

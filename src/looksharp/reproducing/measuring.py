@@ -11,11 +11,11 @@ from looksharp.attention.recording import logits_of
 from looksharp.data.split import Data
 from looksharp.evaluation import Evaluation, evaluate_run
 from looksharp.evaluation.cue_test import cue_test
-from looksharp.evaluation.measure import Subject
+from looksharp.evaluation.subject import Subject
 from looksharp.evaluation.suite import SUITES
 from looksharp.experiments.record import Values
 from looksharp.networks.profiling import profile
-from looksharp.reproducing.measure import Measure
+from looksharp.reproducing.figure import Measure
 from looksharp.reproducing.recipe import Recipe
 from looksharp.training.folder import Run, load_run
 

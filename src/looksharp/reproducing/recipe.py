@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from looksharp.evaluation.suite import SUITES
-from looksharp.reproducing.measure import OWN_SUITES, Measure, Unit
+from looksharp.reproducing.figure import OWN_SUITES, Measure, Unit
 from looksharp.training.settings import RunConfig
 
 __all__ = ["Recipe", "Row", "merged", "parse_recipe"]

@@ -14,7 +14,7 @@ from looksharp.experiments.record import Record, read_records
 from looksharp.experiments.statistics import summarize
 from looksharp.files import write_text
 from looksharp.networks.profiling import accuracy_per_million
-from looksharp.reproducing.measure import Measure
+from looksharp.reproducing.figure import Measure
 from looksharp.reproducing.measuring import CHECKPOINTS, figure_name
 from looksharp.reproducing.recipe import Recipe
 

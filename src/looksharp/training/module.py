@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePre
 
 from looksharp.attention.recording import logits_of
 from looksharp.batch import Batch
-from looksharp.interventions.measuring import answered
+from looksharp.interventions.intervene import answered
 from looksharp.metrics import mean_average_precision
 from looksharp.metrics.grouped import GroupedMean
 from looksharp.networks.head_parameters import head_parameters

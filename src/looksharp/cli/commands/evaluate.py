@@ -106,7 +106,7 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from looksharp.attention.mechanisms import find_mechanism
     from looksharp.data.build import build_data
     from looksharp.evaluation import SUITES, evaluate_run
-    from looksharp.evaluation.measuring import check_layers
+    from looksharp.evaluation.evaluate import check_layers
     from looksharp.evaluation.suite import check_suites, forwards
     from looksharp.training.data import moved_data
     from looksharp.training.folder import load_run, read_config, read_facts

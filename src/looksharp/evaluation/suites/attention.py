@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from looksharp.evaluation.measure import Columns, Measure, Objects, Seen, Subject, class_sizes, means_by
 from looksharp.evaluation.object_metrics import ObjectMetrics
 from looksharp.evaluation.result import Evaluation, merge
+from looksharp.evaluation.subject import Columns, Measure, Objects, Seen, Subject, class_sizes, means_by
 from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.evaluation.suites.classification import pair_rows
 from looksharp.evaluation.tables import Tables

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from looksharp.evaluation.measure import Measure, Seen, Subject
 from looksharp.evaluation.object_metrics import ObjectMetrics
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Measure, Seen, Subject
 from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.metrics.boxes import MaxBoxAcc, MaxBoxAccV2
 from looksharp.metrics.catalogue import METRICS, Metric

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from looksharp.batch import Batch
-from looksharp.evaluation.measure import Columns, Measure, Seen, Subject, class_sizes, listed, means_by
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Columns, Measure, Seen, Subject, class_sizes, listed, means_by
 from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.evaluation.tables import ByColumn, ConfusedPair, Tables
 from looksharp.metrics.average_precision import ClassRanking

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from looksharp.evaluation.measure import Columns, Measure, Seen, Subject
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Columns, Measure, Seen, Subject
 from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.faithfulness.average_drop import average_drop

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
-from looksharp.evaluation.measure import Subject
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Subject
 from looksharp.evaluation.suite import SUITES, Separate
 from looksharp.evaluation.tables import InterventionTable
-from looksharp.interventions.measuring import INTERVENTIONS, intervene
+from looksharp.interventions.intervene import INTERVENTIONS, intervene
 from looksharp.metrics.catalogue import METRICS, Metric
 
 __all__ = ["interventions"]

@@ -11,8 +11,8 @@ from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
 from looksharp.attention.stages import last_stages
-from looksharp.evaluation.measure import Columns, Subject, listed
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Columns, Subject, listed
 from looksharp.evaluation.suite import SUITES, Separate
 from looksharp.evaluation.tables import SanityTable
 from looksharp.metrics.catalogue import METRICS, Metric

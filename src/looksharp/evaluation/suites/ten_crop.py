@@ -13,8 +13,8 @@ from torchvision.transforms import v2
 from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
 from looksharp.data.transform import LARGER
-from looksharp.evaluation.measure import Columns, Subject
 from looksharp.evaluation.result import Evaluation
+from looksharp.evaluation.subject import Columns, Subject
 from looksharp.evaluation.suite import SUITES, Separate
 from looksharp.evaluation.suites.classification import new_ranking
 from looksharp.metrics.catalogue import METRICS, Metric

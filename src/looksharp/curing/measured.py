@@ -9,7 +9,7 @@ from looksharp.curing.results import Measured
 from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import keep_in_memory
 from looksharp.evaluation import evaluate
-from looksharp.interventions.measuring import intervene
+from looksharp.interventions.intervene import intervene
 from looksharp.metrics.catalogue import on_topic
 from looksharp.training.folder import Run
 

@@ -8,9 +8,9 @@ from PIL import Image
 from looksharp import attend
 from looksharp.data.splits.files import FileSplit
 from looksharp.evaluation import SUITES, evaluate
-from looksharp.evaluation.measure import class_sizes, listed, means_by
+from looksharp.evaluation.subject import class_sizes, listed, means_by
 from looksharp.evaluation.suite import Separate, check_suites, forwards
-from looksharp.interventions.measuring import intervene
+from looksharp.interventions.intervene import intervene
 from looksharp.marks.marks import Marks
 from looksharp.metrics.faithfulness.average_drop import average_drop
 from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion

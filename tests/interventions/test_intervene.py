@@ -18,7 +18,7 @@ from looksharp.data.splits.memory import TensorSplit
 from looksharp.interventions.examples import example_pictures
 from looksharp.interventions.exchanged_split import exchanged_split
 from looksharp.interventions.intervals import paired_interval, wilson_interval
-from looksharp.interventions.measuring import INTERVENTIONS, intervene
+from looksharp.interventions.intervene import INTERVENTIONS, intervene
 from looksharp.interventions.objects import Objects, draw_partners
 from looksharp.interventions.surroundings import exchange_surroundings, object_only, surroundings_only
 from looksharp.marks.marks import Marks

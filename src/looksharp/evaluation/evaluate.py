@@ -14,8 +14,8 @@ from looksharp.attention.mechanisms import Mechanism
 from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
-from looksharp.evaluation.measure import Measure, Seen, Subject
 from looksharp.evaluation.result import Evaluation, merge
+from looksharp.evaluation.subject import Measure, Seen, Subject
 from looksharp.evaluation.suite import SUITES, Separate, Shared, check_suites, forwards
 from looksharp.objectives.base import Forward
 
