@@ -168,8 +168,8 @@ def test_too_few_marks_are_no_proof(folder, boxes, tmp_path):
         hold_out(read_folder(folder)), boxes(("train", "cat", 0), ("train", "dog", 1)), 0, tmp_path / "out"
     )
     assert (marks.proofs, marks.marked) == ({}, 2)
-    assert marks.note.startswith("There is no proof: no marked images are left that do not guide.")
-    with pytest.raises(ValueError, match=r"^guidance needs at least 2 marked training images; got 1: mark more$"):
+    assert marks.note.startswith("There is no proof: all marked images are used in training.")
+    with pytest.raises(ValueError, match=r"^a cure needs at least 2 marked training images; got 1: mark more$"):
         choose_marks(hold_out(read_folder(folder)), boxes(("train", "cat", 0)), 0, tmp_path / "other")
     with pytest.raises(ValueError, match=r"boxes\.json marks no training image of .*images; mark some$"):
         choose_marks(hold_out(read_folder(folder)), boxes(*every("test", 3)), 0, tmp_path / "other")

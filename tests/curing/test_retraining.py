@@ -250,7 +250,7 @@ def test_marked_training_images_are_held_out_for_the_proof(shapes, folder, tmp_p
     assert found.after.splits.keys() == {"test", HELD_OUT}
     assert found.verdict.split == HELD_OUT
     page = found.report.read_text()
-    assert "8 of the 32 marked training images were held out of guidance for the proof." in page
+    assert "8 of the 32 marked training images were held out of training for the proof." in page
     guided = json.loads((tmp_path / "out" / "marks.json").read_text())
     assert len(guided["annotations"]) == 24
 
@@ -260,7 +260,7 @@ def test_without_marks_to_spare_there_is_no_proof(shapes, folder, tmp_path):
     found = cure(shapes, str(folder / "two.json"), tmp_path / "out", epochs=1, **OPTIONS)
     assert (found.verdict.kind, found.after.interventions, found.after.marked) == ("unproven", {}, 2)
     page = found.report.read_text()
-    assert "There is no proof: no marked images are left that do not guide." in page
+    assert "There is no proof: all marked images are used in training." in page
     assert "Not proven" in page
     assert "Interventions to look at" not in page
     assert not math.isnan(found.after.splits["test"]["top1"])

@@ -53,7 +53,7 @@ def test_the_sentence_has_the_numbers():
     assert few.endswith(" The images are too few to show that less than 5% is left.")
     advice = " More marked images, more epochs or a greater weight of the guidance leave less."
     assert judge(SHORTCUT, found(0.2, 0.6)).sentence.endswith(f"(before: 50.0).{advice}")
-    assert judge(SHORTCUT, found(0.2, 0.6), guided=False).sentence.endswith("(before: 50.0).")
+    assert judge(SHORTCUT, found(0.2, 0.6), marked=False).sentence.endswith("(before: 50.0).")
     assert judge(SHORTCUT, found(0.5, 0.2)).sentence.endswith("(before: 50.0).")
     assert judge(SHORTCUT, found(0.0, 0.1)).sentence.endswith("because the classifier is right less often anywhere.")
 

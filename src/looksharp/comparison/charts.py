@@ -1,4 +1,4 @@
-"""A comparison's charts: scores, curves over seeds, KS charts, images as points."""
+"""Draw a comparison's charts: scores, curves over seeds, KS charts, images as points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["comparison_charts"]
 
 
 def comparison_charts(comparison: Comparison, projections: Mapping[str, Projection]) -> dict[str, dict[str, Chart]]:
-    """Kind of chart -> name of its file -> chart: "score", "separation", "projection", "curve" and "time"."""
+    """Return the charts by kind ("score", "separation", "projection", "curve", "time") and file name."""
     scores, time = _score_chart(comparison), _time_chart(comparison)
     return {
         "score": {} if scores is None else {"score": scores},
@@ -65,7 +65,7 @@ _Line = tuple[list[float], list[float], list[float], list[float]]  # x, mean, lo
 
 
 def _over_seeds(runs: tuple[dict[str, list[float]], ...], name: str, along: str = "epoch") -> _Line:
-    """Mean, lowest and highest over the runs that have got so far."""
+    """Return mean, lowest and highest over the runs that got that far."""
     rows: dict[int, tuple[list[float], list[float]]] = {}
     for run in runs:
         for epoch, (x, y) in enumerate(zip(run[along], run.get(name, []), strict=False)):
@@ -128,7 +128,7 @@ def _time_chart(comparison: Comparison) -> Chart | None:
 
 
 def _separation_chart(comparison: Comparison, split: str) -> Chart:
-    """ICASC Fig. 9: how the probabilities of the true class and of the most confusing one are distributed."""
+    """Draw the distributions of the true and the most confusing class's probability (ICASC Fig. 9)."""
     found = comparison.separation[split]
     margins = ", ".join(f"{method} {chart['margin']:.2f} at {chart['at']:.2f}" for method, chart in found.items())
     alt = (

@@ -84,7 +84,7 @@ def compare_runs(chosen: CompareSettings, progress: bool = True) -> Path:
 
 
 def _evaluate(methods: Sequence[Method], data: Data, chosen: CompareSettings, progress: bool) -> dict[str, _Measured]:
-    """Checkpoint -> what was measured of its weights in every run."""
+    """Evaluate both checkpoints of every run; return the evaluations by checkpoint."""
     evaluations: dict[str, _Measured] = {name: {method.name: [] for method in methods} for name in _CHECKPOINTS}
     steps = [(checkpoint, method, path) for checkpoint in evaluations for method in methods for path in method.runs]
     total = len(steps) * forwards(_SUITES) * sum(map(len, data.tests.values()))

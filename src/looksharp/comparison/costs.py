@@ -1,4 +1,4 @@
-"""What methods take: time, operations, and how far each had come after the same time."""
+"""Cost of methods: time, operations, and the score of each after the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROGRESS = ("epoch", "seconds", "lr")
 
 
 def curves_of(history: Sequence[dict[str, float]]) -> Curves:
-    """Rows of a metrics.csv as columns: "epoch" from 1, "seconds" from the start, and each term and score."""
+    """Turn rows of a metrics.csv into columns: "epoch" from 1, "seconds" from the start, and each term and score."""
     names = dict.fromkeys(name for row in history for name in row if name not in _PROGRESS)
     curves = {name: [row.get(name, math.nan) for row in history] for name in names}
     curves["epoch"] = [row["epoch"] + 1 for row in history]
@@ -25,7 +25,7 @@ def curves_of(history: Sequence[dict[str, float]]) -> Curves:
 
 
 def training_costs(methods: Mapping[str, Sequence[Curves]], score: str) -> dict[str, Cost]:
-    """Training time of each method, and its validation score when the fastest method had ended.
+    """Return the training time of each method, and its validation score when the fastest method had ended.
 
     That is the score of the last epoch which a method ends within the fastest method's mean time, at its own mean
     time for an epoch. A learning rate that falls over all epochs has not fallen by then, so this is less than what

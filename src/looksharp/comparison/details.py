@@ -1,4 +1,4 @@
-"""What a comparison shows beside its main numbers: KS charts over seeds, and which split is looked at."""
+"""Compute a comparison's details: KS charts over seeds, and the split to look at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["hardest_split", "mean_separation"]
 
 
 def hardest_split(entries: Sequence[Entry], method: str) -> str | None:
-    """The test split on which a method classifies worst at its last epoch; None where that is not known."""
+    """Return the test split on which a method classifies worst at its last epoch; None if unknown."""
     for metric in on_topic("main"):
         found = {
             entry.split: entry.mean
@@ -30,7 +30,7 @@ def hardest_split(entries: Sequence[Entry], method: str) -> str | None:
 
 
 def mean_separation(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
-    """The KS chart of a method: both distribution functions averaged over seeds, and where they are farthest apart.
+    """Average a method's KS chart over seeds: both distribution functions, and where they are farthest apart.
 
     Returns:
         "probability", "target" and "confused", lists of one length, "margin" and "at"; None where there is no chart.

@@ -1,4 +1,4 @@
-"""The charts that a comparison alone has: the KS chart, and images as points."""
+"""Draw the charts that only a comparison has: the KS chart, and images as points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED = 20  # classes; with more, names would cover the points
 
 
 def draw_separation(found: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str], dark: bool) -> bytes:
-    """The KS chart (ICASC Fig. 9) of each method: two distribution functions, and where they are farthest apart.
+    """Draw each method's KS chart (ICASC Fig. 9): two distribution functions, and where they are farthest apart.
 
     Args:
         found: method -> "probability", "target", "confused" (lists of one length), "margin" and "at".
@@ -42,7 +42,7 @@ def draw_separation(found: Mapping[str, Mapping[str, Any]], colors: Mapping[str,
 
 
 def draw_projection(projection: Projection, classes: Sequence[str], dark: bool) -> bytes:
-    """Points coloured by class; where classes are few, each is named at the median of its points."""
+    """Draw points coloured by class; a few classes are named at the median of their points."""
     import matplotlib
     from matplotlib.patheffects import withStroke
 

@@ -1,4 +1,4 @@
-"""A comparison's numbers as files: CSV, JSON, and a table for LaTeX."""
+"""Write a comparison's numbers as CSV, JSON and a LaTeX table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_tables(out: Path, comparison: Comparison) -> None:
 
 
 def latex_table(comparison: Comparison) -> str:
-    r"""A booktabs table: a metric on a split a row, a method a column; mean and standard deviation over seeds.
+    r"""Return a booktabs table: metrics and splits in rows, methods in columns; mean and deviation over seeds.
 
     The best of a row is bold; an asterisk marks a significant difference to the first method. It is one `tabular`,
     for `\input` inside a `table`.

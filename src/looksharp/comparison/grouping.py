@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone are one method."""
+"""Group runs into methods: runs that differ only in their seed are one method."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _method_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of settings that are not the same in all."""
+    """Return the names of settings that differ."""
     names = dict.fromkeys(name for values in settings for name in values)
     return [name for name in names if any(v.get(name) != settings[0].get(name) for v in settings)]
 

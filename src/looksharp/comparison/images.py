@@ -1,4 +1,4 @@
-"""The test images that all compared runs are measured on."""
+"""Find the test images that all compared runs are measured on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLED = 16  # images of a split whose pixels are compared
 
 
 def common_data(methods: Sequence[Method]) -> Data:
-    """The first run's data, once all runs are known to have its classes and test images.
+    """Return the first run's data, after checking that all runs have its classes and test images.
 
     Synthetic data draws its test images from the seed, but never from what is trained on: the first run's serve all
     runs. Other data may be divided by seed, and what is one run's test image was then another's to train on: so

@@ -1,4 +1,4 @@
-"""The page of a comparison, self-contained, and its figures as files."""
+"""Write the page of a comparison, self-contained, and its figures as files."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _write_figures(folder: Path, charts: Mapping[str, Mapping[str, Chart]], scen
 
 
 def _tables(comparison: Comparison) -> dict[str, dict[str, list[Table]]]:
-    """Kind ("main", "attention", "others") -> checkpoint -> tables; nothing of a kind that has no metrics."""
+    """Return the tables by kind ("main", "attention", "others") and checkpoint; a kind without metrics is empty."""
     main, present = main_metric(comparison), metrics_of(comparison)
     kinds = {"main": [main] if main else [], "attention": [name for name in on_topic("attention") if name in present]}
     kinds["others"] = [name for name in present if name != main and name not in on_topic("attention")]
@@ -148,5 +148,5 @@ def _alt(scene: Scene, method: str, panel: Panel) -> str:
 
 
 def _file_name(name: str) -> str:
-    """Letters, digits, dots and underscores, others as a dash."""
+    """Replace all but letters, digits, dots and underscores by dashes."""
     return re.sub(r"[^\w.]+", "-", name).strip("-")

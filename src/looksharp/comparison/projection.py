@@ -1,4 +1,4 @@
-"""Images as points in the plane, close where a network sees them as alike."""
+"""Project images onto the plane; images that a network sees as alike lie close."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BATCH = 64
 
 @torch.no_grad()
 def penultimate_features(run: Run, split: Split, images: Sequence[int]) -> Tensor:
-    """(N, D): what the last linear layer reads, or the mean over the last stage's positions where none is last."""
+    """Return the input (N, D) of the last linear layer, or the last stage's mean over positions if none is last."""
     found = []
     for start in range(0, len(images), _BATCH):
         batch = load_images(split, images[start : start + _BATCH], run)
@@ -35,7 +35,7 @@ def penultimate_features(run: Run, split: Split, images: Sequence[int]) -> Tenso
 
 
 def project(run: Run, split: Split, images: Sequence[int]) -> Projection:
-    """t-SNE of penultimate features, as in ABN Fig. 6, with a fixed seed.
+    """Project penultimate features by t-SNE with a fixed seed, as in ABN Fig. 6.
 
     An image of several classes is labelled by the first of them. Fewer than 4 images give no points.
     """

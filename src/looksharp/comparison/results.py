@@ -1,4 +1,4 @@
-"""What a comparison found: numbers for tables, and images with maps to look at."""
+"""Findings of a comparison: numbers for tables, and images with maps to look at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Comparison", "Cost", "Gallery", "MethodFacts", "Projection", "Scene"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method takes; NaN where unknown.
+    """Cost of a method; NaN where unknown.
 
     Attributes:
         seconds: of training, mean over seeds.
@@ -44,7 +44,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """A method, as it is reported.
+    """A method in the report.
 
     Attributes:
         name: short, unique.
@@ -93,7 +93,7 @@ class Comparison:
     versions: dict[str, str]
 
     def of(self, checkpoint: str, metric: str) -> list[Entry]:
-        """The entries of one metric."""
+        """Return the entries of one metric."""
         return [e for e in self.entries if (e.checkpoint, e.metric) == (checkpoint, metric)]
 
 
@@ -126,7 +126,7 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """What there is to look at; see `Scene`.
+    """Pictures of a comparison; see `Scene`.
 
     Attributes:
         changed: other method -> kind of change, in words -> images where the true class gained or lost most.

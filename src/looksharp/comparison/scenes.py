@@ -1,4 +1,4 @@
-"""Images to look at, with a row of maps for each method: what changed most, confused classes, layers."""
+"""Draw images with a row of maps for each method: largest changes, confused classes, layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Row = tuple[Panel, ...]
 
 
 def most_changed(first: Tensor, other: Tensor, count: int) -> tuple[list[int], list[int]]:
-    """Images whose value (N,) rose most from `first` to `other`, and where it fell most, strongest first.
+    """Return the images whose value (N,) rose most from `first` to `other`, and those whose value fell most.
 
     Example:
         >>> most_changed(torch.tensor([0.1, 0.5, 0.9, 0.5]), torch.tensor([0.8, 0.6, 0.0, 0.5]), count=2)
@@ -41,7 +41,7 @@ def most_changed(first: Tensor, other: Tensor, count: int) -> tuple[list[int], l
 
 
 def spread(size: int, count: int) -> list[int]:
-    """Places spread evenly over a split, each once.
+    """Return places spread evenly over a split, each once.
 
     Example:
         >>> spread(7, 3), spread(2, 3)
@@ -52,7 +52,7 @@ def spread(size: int, count: int) -> list[int]:
 
 
 def load_images(split: Split, images: Sequence[int], run: Run) -> Batch:
-    """Some images as the run's network reads them, on its device."""
+    """Load images as the run's network reads them, on its device."""
     device = next(run.model.parameters()).device
     return next(iter(split.loader([list(images)], run.pixels, device=device)))
 
@@ -60,7 +60,7 @@ def load_images(split: Split, images: Sequence[int], run: Run) -> Batch:
 def changed_scenes(
     split: Split, images: Mapping[int, str], runs: Mapping[str, Run], mechanism: str | Mechanism = "grad_cam"
 ) -> list[Scene]:
-    """The five highest-scoring classes of each network, the true ones framed (ICASC Fig. 10).
+    """Draw the five highest-scoring classes of each network, the true ones framed (ICASC Fig. 10).
 
     Where no true class is among the five, the best of them is shown as a sixth.
 
@@ -93,7 +93,7 @@ def changed_scenes(
 
 
 def _top_row(run: Run, classes: Tensor, odds: Tensor, true: Tensor, maps: Tensor, rank: int) -> _Row:
-    """Panels of the highest-scoring classes; of `classes` the last one is shown only if it ranks below them."""
+    """Return panels of the highest-scoring classes; the last of `classes` is shown only if it ranks below them."""
     panels = []
     for place, index in enumerate(classes.tolist()):
         caption = "" if not true[index] else f"true class, ranked {rank}" if place == _TOP else "true class"
@@ -105,7 +105,7 @@ def _top_row(run: Run, classes: Tensor, odds: Tensor, true: Tensor, maps: Tensor
 def confused_scenes(
     split: Split, pairs: Sequence[tuple[int, int]], runs: Mapping[str, Run], mechanism: str | Mechanism = "grad_cam"
 ) -> list[Scene]:
-    """For pairs (true class, taken for), the image that tears the first method most: both maps, and what they share.
+    """Draw, for pairs (true class, answer), the image where the first method is least sure: both maps, their overlap.
 
     The shared region is the minimum of both maps, raw: they are of one layer and one network, so of one unit.
     """
@@ -142,7 +142,7 @@ def confused_scenes(
 def layer_scenes(
     split: Split, images: Sequence[int], runs: Mapping[str, Run], mechanism: str | Mechanism = "grad_cam"
 ) -> list[Scene]:
-    """The true class's map at the inner layer and at the last, each divided by its own maximum: their units differ."""
+    """Draw the true class's map at the inner and the last layer, each divided by its own maximum."""
     if not images:
         return []
     rows: dict[str, list[_Row]] = {}
@@ -186,13 +186,13 @@ def _odds(run: Run, scores: Tensor) -> Tensor:
 
 
 def _last_maps(run: Run, batch: Batch, classes: Tensor, mechanism: str | Mechanism) -> Tensor:
-    """(B, K, h, w) on the CPU."""
+    """Return the last layer's maps (B, K, h, w) on the CPU."""
     (maps,) = attend(run.model, batch.image, classes, mechanism=mechanism).maps.values()
     return maps.cpu()
 
 
 def _titles(run: Run, batch: Batch, images: Sequence[int]) -> list[str]:
-    """Each image's true classes and its place in the split."""
+    """Name each image by its true classes and its place in the split."""
     names = [
         " and ".join(run.classes[index] for index in row.nonzero().flatten().tolist())
         for row in batch.multi_hot(len(run.classes))
@@ -201,7 +201,7 @@ def _titles(run: Run, batch: Batch, images: Sequence[int]) -> list[str]:
 
 
 def _outline(batch: Batch, image: int) -> Tensor | None:
-    """The union of an image's masks, where it has any."""
+    """Return the union of an image's masks; None if it has none."""
     if batch.marks is None:
         return None
     masks = batch.marks.mask[batch.marks.sample == image]

@@ -1,4 +1,4 @@
-"""What a comparison has to look at, drawn from each method's first run."""
+"""Make a comparison's pictures from each method's first run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_gallery(
     points: int = 500,
     progress: bool = True,
 ) -> Gallery:
-    """Pictures of a split: what changed most, the first method's confused pairs, layers, and images as points.
+    """Make pictures of a split: largest changes, the first method's confused pairs, layers, and images as points.
 
     Args:
         split: the images.

@@ -1,4 +1,4 @@
-"""A comparison's numbers as tables and sentences."""
+"""Turn a comparison's numbers into tables and sentences."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["checkpoint_words", "cost_rows", "entry_table", "main_metric", "metri
 
 
 def metrics_of(comparison: Comparison) -> list[str]:
-    """All metrics, in the order in which they come."""
+    """Return all metrics, in the order in which they come."""
     return list(dict.fromkeys(entry.metric for entry in comparison.entries))
 
 
 def main_metric(comparison: Comparison) -> str | None:
-    """The metric of the big table."""
+    """Return the metric of the big table."""
     present = metrics_of(comparison)
     return next((name for name in on_topic("main") if name in present), None)
 
 
 def checkpoint_words(checkpoint: str) -> str:
-    """A checkpoint as a reader sees it."""
+    """Put a checkpoint in words."""
     return {"last": "last epoch", "best": "epoch of the best validation score"}.get(checkpoint, checkpoint)
 
 
 def entry_table(comparison: Comparison, checkpoint: str, name: str) -> Table:
-    """One metric: a method a row, a split a column, without the splits where no method has it."""
+    """Return the table of one metric: methods in rows, splits in columns, without splits where no method has it."""
     metric = find_metric(name)
     found = {(entry.split, entry.method): entry for entry in comparison.of(checkpoint, name)}
     methods = [method.name for method in comparison.methods]
@@ -69,7 +69,7 @@ def _p_words(p_value: float) -> str:
 
 
 def summary_of(comparison: Comparison) -> str:
-    """The main finding on the shown split, in words."""
+    """Put the main finding on the shown split in words."""
     name = main_metric(comparison)
     entries = [e for e in comparison.of("last", name or "") if e.split == comparison.shown]
     if not entries:
@@ -89,7 +89,7 @@ def summary_of(comparison: Comparison) -> str:
 
 
 def cost_rows(methods: Sequence[MethodFacts]) -> tuple[list[str], dict[str, list[str]]]:
-    """Column heads and, for each method, its cells."""
+    """Return the column heads, and the cells of each method."""
     first = methods[0].cost
     score, metric = curve_title(first.score)
     heads = ["Training", "against the first", "Epochs", "Parameters", "FLOPs an image", "Time an image"]

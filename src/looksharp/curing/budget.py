@@ -1,4 +1,4 @@
-"""The curve of accuracy against the number of marked images: the same training with fewer and more of them."""
+"""Train with fewer and more marked images, for the curve of accuracy against their number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """What was reached with how many marked images.
+    """Results by number of marked images.
 
     Attributes:
         table: its variants are the numbers of marked images.
@@ -44,7 +44,7 @@ class Budget:
 
     @property
     def measures(self) -> list[str]:
-        """Names of what was measured."""
+        """Names of the measures."""
         return self.table.measures
 
     @property

@@ -1,4 +1,4 @@
-"""Dots with intervals: what interventions did to each classifier, and what more marked images bring."""
+"""Draw dots with intervals: the effect of interventions, and of more marked images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Interval = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class DotGroup:
-    """One measure of several runs.
+    """One measure of several runs, for `dots`.
 
     Attributes:
         title: what is measured.
@@ -39,7 +39,7 @@ def dots(
     dark: bool = False,
     image_format: ImageFormat = "svg",
 ) -> bytes:
-    """A dot for each run's value on a line from its lowest to its highest, grouped by measure; shares of 1.
+    """Draw a dot for each run's value on a line from its lowest to its highest, grouped by measure; shares of 1.
 
     Guessing is a dashed tick across a group; a value that is not finite shows as a dash.
 
@@ -104,7 +104,7 @@ def steps(
     dark: bool = False,
     image_format: ImageFormat = "svg",
 ) -> bytes:
-    """Lines over a few numbers, evenly spaced whatever they are; at each a dot with its interval. Shares of 1.
+    """Draw lines over a few numbers, evenly spaced, with an interval at each number. Values are shares of 1.
 
     Args:
         series: name -> (value, lowest, highest) at each of `xs`.

@@ -1,4 +1,4 @@
-"""From measured classifiers to verdicts and the page."""
+"""Turn measured classifiers into verdicts and the page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def conclude(
     first, *others = columns
     verdicts = {
         each.name: judge(
-            first.interventions, each.interventions, (_inside(first), _inside(each)), guided=each.marked > 0
+            first.interventions, each.interventions, (_inside(first), _inside(each)), marked=each.marked > 0
         )
         for each in others
     }
@@ -65,13 +65,13 @@ def conclude(
 
 
 def _inside(measured: Measured) -> dict[str, float]:
-    """Split -> share of attention on the object, where it is known."""
+    """Return the share of attention on the object by split, where it is known."""
     inside = {name: values.get("attention_inside") for name, values in measured.splits.items()}
     return {name: share for name, share in inside.items() if share is not None}
 
 
 def in_settings(config: RunConfig, data: Data) -> dict[str, str]:
-    """How a cure was trained, in words."""
+    """Describe how a cure was trained."""
     marks, training = config.marks, config.training
     parts = {part.name: part for part in config.objective}
     asked = "+".join(_short(part) for name, part in parts.items() if PARTS[name].reads_marks) or "nothing"

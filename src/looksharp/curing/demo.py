@@ -1,4 +1,4 @@
-"""The demonstration: a classifier learns a shortcut, a few boxes are drawn, and the shortcut is shown to be gone."""
+"""Demonstrate a cure: a classifier learns a shortcut, a few boxes are drawn, and interventions show it gone."""
 
 from __future__ import annotations
 

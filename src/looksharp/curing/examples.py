@@ -1,4 +1,4 @@
-"""Images as interventions show them to each classifier: what it answers, and where its evidence lies."""
+"""Show images under interventions, with each classifier's answer and evidence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WITH_MAPS = ("original", "exchanged_across")
 def choose_examples(
     columns: Sequence[Measured], name: str, split: Split, classes: Sequence[str], count: int = 4
 ) -> tuple[Example, ...]:
-    """Images spread evenly over those that were intervened on, and so not chosen by what came out.
+    """Choose images spread evenly over those that were intervened on, whatever their result.
 
     Args:
         columns: the classifiers.
@@ -64,7 +64,7 @@ def choose_examples(
 
 
 def _look(run: Run, image: Tensor, label: int) -> tuple[tuple[str, bool], Panel]:
-    """The classifier's answer, whether it is the object's class, and its evidence for that over the likeliest other."""
+    """Return the answer, whether it is the object's class, and the evidence for it over the likeliest other."""
     batch = image[None].to(next(run.model.parameters()).device)
     with torch.no_grad():
         scores = logits_of(run.model(batch))[0].float()

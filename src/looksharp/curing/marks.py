@@ -1,4 +1,4 @@
-"""Which marked images guide training, and which are kept for the proof."""
+"""Divide marked images between training and proof."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from looksharp.training.settings import MarksConfig
 __all__ = ["HELD_OUT", "DividedMarks", "choose_marks"]
 
 HELD_OUT = "held-out marks"
-"""The name of the split that marked images make where no other split has enough of them."""
+"""Name of the split of held-out marked images."""
 
 _NO_PROOF = (
-    "There is no proof: no marked images are left that do not guide. It takes two or more of each of two classes, and "
-    "about sixty to tell a remainder of five points from none. Mark test or validation images too, or more training "
-    "images."
+    "There is no proof: all marked images are used in training. A proof needs at least two other marked images of each "
+    "of two classes, and about sixty to tell a remainder of five points from none. Mark test or validation images too, "
+    "or more training images."
 )
 
 
 @dataclass(frozen=True)
 class DividedMarks:
-    """What was marked, divided.
+    """Marked images, divided between training and proof.
 
     Attributes:
-        data: the data set; its training split's marks are those that guide.
-        settings: what reads them.
-        marked: number of images that guide.
-        proofs: split -> images of which some or all are masked, none of which guides.
-        note: how the division came about; "" where there was nothing to divide.
+        data: the data set; its training split has the marks to train with.
+        settings: settings that read these marks.
+        marked: number of marked images to train with.
+        proofs: split -> images, some or all of them with marks; training uses none of these marks.
+        note: an explanation of the division; "" where there was nothing to divide.
     """
 
     data: Data
@@ -53,17 +53,17 @@ class DividedMarks:
 
 
 def choose_marks(data: Data, choice: MarksConfig, seed: int, out: Path) -> DividedMarks:
-    """Read the marks, choose those that guide, and find where the proof can be made.
+    """Read the marks, choose those to train with, and find splits for the proof.
 
     The proof is made on every test or validation split that has masks. Where none has enough of them, a quarter of
-    the marked training images of each class (at least two, at most half) is held out of guidance.
+    the marked training images of each class (at least two, at most half) is held out for the proof.
 
-    Where images are files, the marks that guide are written to OUT/marks.json: what guided stays on record.
+    Where images are files, the marks to train with are written to OUT/marks.json, as a record.
 
     Args:
         data: the data set, with whatever masks it has itself.
         choice: the marks to use.
-        seed: draws those that guide, where `marked` says how many, and those that are held out.
+        seed: seed for drawing the marks to train with, where `marked` gives their number, and those held out.
         out: the cure's folder.
 
     Raises:
@@ -83,13 +83,13 @@ def choose_marks(data: Data, choice: MarksConfig, seed: int, out: Path) -> Divid
         held_out = _gathered([(train, chosen), *((split, split.marks.images) for split in others if split.marks)])
         if _provable(held_out):
             proofs = {HELD_OUT: held_out}
-            guides = train.marks.restricted(place for place in train.marks.images if place not in set(chosen))
-            train = replace(train, marks=guides)
+            kept = train.marks.restricted(place for place in train.marks.images if place not in set(chosen))
+            train = replace(train, marks=kept)
             note = _held_out_note(len(chosen), marked, len(held_out) - len(chosen))
     assert train.marks is not None
-    guiding = len(train.marks.images)
-    if guiding < 2:
-        raise ValueError(f"guidance needs at least 2 marked training images; got {guiding}: mark more")
+    count = len(train.marks.images)
+    if count < 2:
+        raise ValueError(f"a cure needs at least 2 marked training images; got {count}: mark more")
     if train.folder is not None:
         choice = replace(
             choice,
@@ -98,11 +98,11 @@ def choose_marks(data: Data, choice: MarksConfig, seed: int, out: Path) -> Divid
             marks_orientation="upright",
         )
     data = replace(data, splits=data.splits | {"train": train})
-    return DividedMarks(data, choice, guiding, proofs, note if proofs else _NO_PROOF)
+    return DividedMarks(data, choice, count, proofs, note if proofs else _NO_PROOF)
 
 
 def _with_marks(data: Data, train: Split, path: Path, choice: MarksConfig) -> Data:
-    """The data set with the marks of a file or folder, for all splits that have none of their own."""
+    """Return the data set with the marks of a file or folder on all splits that have none of their own."""
     assert train.folder is not None
     files = {name: split for name, split in data.splits.items() if split.folder == train.folder}
     everything = [path for split in files.values() for path in split.names]
@@ -124,7 +124,7 @@ def _with_marks(data: Data, train: Split, path: Path, choice: MarksConfig) -> Da
 
 
 def _others(data: Data) -> dict[str, Split]:
-    """Test splits, then the validation split, unless that is one of them."""
+    """Return the test splits, then the validation split unless it is one of them."""
     others = {name: split for name, split in data.splits.items() if name not in ("train", "val")}
     val = data.splits["val"]
     files = val.folder is not None
@@ -134,7 +134,7 @@ def _others(data: Data) -> dict[str, Split]:
 
 
 def _provable(split: Split) -> bool:
-    """Whether surroundings can be exchanged within a class and across: two marked images of each of two classes."""
+    """Tell whether surroundings can be exchanged within and across classes: two classes with two marked images each."""
     marks, targets = split.marks, split.targets
     if not marks:
         return False
@@ -148,7 +148,7 @@ def _provable(split: Split) -> bool:
 
 
 def _quarter(marks: Marks, seed: int) -> list[int]:
-    """A quarter of the marked images of each class, two at least, but never more than half."""
+    """Return a quarter of the marked images of each class, at least two, at most half."""
     generator = torch.Generator().manual_seed(seed)
     classes: dict[int, list[int]] = {}
     for image in marks.images:
@@ -161,7 +161,7 @@ def _quarter(marks: Marks, seed: int) -> list[int]:
 
 
 def _gathered(parts: Iterable[tuple[Split, Sequence[int]]]) -> Split:
-    """Masked images of several splits of one folder as a split of their own."""
+    """Gather marked images of several splits of one folder into a split of their own."""
     parts = list(parts)
     targets = torch.cat([split.targets[list(places)] for split, places in parts])
     groups = [split.groups[list(places)] for split, places in parts if split.groups is not None]
@@ -184,13 +184,13 @@ def _held_out_note(chosen: int, marked: int, others: int) -> str:
     more = f" {others} marked images of other splits joined them." if others else ""
     return (
         f"No test or validation split has enough masks, so {chosen} of the {marked} marked training images were held "
-        f"out of guidance for the proof.{more} Both classifiers were trained on these images' labels; no training "
+        f"out of training for the proof.{more} Both classifiers were trained on these images' labels; no training "
         f"used their marks."
     )
 
 
 def _write(train: Split, marks: Marks, classes: tuple[str, ...], out: Path) -> Path:
-    """OUT/marks.json, or an error if it is there with other content."""
+    """Write OUT/marks.json, or raise if it exists with other content."""
     path = out / "marks.json"
     found = [
         Mark(train.name(image), classes[label], mask.bool().numpy())

@@ -1,4 +1,4 @@
-"""Measure a classifier: evaluation on every split, interventions where objects are marked."""
+"""Measure a classifier: evaluate it on every split, and intervene where objects are marked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["curve_values", "measure", "measured_splits"]
 
 
 def measured_splits(data: Data, proofs: Mapping[str, Split]) -> tuple[dict[str, Split], dict[str, Split]]:
-    """All splits to evaluate on, and those among them to intervene on; small images are read once and for all."""
+    """Return the splits to evaluate on, and those to intervene on; small images are kept in memory."""
     splits = keep_in_memory(replace(data, splits={**data.tests, **proofs})).splits
     return splits, {name: splits[name] for name in proofs}
 
@@ -46,7 +46,7 @@ def measure(
 
 
 def curve_values(found: Measured) -> dict[str, float]:
-    """What is drawn against the number of marked images: each split's main metric, and accuracy when exchanged."""
+    """Return the values of the budget's curve: each split's main metric, and accuracy under exchanged surroundings."""
     values = {split: next(v[name] for name in on_topic("main") if name in v) for split, v in found.splits.items()}
     for proof in found.interventions.values():
         values["exchanged"] = proof.values["exchanged_across"]

@@ -1,4 +1,4 @@
-"""The page of a cure: the verdict, the proof, and all that stands behind them."""
+"""Write the page of a cure: the verdict, the proof and their details."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def write_cure(out: Path, findings: Findings) -> Path:
 
 
 def _charts(findings: Findings, split: str, main: str) -> dict[str, Chart]:
-    """Name of its file -> chart: "interventions", "accuracy" and "budget", as far as there is something to draw."""
+    """Return the charts "interventions", "accuracy" and "budget" by file name, as far as there are values."""
     columns, label = findings.columns, find_metric(main).label
     charts = {}
     if split:
@@ -114,7 +114,7 @@ def _draw_interventions(columns: Sequence[Measured], split: str, dark: bool) -> 
 
 
 def _facts(findings: Findings) -> dict[str, Any]:
-    """The findings as JSON has them, without pictures and networks."""
+    """Return the findings as JSON values, without pictures and networks."""
     budget = findings.budget
     return {
         "title": findings.words.title,

@@ -1,4 +1,4 @@
-"""A cure's examples: on the page, and as files."""
+"""Draw the examples of a cure, on the page and as files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GREEN, _RED = "#0a6b2d", "#b3261e"
 
 @dataclass(frozen=True)
 class ShownPicture:
-    """A picture of the page, what each classifier made of it, and where each one's evidence lies."""
+    """A picture on the page, with each classifier's answer and evidence."""
 
     label: str
     picture: Picture
@@ -33,14 +33,14 @@ class ShownPicture:
 
 @dataclass(frozen=True)
 class ShownExample:
-    """An example of the page."""
+    """An example on the page."""
 
     title: str
     pictures: tuple[ShownPicture, ...]
 
 
 def show_example(example: Example) -> ShownExample:
-    """An example with its pictures embedded; the maps of a picture share one scale, which is signed."""
+    """Embed an example's pictures; the maps of a picture share one signed scale."""
     return ShownExample(example.title, tuple(_show(example.title, shown) for shown in example.pictures))
 
 
@@ -62,7 +62,7 @@ def _show(title: str, shown: Shown) -> ShownPicture:
 
 
 def draw_examples(folder: Path, examples: Sequence[Example]) -> None:
-    """Write example-N.png, the interventions with what each classifier answers, and evidence-N.png, the maps."""
+    """Write example-N.png, the interventions with each classifier's answer, and evidence-N.png, the maps."""
     for number, example in enumerate(examples, 1):
         with replacing(folder / f"example-{number}.png") as temporary:
             temporary.write_bytes(_draw_answers(example))

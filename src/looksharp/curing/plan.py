@@ -1,4 +1,4 @@
-"""What a cure trains: a run's own settings with guidance, and what it may be compared with."""
+"""Plan the trainings of a cure: the run's own settings with guidance, and the baselines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a cure does unless one says otherwise.
+    """Defaults of a cure.
 
     Attributes:
         guidance: parts of the objective that read marks.
@@ -46,12 +46,12 @@ CURE = Defaults()
 
 
 def marked_places(config: RunConfig) -> int:
-    """Return the places of a batch for marked images, where a cure of these settings leaves the number open."""
+    """Return the default number of places for marked images in a batch."""
     return int(CURE.marked_share * config.training.batch_size)
 
 
 def guidance_of(choice: object) -> tuple[PartSettings, ...]:
-    """Return the parts that a choice of guidance names, in one of the forms of the setting `objective`.
+    """Return the parts that a choice of guidance names, in any form of the setting `objective`.
 
     Raises:
         SettingError: if a name or setting is wrong, or a part reads no marks.
@@ -67,7 +67,7 @@ def guidance_of(choice: object) -> tuple[PartSettings, ...]:
 def with_guidance(
     config: RunConfig, guidance: Sequence[PartSettings] = (), marks: MarksConfig | None = None
 ) -> RunConfig:
-    """Return a run's settings with this guidance, and with these marks if given, in place of what it has."""
+    """Return a run's settings with its guidance, and its marks if given, replaced."""
     own = tuple(part for part in config.objective if not PARTS[part.name].reads_marks)
     return replace(config, objective=(*own, *guidance), marks=config.marks if marks is None else marks)
 
@@ -95,7 +95,7 @@ def cured(
     epochs: int | None = None,
     weights: str | None = None,
 ) -> RunConfig:
-    """Return a run's settings with marks and guidance in place of what it had.
+    """Return a run's settings with marks and guidance replaced, and epochs and weights if given.
 
     Args:
         config: the run's.
@@ -151,7 +151,7 @@ _NEED_GROUPS = ("group_balanced", "group_dro", "dfr")
 
 
 def baseline(name: str, cure: RunConfig) -> Treatment:
-    """What a cure is compared with: the same marked images, as often in as many batches of the same size.
+    """Return a baseline: it sees the same marked images as often, in as many batches of the same size.
 
     Args:
         name: of `BASELINES`, or guidance; see `guidance_of`.
@@ -166,7 +166,7 @@ def baseline(name: str, cure: RunConfig) -> Treatment:
 
 
 def check_baselines(names: Sequence[str], data: Data) -> None:
-    """Refuse what could not be compared, before anything is trained.
+    """Refuse baselines that cannot be trained, before anything is trained.
 
     Raises:
         ValueError: if a name is neither of `BASELINES` nor guidance, comes twice, or needs groups or single

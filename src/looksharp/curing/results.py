@@ -1,4 +1,4 @@
-"""What a cure found: each classifier's numbers, and images to look at."""
+"""Findings of a cure: each classifier's numbers, and images to look at."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["Cure", "Example", "Findings", "Measured", "Shown", "Words"]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A classifier, and how it did.
+    """A classifier and its results.
 
     Attributes:
         name: short, unique; what its column is headed.
         description: one sentence.
         run: the trained run.
-        marked: how many marked images guided it.
+        marked: number of marked images it was trained with.
         splits: split -> metric -> value, as `evaluate` has them.
         interventions: split -> what interventions found.
     """
@@ -42,7 +42,7 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A picture (3, H, W) in [0, 1] of an example, the object's outline in it, and what each classifier made of it.
+    """A picture of an example, with the object's outline and each classifier's answer and map.
 
     Attributes:
         label: what was done to the image.
@@ -61,7 +61,7 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One image and what interventions make of it."""
+    """One image under interventions."""
 
     title: str
     pictures: tuple[Shown, ...]
@@ -88,7 +88,7 @@ class Words:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that the page shows.
+    """Everything the page shows.
 
     Attributes:
         words: its text.
@@ -116,12 +116,12 @@ class Findings:
 
     @property
     def before(self) -> Measured:
-        """The classifier as it was."""
+        """The classifier before the cure."""
         return self.columns[0]
 
     @property
     def after(self) -> Measured:
-        """The cured one."""
+        """The cured classifier."""
         return next(column for column in self.columns if column.name == self.cure)
 
 

@@ -117,12 +117,12 @@ def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
 
 
 def _warmed(guidance: Sequence[PartSettings], warmup: int) -> list[dict[str, dict[str, Any]]]:
-    """The parts with this warm-up, but for those that have one of their own."""
+    """Return the parts with this warm-up, unless they have one of their own."""
     return [{part.name: ({"warmup": warmup} if warmup else {}) | dict(part.settings)} for part in guidance]
 
 
 def _moved(config: RunConfig, chosen: CureSettings) -> RunConfig:
-    """A run's settings where its images, or the machine, are others."""
+    """Return a run's settings with the place of its images and the device replaced."""
     training = replace(config.training, device=chosen.device)
     return replace(config, data=moved_data(config.data, chosen.data, chosen.root), training=training)
 
@@ -132,7 +132,7 @@ def _is_trained(treatment: Treatment) -> bool:
 
 
 def _treat(treatment: Treatment, before: Run, marks: DividedMarks, out: Path, progress: bool) -> tuple[Run, int]:
-    """The treated run, and how many marked images it took."""
+    """Return the treated run and the number of marked images it took."""
     if progress:
         print(f"{treatment.name}: {treatment.description}", file=sys.stderr, flush=True)
     config = treatment.config
@@ -158,7 +158,7 @@ def _spend(
     out: Path,
     progress: bool,
 ) -> Budget:
-    """The curve: accuracy on every test split and, in foreign surroundings, on the split that decides."""
+    """Train and measure the curve: accuracy on test splits and, in foreign surroundings, on the deciding split."""
     before, after = columns[0].run, columns[1].run
     decides = deciding_split(columns[0].interventions)
     proof = {decides: proofs[decides]} if decides else {}

@@ -20,29 +20,29 @@ class CureSettings:
 
     Args:
         run: run folder of the classifier to cure.
-        marks: masks or boxes of a few training images, see train; "data" for those of the data set. Those of test or
-            validation images serve the proof.
+        marks: file of masks or boxes of a few training images, see train; "data" for those of the data set. Marks of
+            test or validation images are used for the proof.
         out: folder for the page, its figures and the runs; RUN-cured if not given.
-        data: where the run's images are now, if not where they were.
-        root: folder of that set's files.
-        marked: number of marked images to train with, or a share of the training images below 1; all that are not
-            held out for the proof if not given.
-        marked_classes: use marks of these classes alone; all if not given.
-        marked_per_batch: places of each batch that are drawn from the marked images; half of them if not given.
+        data: where the run's images are now, if they have moved.
+        root: folder that holds the data set's files.
+        marked: number of marked images to train with, or, below 1, a share of the training images; if not given, all
+            that are not held out for the proof.
+        marked_classes: use only marks of these classes; all if not given.
+        marked_per_batch: number of places in each batch for marked images; half of the batch if not given.
         mark_boxes: replace every mask by the box around it.
         marks_orientation: coordinates of the marks: those of the upright image, or of the pixels as stored, before the
             EXIF orientation turns them.
-        mark_crowds: take COCO's crowds (iscrowd) for marks too.
-        guidance: parts of the objective that read marks, as in train --objective. The default held in every network
-            measured; agreement, with its full weight, leaves less of a cue and loses more where there is one;
-            agreement+contrast brings the map along where positions see a part of the image alone.
-        warmup: training steps over which the weights of guidance rise from 0, where it does not say.
+        mark_crowds: use COCO's crowds (iscrowd) as marks too.
+        guidance: parts of the objective that read marks, as in train --objective. The default worked in every network
+            measured. agreement (weight 1) leaves less of a cue, and loses more accuracy where there is one.
+            agreement+contrast also moves the map onto the object, in networks whose positions see part of the image.
+        warmup: number of training steps over which guidance's weights rise from 0, unless guidance sets its own.
         epochs: epochs of the retraining; the run's own number if not given.
-        fine_tune: go on from the run's weights at a tenth of its learning rate, instead of training anew.
-        compare: what else to train on the same marks and batches: labels, class_balanced, group_balanced, group_dro,
-            dfr, gain_ext, or other guidance.
-        budget: numbers of marked images to train with too, for the curve of accuracy against them; 0 is without any.
-        seeds: trainings for each of those numbers.
+        fine_tune: continue from the run's weights at a tenth of its learning rate, instead of training anew.
+        compare: baselines to train on the same batches: labels, class_balanced, group_balanced, group_dro, dfr,
+            gain_ext, or other guidance.
+        budget: further numbers of marked images to train with, for a curve of accuracy against them; 0 is none.
+        seeds: number of trainings for each number in budget.
         device: auto, cpu, cuda or mps.
     """
 

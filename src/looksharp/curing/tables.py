@@ -1,4 +1,4 @@
-"""A cure's numbers as tables and sentences."""
+"""Turn a cure's numbers into tables and sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ProofRow", "ProofTable", "budget_rows", "cost_rows", "main_metric", 
 
 @dataclass(frozen=True)
 class ProofRow:
-    """One measure of interventions: its name, its direction, a cell for each classifier, and what guessing gets."""
+    """One measure of interventions: its name, direction, a cell for each classifier, and the value of guessing."""
 
     title: str
     better: str
@@ -28,7 +28,7 @@ class ProofRow:
 
 @dataclass(frozen=True)
 class ProofTable:
-    """What interventions found on a split."""
+    """Results of interventions on a split."""
 
     split: str
     images: int
@@ -36,7 +36,7 @@ class ProofTable:
 
 
 def proof_table(columns: Sequence[Measured], split: str) -> ProofTable:
-    """The interventions on one split, a measure a row."""
+    """Return the interventions on one split, one row for each measure."""
     found = [column.interventions[split] for column in columns]
     rows = [
         ProofRow(
@@ -62,12 +62,12 @@ def _span(interval: tuple[float, float]) -> str:
 
 
 def main_metric(columns: Sequence[Measured]) -> str:
-    """The metric of the big table: accuracy, or mean average precision."""
+    """Return the metric of the big table: accuracy, or mean average precision."""
     return next(name for name in on_topic("main") if any(name in values for values in columns[0].splits.values()))
 
 
 def price(before: Measured, after: Measured, splits: Sequence[str]) -> str:
-    """What the cure did to accuracy and what it took, in a sentence each."""
+    """Say how accuracy changed and how many marks and how much time the cure took."""
     name = main_metric([before])
     changes = [
         f"{split} {in_words(before.splits[split][name], True)} → {in_words(after.splits[split][name], True)} "
@@ -81,7 +81,7 @@ def price(before: Measured, after: Measured, splits: Sequence[str]) -> str:
 
 
 def cost_rows(columns: Sequence[Measured]) -> dict[str, list[str]]:
-    """Classifier -> marked images, epochs and training time."""
+    """Return the marked images, epochs and training time of each classifier."""
     first = columns[0].run.seconds
     rows = {}
     for place, column in enumerate(columns):
@@ -92,7 +92,7 @@ def cost_rows(columns: Sequence[Measured]) -> dict[str, list[str]]:
 
 
 def budget_rows(budget: Budget) -> dict[int, list[Cell]]:
-    """Number of marked images -> a cell for each measure."""
+    """Return a cell for each measure, by number of marked images."""
     points = {measure: budget.points(measure) for measure in budget.measures}
     return {
         marked: [

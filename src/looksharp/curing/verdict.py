@@ -1,4 +1,4 @@
-"""Is the shortcut gone? A rule on interventions, before and after."""
+"""Judge by interventions, before and after, whether the shortcut is gone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RULE = (
 
 
 class Evidence(Protocol):
-    """What interventions found on a split; see `Interventions`."""
+    """Results of interventions on a split; see `Interventions`."""
 
     @property
     def values(self) -> Mapping[str, float]:
@@ -42,7 +42,7 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a retrained classifier is rid of a shortcut.
+    """The verdict on whether a shortcut is gone.
 
     Attributes:
         kind: "cured", "partly", "not", "nothing" (there was no shortcut to cure) or "unproven".
@@ -65,7 +65,7 @@ def judge(
     after: Mapping[str, Evidence],
     inside: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {}),
     *,
-    guided: bool = True,
+    marked: bool = True,
 ) -> Verdict:
     """Judge by `RULE` whether what surrounds the object still matters.
 
@@ -73,7 +73,7 @@ def judge(
         before: split -> what interventions found for the classifier as it was.
         after: the same, for the retrained one, on the same splits.
         inside: split -> share of attention on the object, before and after, where known.
-        guided: whether marked images guided the retrained one, so that more guidance may leave less.
+        marked: whether the retrained one was trained with marks, so that more of them may leave less of the cue.
 
     Example:
         >>> from types import SimpleNamespace
@@ -92,11 +92,11 @@ def judge(
         )
     kind = _kind(before[split], after[split])
     warning = _warning(*(side.get(split, math.nan) for side in inside)) if kind in ("not", "unproven") else ""
-    return Verdict(kind, _sentence(kind, before[split], after[split], guided), split, warning)
+    return Verdict(kind, _sentence(kind, before[split], after[split], marked), split, warning)
 
 
 def deciding_split(before: Mapping[str, Evidence]) -> str:
-    """The split on which surroundings matter most before the cure; "" if there is none.
+    """Return the split on which surroundings matter most before the cure; "" if there is none.
 
     Where a cue does not follow the class, as in a balanced split, no intervention could show that it is used.
     """
@@ -118,7 +118,7 @@ def _kind(before: Evidence, after: Evidence) -> Kind:
     return "cured" if left < TOLERANCE else "partly"
 
 
-def _sentence(kind: Kind, before: Evidence, after: Evidence, guided: bool) -> str:
+def _sentence(kind: Kind, before: Evidence, after: Evidence, marked: bool) -> str:
     gap, low, high = before.values["background_gap"], *before.intervals["background_gap"]
     if kind in ("nothing", "unproven"):
         start, end = ("Nothing to cure", "") if kind == "nothing" else ("Not proven", " Mark more images to tell.")
@@ -134,7 +134,7 @@ def _sentence(kind: Kind, before: Evidence, after: Evidence, guided: bool) -> st
     )
     if kind == "partly" and left < TOLERANCE:
         sentence += f" The images are too few to show that less than {TOLERANCE:.0%} is left."
-    elif kind == "partly" and guided:
+    elif kind == "partly" and marked:
         sentence += " More marked images, more epochs or a greater weight of the guidance leave less."
     if kind == "not" and after.intervals["background_gap"][1] < low:
         sentence += " The gap fell because the classifier is right less often anywhere."

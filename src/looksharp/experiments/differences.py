@@ -72,7 +72,7 @@ class _Compared(TypedDict):
 def compare_variants(
     evaluations: Mapping[str, Mapping[str, Sequence[Mapping[str, Evaluation]]]], resamples: int = 2000
 ) -> list[Entry]:
-    """All metrics of all methods with their differences to the first, tested and corrected together.
+    """Compare all methods with the first in all metrics; the tests are corrected together.
 
     Args:
         evaluations: checkpoint -> method -> for each seed, split -> what was measured. All per-image values of a
@@ -120,7 +120,7 @@ def _split_entries(
 
 
 def _compare(name: str, found: Mapping[str, Sequence[Evaluation]], resampled: Tensor) -> dict[str, _Compared]:
-    """Interval and test of every method's difference to the first, in one metric.
+    """Return the interval and test of every method's difference to the first, in one metric.
 
     Args:
         name: the metric.

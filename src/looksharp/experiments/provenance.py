@@ -1,4 +1,4 @@
-"""Where a figure comes from: the commit of this library, and the machine."""
+"""Name the origin of a figure: the commit of this library, and the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["commit", "hardware"]
 
 
 def commit(source: Path = Path(__file__).parent) -> str:
-    """The commit that `source` is checked out at, with "+" if files have changed; else the installed version."""
+    """Return the commit that `source` is checked out at, with "+" if files have changed; else the installed version."""
     try:
         _git(source, "ls-files", "--error-unmatch", ".")  # an environment below another project's checkout is not it
         found = _git(source, "rev-parse", "--short=10", "HEAD")
@@ -26,7 +26,7 @@ def commit(source: Path = Path(__file__).parent) -> str:
 
 
 def hardware(device: str = "auto", precision: str = "32-true") -> str:
-    """The device that a run computes on, in words, and its precision."""
+    """Describe the device that a run computes on, and its precision."""
     found = find_device(device)
     if found.type == "cuda":
         name = torch.cuda.get_device_name(found)

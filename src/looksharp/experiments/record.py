@@ -1,4 +1,4 @@
-"""What came of one trial, in a file of its run folder."""
+"""Write and read the record of one trial, a file of its run folder."""
 
 from __future__ import annotations
 

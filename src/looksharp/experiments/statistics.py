@@ -82,7 +82,7 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def bootstrap_means(values: Tensor, resamples: int, seed: int = 0) -> Tensor:
-    """Means of columns over images drawn with replacement, the same draw for all columns of a resample.
+    """Resample images with replacement, the same for all columns, and return the columns' means.
 
     Args:
         values: (N, K), an image a row; NaN where a value is undefined, left out of its column's mean.
@@ -112,7 +112,7 @@ def bootstrap_means(values: Tensor, resamples: int, seed: int = 0) -> Tensor:
 
 
 def resample_seeds(means: Tensor, seed: int = 0) -> Tensor:
-    """A method's mean in each resample: over its seeds, drawn with replacement where there are several.
+    """Return a method's mean in each resample, over its seeds, drawn with replacement where there are several.
 
     Args:
         means: (B, S), each seed's mean in each resample.
@@ -127,14 +127,14 @@ def resample_seeds(means: Tensor, seed: int = 0) -> Tensor:
 
 
 def interval(resampled: Tensor, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled values (B,); NaN where one of them is."""
+    """Return the percentile interval of resampled values (B,); NaN if any value is."""
     tail = (1 - level) / 2
     low, high = np.quantile(resampled.numpy(), [tail, 1 - tail])
     return float(low), float(high)
 
 
 def paired_test(first: Tensor, other: Tensor) -> tuple[float, str]:
-    """Two-sided p-value for one method against another on the same images, and the test's name.
+    """Test one method against another on the same images; return the two-sided p-value and the test's name.
 
     Each image's values are averaged over the method's seeds; images where any is undefined are left out.
 
@@ -168,7 +168,7 @@ def paired_test(first: Tensor, other: Tensor) -> tuple[float, str]:
 
 
 def sign_flip_test(differences: Sequence[int]) -> float:
-    """Exact two-sided paired permutation test: how often a sum of whole numbers with random signs is as large.
+    """Test paired differences exactly: how often a sum of whole numbers with random signs is as large (two-sided).
 
     The sum's distribution is the inverse Fourier transform of the product of cos(2 pi f d) over all differences d.
     With differences of -1, 0 and 1 this is McNemar's exact test.
@@ -190,7 +190,7 @@ def sign_flip_test(differences: Sequence[int]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm 1979): the chance of any false finding stays below the level.
+    """Correct p-values for their number (Holm 1979): the chance of any false finding stays below the level.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])

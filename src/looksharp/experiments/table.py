@@ -16,7 +16,7 @@ __all__ = ["Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """What was measured of every trial.
+    """Measures of every trial.
 
     Attributes:
         records: one for each variant and seed.

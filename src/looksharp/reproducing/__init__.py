@@ -1,4 +1,4 @@
-"""Reproducing the papers' tables: recipes, their runs, and paper against measured."""
+"""Reproduce the papers' tables: recipes, their runs, and the paper's figures beside ours."""
 
 from looksharp.reproducing.reading import read_recipe, recipe_names
 from looksharp.reproducing.recipe import Recipe, Row

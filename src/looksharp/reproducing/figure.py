@@ -1,4 +1,4 @@
-"""How a figure of a table is read off a trained run."""
+"""Describe how a figure of a table is read off a trained run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OWN_SUITES = ("cost", "cue", "recall")
 
 @dataclass(frozen=True)
 class Measure:
-    """How a figure is read off a run.
+    """Rule for reading a figure off a run.
 
     Attributes:
         value: name of the value in what the suite found.
@@ -37,5 +37,5 @@ class Measure:
     per_million: bool = False
 
     def shown(self, value: float) -> float:
-        """A value in this unit."""
+        """Return a value in this unit."""
         return {"percent": 100 * value, "error": 100 * (1 - value), "plain": value}[self.unit]

@@ -1,4 +1,4 @@
-"""What recipes there are, what each needs, and what it costs, in words."""
+"""List recipes, with the data and time that each needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RATE = 1e13
 
 
 def cost_of(recipe: Recipe) -> float:
-    """About how many hours all rows train with one seed, on a GPU that sustains 10 TFLOP/s.
+    """Estimate the hours that all rows train with one seed, on a GPU that sustains 10 TFLOP/s.
 
     Three forwards of the table's largest network for each image and epoch; attention terms and second forwards of
     an objective come on top.
@@ -28,7 +28,7 @@ def cost_of(recipe: Recipe) -> float:
 
 
 def overview(recipes: Sequence[Recipe]) -> str:
-    """A line for each recipe."""
+    """Return a table with a line for each recipe."""
     head = ["recipe", "what", "rows", "data", "epochs", "images", "GPU-hours"]
     table = [head]
     for recipe in recipes:
@@ -54,7 +54,7 @@ def overview(recipes: Sequence[Recipe]) -> str:
 
 
 def describe(recipe: Recipe) -> str:
-    """All that is to be known before a recipe is run."""
+    """Describe a recipe: its data, cost, readings and rows."""
     parts = [
         f"{recipe.name}: {recipe.title} ({recipe.paper})",
         f"Data: {recipe.data}",

@@ -1,4 +1,4 @@
-"""A trained run measured for a recipe: each figure, of the last and of the best epoch."""
+"""Measure a trained run for a recipe: each figure at the last and at the best epoch."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def figure_name(metric: str, checkpoint: str) -> str:
 
 
 def _read(measure: Measure, found: Mapping[str, Evaluation], metric: str) -> float | None:
-    """A value out of evaluations; None if it is undefined on these images."""
+    """Read a value off evaluations; None if it is undefined on these images."""
     split = next(iter(found)) if measure.split is None else measure.split
     if split not in found:
         raise ValueError(f"{metric} is measured on split {split!r}; the data has {', '.join(found)}")
@@ -100,7 +100,7 @@ def _read(measure: Measure, found: Mapping[str, Evaluation], metric: str) -> flo
 def _own(
     recipe: Recipe, run: Run, data: Data, cue: Path | None, smoke: bool, workers: int, progress: bool
 ) -> dict[str, float | None]:
-    """Metric -> value, of the suites that are not `evaluate`'s."""
+    """Measure the recipe's own suites, cost, cue and recall; return the value of each metric."""
     wanted = {
         name: [m for m, each in recipe.measure.items() if each.suite == name] for name in ("cost", "cue", "recall")
     }

@@ -1,4 +1,4 @@
-"""The recipes that ship with the library: YAML files that inherit from one another."""
+"""Read the recipes that ship with the library: YAML files that inherit from one another."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 def recipe_names(folder: Path = RECIPES) -> tuple[str, ...]:
-    """Every recipe that has rows, its own or inherited ones, in order."""
+    """Return the names of all recipes that have rows, in order."""
     names = sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
     return tuple(name for name in names if "rows" in _values(name, folder))
 
 
 def read_recipe(name: str, folder: Path = RECIPES) -> Recipe:
-    """A recipe by its name, "icasc/table4".
+    """Read a recipe by its name, such as "icasc/table4".
 
     A file says `inherits: NAME` to start from another one: mappings (settings, rows, measures) are merged, null
     removes what was inherited, anything else replaces it.

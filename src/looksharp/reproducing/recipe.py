@@ -1,4 +1,4 @@
-"""A recipe: one table of a paper, its rows with their settings and figures, and how a run is measured for it."""
+"""Parse a recipe: one table of a paper, with the settings, figures and measures of its rows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Recipe:
     notes: str = ""
 
     def config(self, row: str, **changes: Any) -> RunConfig:
-        """The settings of a row, some of them changed.
+        """Return the settings of a row, some of them changed.
 
         Raises:
             ValueError: if there is no such row, or a setting does not exist.
@@ -83,7 +83,7 @@ class Recipe:
 
 
 def parse_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
-    """A recipe from what its file holds, inheritance resolved.
+    """Parse a recipe from the content of its file, inheritance resolved.
 
     Raises:
         ValueError: in one line that names the recipe and the part at fault.
@@ -108,7 +108,7 @@ def parse_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with what `over` says: mappings are merged, null removes, anything else replaces."""
+    """Merge two mappings: nested ones are merged, null removes, anything else replaces."""
     result = dict(base)
     for key, value in over.items():
         if value is None:

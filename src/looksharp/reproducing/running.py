@@ -94,7 +94,7 @@ def reproduce_table(
 
 
 def _changes(recipe: Recipe, chosen: ReproduceSettings) -> dict[str, Any]:
-    """The settings in which this reproduction departs from the recipe."""
+    """Return the settings in which this reproduction departs from the recipe."""
     changes: dict[str, Any] = {"device": chosen.device, "workers": chosen.workers}
     changes |= _data_changes(recipe, chosen.root, chosen.data)
     if chosen.precision is not None:
@@ -105,7 +105,7 @@ def _changes(recipe: Recipe, chosen: ReproduceSettings) -> dict[str, Any]:
 
 
 class _Images:
-    """A recipe's data sets, the latest kept: rows mostly share one."""
+    """Data sets of a recipe; the latest is kept, since rows mostly share one."""
 
     def __init__(self, recipe: Recipe, scale: float) -> None:
         self.recipe, self.scale = recipe, scale
@@ -113,13 +113,13 @@ class _Images:
         self._checked: list[DataConfig] = []  # a setting may be a list, which no set takes
 
     def check(self, trial: Trial) -> None:
-        """Read the set once, so that one that is missing or damaged is found before long work starts."""
+        """Read the set once, to find a missing or damaged one before long work starts."""
         if trial.config.data not in self._checked:
             self._checked.append(trial.config.data)
             self.of(trial)
 
     def of(self, trial: Trial) -> Data:
-        """The set that a run trains on.
+        """Return the set that a run trains on.
 
         Raises:
             ValueError: if it is not there, or not as the recipe says.

@@ -1,4 +1,4 @@
-"""A smoke run: a share of a recipe's epochs and images."""
+"""Scale a recipe down to a share of its epochs and images, for a smoke run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STEPS = 2
 
 
 def check_scale(scale: float) -> float:
-    """The scale itself.
+    """Return the scale, checked.
 
     Raises:
         ValueError: unless it is above 0 and at most 1.
@@ -27,7 +27,7 @@ def check_scale(scale: float) -> float:
 
 
 def scaled_config(config: RunConfig, scale: float) -> RunConfig:
-    """The settings with a share of the epochs, at least one; the milestones move along."""
+    """Return the settings with a share of the epochs, at least one; the milestones move along."""
     if check_scale(scale) == 1:
         return config
     optimization = replace(
@@ -38,18 +38,18 @@ def scaled_config(config: RunConfig, scale: float) -> RunConfig:
 
 
 def scaled_data(data: Data, config: RunConfig, scale: float) -> Data:
-    """A share of each split's images, drawn by seed: at least two batches, and whichever images guide."""
+    """Draw a share of each split's images by seed: at least two batches, and all marked images in use."""
     if check_scale(scale) == 1:
         return data
     seed, least = config.training.seed, _STEPS * config.training.batch_size
-    guides: list[int] = []
+    marked: list[int] = []
     if config.marks.marks is not None:
         marks = choose_marked(data, config.marks, seed).splits["train"].marks
-        guides = marks.images if marks is not None else []
+        marked = marks.images if marks is not None else []
     splits = {}
     for name, split in data.splits.items():
         count = min(max(round(len(split) * scale), least), len(split))
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed)).tolist()
-        first = guides if name == "train" else []
+        first = marked if name == "train" else []
         splits[name] = split.taken(sorted(list(dict.fromkeys([*first, *order]))[: max(count, len(first))]))
     return replace(data, splits=splits)

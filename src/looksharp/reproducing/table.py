@@ -1,4 +1,4 @@
-"""A recipe's results beside the paper's figures: results.md, results.csv and results.json."""
+"""Write a recipe's results beside the paper's figures: results.md, results.csv and results.json."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def write_tables(recipe: Recipe, folder: Path, scale: float = 1.0) -> None:
 
 
 def _facts(recipe: Recipe, record: Record, scale: float) -> dict[str, Any]:
-    """A run as results.json has it."""
+    """Return a run's facts as results.json holds them."""
     facts = asdict(record)
     row, values = facts.pop("variant"), facts.pop("values")
     found = {
@@ -85,7 +85,7 @@ def _facts(recipe: Recipe, record: Record, scale: float) -> dict[str, Any]:
 
 
 def lines_of(recipe: Recipe, records: Sequence[Record], scale: float = 1.0) -> list[Line]:
-    """A line for each row and metric that has a figure, the paper's or ours."""
+    """Return a line for each row and metric that has a figure, the paper's or ours."""
     lines = []
     for name, row in recipe.rows.items():
         own = [each for each in records if each.variant == name]
@@ -120,7 +120,7 @@ def lines_of(recipe: Recipe, records: Sequence[Record], scale: float = 1.0) -> l
 
 
 def markdown(recipe: Recipe, lines: Sequence[Line], scale: float) -> str:
-    """The table for people."""
+    """Return the table in Markdown."""
     smoke = (
         f"**Smoke run at scale {scale:g}: that share of epochs and images. Not a reproduction; nothing here is to be "
         "compared with the paper.**\n\n"
@@ -161,7 +161,7 @@ def markdown(recipe: Recipe, lines: Sequence[Line], scale: float) -> str:
 
 
 def _figure(measure: Measure, name: str, record: Record, over: str | None, base: Mapping[int, Record]) -> float | None:
-    """A run's figure; of a gain, over the base row's run with the same seed."""
+    """Return a run's figure; a gain is over the base row's run with the same seed."""
     value = record.values.get(name)
     if value is None or (measure.gain and over is None and not measure.per_million):
         return None
@@ -178,7 +178,7 @@ def _figure(measure: Measure, name: str, record: Record, over: str | None, base:
 
 
 def _signed(line: Line) -> str:
-    """The difference, of figures below 1 with the digits that count there."""
+    """Format the difference, with more digits for figures below 1."""
     if line.difference is None or line.paper is None:
         return ""
     return f"{line.difference:+.4f}" if abs(line.paper) < 1 else f"{line.difference:+.2f}"

@@ -1,4 +1,4 @@
-"""Which training images to mark: those whose evidence lies on something that recurs from image to image."""
+"""Find training images to mark: their evidence lies on something that recurs from image to image."""
 
 from looksharp.suspects.choosing import Suspect, Suspects, suspects
 from looksharp.suspects.writing import write_suspects

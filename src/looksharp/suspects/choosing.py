@@ -40,7 +40,7 @@ class Suspect:
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """What `suspects` finds.
+    """Result of `suspects`.
 
     Attributes:
         chosen: the images to mark, each once, the most wanted first.
@@ -143,7 +143,7 @@ def suspects(
 
 
 def cluster(features: Tensor, clusters: int, seed: int) -> Tensor:
-    """Clusters (P,), numbered from 0, of features (P, C) of length 1: k-means, on them spherical."""
+    """Cluster features (P, C) of length 1 by (spherical) k-means; return cluster numbers (P,) from 0."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -154,7 +154,7 @@ def cluster(features: Tensor, clusters: int, seed: int) -> Tensor:
 
 
 def recurrence(features: Tensor, clusters: Tensor, labels: Tensor) -> Tensor:
-    """How much each patch is like others of its cluster and class.
+    """Measure the similarity of each patch to others of its cluster and class.
 
     Args:
         features: (P, C), of length 1.
@@ -178,7 +178,7 @@ def recurrence(features: Tensor, clusters: Tensor, labels: Tensor) -> Tensor:
 
 
 def _spread(images: Tensor, labels: Tensor, clusters: Tensor, scores: Tensor, n: int) -> list[int]:
-    """Rows of n different images, in the order in which they are chosen."""
+    """Return rows of n different images, in the order in which they are chosen."""
     (number, label), kin = torch.stack([clusters, labels]).unique(dim=1, return_inverse=True)  # (G,), (G,), (P,)
     evidence = torch.zeros(len(number)).index_add(0, kin, scores)
     best = scores.argsort(descending=True, stable=True)

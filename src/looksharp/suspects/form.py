@@ -1,4 +1,4 @@
-"""The COCO file that a person fills in: the images to mark, and whatever was drawn into it before."""
+"""Make the COCO file that a person fills in: the images to mark, and earlier marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attended patch of every training image: where the evidence for its class is strongest, and what is there."""
+"""Find the attended patch of every training image: the position of strongest evidence for its class."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def attended_patches(
     workers: int = 0,
     progress: bool = True,
 ) -> Patches:
-    """Find them, by one forward for each image, and a backward where the layer needs one.
+    """Find attended patches by one forward for each image, and a backward where the layer needs one.
 
     Evidence is the signed map of the image's own class. Measured on digits with a planted cue, its strongest position
     is the cue more often than that of the difference to the most confusing class (87% against 75%), and a single
@@ -97,7 +97,7 @@ def attended_patches(
 
 
 def _grid(sample: Tensor, label: Tensor, images: int) -> tuple[Tensor, Tensor]:
-    """Pairs in rising order as classes (B, K), K the most that an image has, and each pair's column."""
+    """Arrange pairs in rising order as classes (B, K), K the most of an image; return each pair's column too."""
     place = torch.arange(len(sample), device=sample.device) - torch.searchsorted(sample, sample)
     classes = label.new_zeros(images, int(place.max()) + 1 if len(place) else 1)
     classes[sample, place] = label

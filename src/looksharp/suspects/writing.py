@@ -1,4 +1,4 @@
-"""Suspects as files: a contact sheet to look at, a COCO file to fill in, a table."""
+"""Write suspects as files: a contact sheet to look at, a COCO file to fill in, a table."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None
 
 
 def _names(found: Suspects, data: Data) -> list[str]:
-    """Names for images that are no files; none if they are."""
+    """Return names for images in memory; none for image files."""
     if data.splits["train"].folder is not None:
         return []
     return [f"images/{suspect.index:06d}.png" for suspect in found.chosen]

@@ -76,6 +76,4 @@ def _run(flags: Namespace) -> None:
     print("\n".join(str(path) for path in write_suspects(found, data, chosen.out, run.pixels)))
 
 
-COMMANDS.add(
-    "suspects", Command("Choose the training images to mark, so that guidance cures best.", _add_flags, _run, place=4)
-)
+COMMANDS.add("suspects", Command("Find the training images that are worth marking.", _add_flags, _run, place=4))
