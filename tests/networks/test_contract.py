@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from looksharp.attention.attend import attend
 from looksharp.networks import ARCHITECTURES, Attending, build_classifier, built_in_attention, head_parameters
 from looksharp.networks.architecture import BUILT_WITH
 from looksharp.networks.built_in import has_built_in_attention
@@ -57,6 +58,38 @@ def test_it_trains_with_the_loss_parts_it_brings(name, targets):
         assert not torch.equal(parameter, before[parameter_name]), parameter_name
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("part", ["classification", "icasc", "gain"])
+def test_it_trains_in_half_precision(name, part, dtype):
+    """Without autocast: terms are those of the same weights in single precision, but for the rounding on the way."""
+    network = build(name).eval().to(dtype)  # by running statistics: those of two images round far apart
+    objective = Sum(PARTS[part](), *(PARTS[brought]() for brought in ARCHITECTURES[name].loss_parts))
+    images, targets = torch.rand(2, 3, 32, 32).to(dtype), TARGETS["single-label"]
+    expected = objective(copy.deepcopy(network).float(), (images.float(), targets))
+    step = objective(network, (images, targets))
+    assert step.loss.dtype == torch.float32
+    torch.testing.assert_close(step.terms, expected.terms, rtol=0.05, atol=0.01)
+    step.loss.backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_its_maps_in_half_precision(name, dtype):
+    network, images = build(name).eval().to(dtype), torch.rand(2, 3, 32, 32).to(dtype)
+    precise, classes = copy.deepcopy(network).float(), torch.tensor([[0, 1], [2, 3]])
+    (maps,), (expected,) = (
+        attend(model, given.to(model_dtype), classes).maps.values()
+        for model, given, model_dtype in ((network, images, dtype), (precise, images, torch.float32))
+    )
+    torch.testing.assert_close(maps, expected, rtol=0.1, atol=0.03 * float(expected.max()))
+    if isinstance(network, Attending):
+        found, own = built_in_attention(network, images), built_in_attention(precise, images.float())
+        for place, values in own.maps.items():
+            torch.testing.assert_close(found.maps[place].float(), values, rtol=0.05, atol=0.01)
+
+
 def test_what_it_adds_learns_with_the_classifier(name):
     network = build(name)
     head, own = ({id(p) for p in each} for each in (head_parameters(network), network.parameters()))
@@ -70,6 +103,16 @@ def test_it_reads_back_from_its_state(name):
     other.load_state_dict(network.state_dict())
     images = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(other(images), network(images))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_copy_is_in_the_same_mode(name, training):
+    network, images = build(name).train(training), torch.rand(2, 3, 32, 32)
+    other = copy.deepcopy(network)
+    modes = {path: module.training for path, module in network.named_modules()}
+    assert {path: module.training for path, module in other.named_modules()} == modes
+    for mode in (training, not training, training):
+        torch.testing.assert_close(other.train(mode)(images), network.train(mode)(images))
 
 
 def test_its_own_maps(name):

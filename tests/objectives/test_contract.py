@@ -1,6 +1,7 @@
 """Every registered part of an objective keeps these promises, alone where it classifies and else in a sum."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -181,6 +182,28 @@ def test_a_step_of_training_lowers_the_loss(objective, batch, build):
         optimizer.step()
         losses.append(step.loss.item())
     assert losses[-1] < losses[0]
+
+
+def in_precision(batch, dtype):
+    return replace(batch, image=batch.image.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_half_precision(objective, batch, build, dtype):
+    """Terms are those of the same weights and images in single precision, but for the rounding on the way."""
+    model = build().to(dtype)
+    precise = copy.deepcopy(model).float()
+    torch.manual_seed(1)  # surroundings are exchanged at random
+    expected = copy.deepcopy(objective)(precise, in_precision(in_precision(batch, dtype), torch.float32))
+    torch.manual_seed(1)
+    step = objective(model, in_precision(batch, dtype))
+    assert step.loss.dtype == torch.float32
+    assert step.terms.keys() == expected.terms.keys()
+    torch.testing.assert_close(step.terms, expected.terms, rtol=0.03, atol=0.003)
+    step.loss.backward()
+    for parameter in model.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
 
 
 def test_autocast(objective, batch, build):

@@ -67,7 +67,11 @@ def draw_legend(figure: Figure, handles: Iterable[Artist], names: Iterable[str],
 
 
 def render(figure: Figure, image_format: ImageFormat) -> bytes:
-    """The chart as a file's content."""
+    """Return the chart as a file's content, the same bytes whenever the same is drawn."""
+    from matplotlib import rc_context
+
     buffer = BytesIO()
-    figure.savefig(buffer, format=image_format, dpi=200, transparent=True)
+    dated = {"metadata": {"Date": None}} if image_format == "svg" else {}
+    with rc_context({"svg.hashsalt": "looksharp"}):  # else names within are drawn at random
+        figure.savefig(buffer, format=image_format, dpi=200, transparent=True, **dated)
     return buffer.getvalue()

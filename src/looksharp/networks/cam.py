@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -64,6 +65,15 @@ class CAMNetwork(Architecture):
         self.classifier = nn.Linear(classes, classes)
         nn.init.kaiming_normal_(self.class_maps.weight, mode="fan_out", nonlinearity="relu")
         self.to(features.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CAMNetwork:
+        """Return a copy in the same mode, which torch.fx loses: it would classify by the batch's own statistics."""
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        for name, module in self.named_modules():
+            other.get_submodule(name).train(module.training)
+        return other
 
     def added_parameters(self) -> list[nn.Parameter]:
         """None: the class maps learn as the backbone does."""

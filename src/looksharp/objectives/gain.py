@@ -102,7 +102,9 @@ class GAIN(Part):
         attention = pair_maps(forward, layer, samples, classes, self.mechanism, most=most)  # (P, h, w)
         size = (batch.image.shape[-2], batch.image.shape[-1])
         mask = soft_threshold(resize_maps(normalize_maps(attention), size), self.sigma, self.omega)
-        masked = mask_out(batch.image[samples], mask, self.fill)
+        masked = mask_out(batch.image[samples], mask, self.fill).to(
+            batch.image.dtype
+        )  # maps are precise, models may not be
         left = attention_mining(second_pass(forward.model, masked), classes, multilabel=batch.multilabel)
         # Mean over an image's classes, then over the images that have any.
         counts = torch.bincount(samples, minlength=len(batch))

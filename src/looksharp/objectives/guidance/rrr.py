@@ -52,4 +52,5 @@ class RightForTheRightReasons(GuidanceLoss):
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             score = (F.logsigmoid(logits) if forward.batch.multilabel else logits.log_softmax(1)).sum()
             (gradient,) = torch.autograd.grad(score, images, create_graph=trained)
+        gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))  # whose squares are small
         return guidance_input_gradient(gradient, marks.mask.to(gradient.dtype))
