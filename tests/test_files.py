@@ -153,6 +153,28 @@ def test_death_releases_a_folder_and_what_it_left_is_removed(writing, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == [".hidden", "a.txt", "deep"]
 
 
+def test_the_first_write_into_a_folder_removes_what_a_killed_process_left_there(writing, tmp_path):
+    """Not only training does, which locks its folder, but every command."""
+    deep = tmp_path / "out" / "deep"
+    writing.kill()
+    writing.wait()
+    (left,) = deep.iterdir()
+    write_text(tmp_path / "out" / "b.txt", "another folder")
+    assert left.exists()
+    write_text(deep / "b.txt", "whole")
+    assert [path.name for path in deep.iterdir()] == ["b.txt"]
+
+
+def test_a_lock_that_nobody_holds_is_a_leftover(writing, tmp_path):
+    lock = tmp_path / "out" / ".lock"
+    remove_leftovers(tmp_path)
+    assert lock.exists()
+    writing.kill()
+    writing.wait()
+    remove_leftovers(tmp_path)
+    assert not lock.exists()
+
+
 def test_a_folder_for_nothing_is_removed(tmp_path):
     with pytest.raises(KeyError), locked(tmp_path / "new"):
         raise KeyError

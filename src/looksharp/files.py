@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ __all__ = ["locked", "read_mapping", "read_text", "remove_leftovers", "replacing
 
 _PART = ".part-"
 """In the name of every temporary file, so that those of a killed process are known."""
+_LEFT = f".*{_PART}*"
+_LOCK = ".lock"
+
+_TIDIED: set[Path] = set()  # looking into a folder at every write would be slow where it holds many files
 
 
 @contextmanager
@@ -27,8 +31,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, and move it to `path` when the `with` ends without an exception.
 
     The file's bytes are on the disk before it is moved: at every moment `path` is the whole old or the whole new file.
+    The first time that a process writes into a folder, it removes what a killed one left half-written there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent.absolute()
+    if folder not in _TIDIED:
+        _TIDIED.add(folder)
+        _remove(folder.glob(_LEFT))
     with _temporary(path) as temporary:
         try:
             yield temporary
@@ -89,7 +98,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -99,7 +108,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # in use, as Windows sees it
-            (folder / ".lock").unlink(missing_ok=True)
+            (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
         if made:
             with suppress(OSError):  # it holds something
@@ -107,8 +116,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files below a folder whose process was killed while it wrote them."""
-    for left in folder.rglob(f".*{_PART}*"):
+    """Remove temporary files and locks below a folder whose process was killed."""
+    _remove([*folder.rglob(_LEFT), *folder.rglob(_LOCK)])
+
+
+def _remove(parts: Iterable[Path]) -> None:
+    for left in parts:
         with suppress(OSError):  # it has just been moved
             if _abandoned(left):
                 left.unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from looksharp.data.split import Data
 from looksharp.experiments.record import Record, read_record
+from looksharp.files import remove_leftovers
 from looksharp.training.facts import read_facts
 from looksharp.training.folder import Run, load_run, read_config
 from looksharp.training.run import train
@@ -92,6 +93,7 @@ def kept_record(trial: Trial) -> Record | None:
         ValueError: if its folder holds a run of other settings, or a damaged file.
     """
     check_trial(trial)
+    remove_leftovers(trial.folder)  # of a process that was killed when its work was done
     return read_record(trial.folder)
 
 
@@ -105,5 +107,6 @@ def train_trial(trial: Trial, data: Data, progress: bool = True) -> Run:
     begun = (trial.folder / "config.yaml").is_file()
     if not (begun and (trial.folder / "run.json").is_file() and read_facts(trial.folder).finished):
         train(trial.config, trial.folder, data=data, resume=begun, progress=progress)
+    remove_leftovers(trial.folder)
     # Read back also after training, which leaves the network on the CPU.
     return load_run(trial.folder, device=trial.config.training.device)
