@@ -56,12 +56,12 @@ class Batch:
 
     @property
     def multilabel(self) -> bool:
-        """Whether targets are multi-hot."""
+        """Return True if targets are multi-hot."""
         return self.target.ndim == 2
 
     @property
     def labelled(self) -> Tensor:
-        """Places (N,) of all images but the external ones."""
+        """Return places (N,) of all images but the external ones."""
         places = torch.arange(len(self), device=self.image.device)
         own = len(self) - (0 if self.copies is None else len(self.copies))
         return torch.cat([places[: own - self.external], places[own:]])

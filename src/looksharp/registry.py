@@ -124,6 +124,6 @@ def _raise(_: str) -> None:
 
 
 def _same(known: object, thing: object) -> bool:
-    """Whether a thing is registered again by the same code, as when its module is reloaded."""
+    """Return True if a thing is registered again by the same code, as when its module is reloaded."""
     places = [(getattr(each, "__module__", None), getattr(each, "__qualname__", None)) for each in (known, thing)]
     return known is thing or (None not in places[0] and places[0] == places[1])

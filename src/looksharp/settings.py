@@ -100,7 +100,7 @@ def settings_of(function: Callable[..., Any], without: Collection[str] = ()) -> 
 
 
 def _made_defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """The defaults of a dataclass that are made anew for each instance, which its signature does not show."""
+    """Return the defaults that a dataclass makes anew for each instance, which its signature does not show."""
     if not is_dataclass(function):
         return {}
     return {each.name: each.default_factory() for each in fields(function) if each.default_factory is not MISSING}
@@ -213,7 +213,7 @@ def _number(value: Any) -> Any:
 
 
 def _line(error: ValidationError, hints: Mapping[str, Any], full: str = "") -> str:
-    """One line: the setting, what is allowed, what came, and a close value where there is one."""
+    """Write one line: the setting, what is allowed, what came, and a close value where there is one."""
     # Of a union each member complains; a bound that is broken tells more than a type that does not fit.
     problems = error.errors(include_url=False)
     first = next((each for each in problems if each["type"] in _BROKEN_BOUNDS), problems[0])

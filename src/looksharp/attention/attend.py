@@ -22,7 +22,7 @@ _LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
 class Attention(NamedTuple):
-    """What `attend` returns: logits (B, C), classes (B, K) and layer name -> maps (B, K, h, w)."""
+    """Logits (B, C), classes (B, K) and layer name -> maps (B, K, h, w), as `attend` returns them."""
 
     logits: Tensor
     classes: Tensor
@@ -39,7 +39,7 @@ def attention_maps(
     signed: bool = False,
     detach_weights: bool = False,
 ) -> dict[str, Tensor]:
-    """Maps of K classes per image at every recorded layer, from one forward and at most one batched backward.
+    """Compute maps of K classes per image at every recorded layer, with at most one batched backward.
 
     The backward runs from the logits to the earliest recorded layer and touches no parameter's `.grad`. A last
     layer that is pooled and classified by one linear layer needs none: its gradient is the classifier's weight
@@ -115,7 +115,7 @@ def attend(
     mechanism: str | Mechanism = "grad_cam",
     signed: bool = False,
 ) -> Attention:
-    """Where `model` looks: one forward in its present mode, and the maps of some classes.
+    """Show where `model` looks: run one forward in its present mode and map the evidence for chosen classes.
 
     Args:
         model: any classifier.
@@ -149,7 +149,7 @@ def attend(
 def _gradients(
     logits: Tensor, features: Recording, classes: Tensor, head: PooledLinearHead | None, *, create_graph: bool
 ) -> dict[str, Tensor]:
-    """Layer name -> derivative (B, K, C, h, w) of each class's logit with respect to the recorded map."""
+    """Return layer name -> derivative (B, K, C, h, w) of each class's logit with respect to the recorded map."""
     gradients: dict[str, Tensor] = {}
     backward = [layer for layer in features if head is None or layer != head.layer]
     if backward:
@@ -194,7 +194,7 @@ def _gradients(
 
 
 def _head_is_zero(features: Recording) -> bool:
-    """Whether the classifier is still all zeros, as some networks start: it then reads nothing at all."""
+    """Return True if the classifier is still all zeros, as some networks start: it then reads nothing at all."""
     return features.last_linear is not None and not features.last_linear[0].weight.any()
 
 

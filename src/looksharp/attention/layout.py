@@ -1,4 +1,4 @@
-"""How a layer's output is laid out: as (B, C, h, w), channels last, or as tokens with a prefix."""
+"""Layouts of a layer's output: (B, C, h, w), channels last, or tokens with a prefix."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Layout:
     grid: tuple[int, int] = (0, 0)
 
     def to_map(self, output: Tensor) -> Tensor:
-        """The map (B, C, h, w) in a layer's output; a view."""
+        """Return the map (B, C, h, w) in a layer's output, as a view."""
         if self.kind == "tokens":
             return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
         return output.permute(0, 3, 1, 2) if self.kind == "NHWC" else output
 
     def from_map(self, features: Tensor, output: Tensor) -> Tensor:
-        """The layer's `output` with `features` (B, C, h, w) in the place of its map."""
+        """Return the layer's `output` with `features` (B, C, h, w) in place of its map."""
         if self.kind == "tokens":
             tokens = features.flatten(2).transpose(1, 2)  # (B, N, C)
             return torch.cat([output[:, : self.prefix], tokens], 1) if self.prefix else tokens
@@ -41,7 +41,7 @@ class Layout:
 
 
 def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[int, int] | None) -> Layout:
-    """The layout of `output`, which the module named `layer` returned for images of (height, width).
+    """Find the layout of `output`, which the module named `layer` returned for images of (height, width).
 
     Raises:
         ValueError: if the output has no positions, or its tokens fit no grid of the image's shape.
@@ -83,7 +83,7 @@ def _is_channels_last(network: nn.Module, layer: str) -> bool:
 
 
 def _nearest(network: nn.Module, layer: str, attribute: str) -> object:
-    """The attribute of `layer` or of the innermost module around it that has one; else None."""
+    """Return the attribute of `layer`, or of the innermost module around it that has one; else None."""
     found = (getattr(owner, attribute, None) for owner in reversed(_owners(network, layer)))
     return next((value for value in found if value is not None), None)
 

@@ -81,11 +81,11 @@ class Recording(Mapping[str, Tensor]):
         return len(self.layers)
 
     def restricted(self, layers: Iterable[str]) -> Recording:
-        """The same forward, some of its layers alone."""
+        """Return the same recording, limited to some of its layers."""
         return replace(self, layers=tuple(layers))
 
     def pooled_linear_head(self, logits: Tensor) -> PooledLinearHead | None:
-        """The head, if `logits` are one linear layer over the mean of a recorded map's positions; else None.
+        """Return the head if `logits` are one linear layer over the mean of a recorded map's positions; else None.
 
         Read off the autograd graph, so it holds for the forward that was run (dropout in training mode, for
         one, makes it None) and costs neither arithmetic nor a device synchronisation.
@@ -113,7 +113,7 @@ class Recording(Mapping[str, Tensor]):
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, without DistributedDataParallel, DataParallel or `torch.compile` around it."""
+    """Return the network inside DistributedDataParallel, DataParallel or `torch.compile`."""
     while True:
         if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
             model = model.module
@@ -124,7 +124,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits (B, C) in what a model returned: a tensor, a tuple or list, a mapping or an object.
+    """Find the logits (B, C) in a model's output: a tensor, a tuple or list, a mapping or an object.
 
     Raises:
         TypeError: if there are no logits to be found.
@@ -239,7 +239,7 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
 
 
 def find_modules(network: nn.Module, names: tuple[str, ...]) -> dict[str, nn.Module]:
-    """The modules of these names.
+    """Find the modules with these names.
 
     Raises:
         ValueError: if a name is no module's (the message lists names that are), or if there is none.

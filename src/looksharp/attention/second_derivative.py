@@ -38,7 +38,7 @@ class _Bilinear(torch.autograd.Function):
 
 
 def _wanted(ctx: Any, place: int) -> bool:
-    """Whether the engine, in its present run, needs the gradient of an argument; not just whether it could."""
+    """Ask whether the engine's present run needs the gradient of an argument, not just whether it could."""
     node = ctx.next_functions[place][0]
     try:
         return node is not None and torch._C._will_engine_execute_node(node)
@@ -105,7 +105,7 @@ class _WeightGradient(_Bilinear):
 
 
 def _convolution_backward(grad: Tensor, image: Tensor, weight: Tensor, settings: _Settings, wanted: list[bool]) -> Any:
-    """Gradients of the image and of the weight; None for one that is not wanted."""
+    """Compute the gradients of the image and of the weight; None for one that is not wanted."""
     return torch.ops.aten.convolution_backward(
         grad, image, weight, None, *settings[:3], False, [0, 0], settings.groups, [*wanted, False]
     )[:2]
@@ -119,7 +119,7 @@ def _fold(
     weight: Tensor,
     settings: _Settings,
 ) -> tuple[Tensor, int]:
-    """One call for K batches (K, B, ...) of first factors: K and B together are a convolution's batch."""
+    """Run one call for K batches (K, B, ...) of first factors: K and B together are a convolution's batch."""
     if dims[1] is not None:
         raise RuntimeError("a batch of weights cannot be folded into one convolution")
     output = function.apply(first.movedim(dims[0], 0).flatten(0, 1), weight, settings)
@@ -127,7 +127,7 @@ def _fold(
 
 
 class FastSecondDerivative(TorchFunctionMode):
-    """Inside this context 2-D convolutions are computed by the functions above; values are the same.
+    """Compute 2-D convolutions by the functions above inside this context; values are the same.
 
     So is the hard sigmoid (MobileNetV3), by its definition, since torch has no second derivative of its own.
 

@@ -51,7 +51,7 @@ class _Call:
 
 
 def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, ...]:
-    """Names of the layers that end the last `count` stages that still have positions, the earliest first.
+    """Find the layers that end the last `count` stages that still have positions, the earliest first.
 
     A stage is a run of layers of one resolution that holds parameters; it ends where the network next pools or
     strides. In a network of one resolution throughout (ViT) the stages are blocks, the last one and one a
@@ -84,7 +84,7 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
 
 @dataclass(frozen=True)
 class LastStage:
-    """Where a network's last stage begins, and what classifies behind it.
+    """Place of a network's last stage: where it begins, and what classifies behind it.
 
     Attributes:
         name: its first module that has parameters; pooling before it belongs to what comes earlier.
@@ -128,7 +128,7 @@ def last_stage(model: nn.Module, images: Tensor) -> LastStage:
 
 
 def stage_at(model: nn.Module, images: Tensor, name: str) -> LastStage:
-    """The stage that begins at the module `name`; see `last_stage`.
+    """Return the stage that begins at the module `name`; see `last_stage`.
 
     Raises:
         ValueError: if the network's forward does not call that module.
@@ -163,7 +163,7 @@ def _has_parameters(module: nn.Module) -> bool:
 
 
 def _stages(network: nn.Module, calls: dict[str, _Call]) -> list[list[_Call]]:
-    """Runs of calls of one resolution that have positions; a lone pooling is no stage."""
+    """Divide the calls that have positions into runs of one resolution; a lone pooling is no stage."""
     path = backbone_path(network)
     calls_within = _units(network.get_submodule(path), f"{path}." if path else "", calls)
     units = [unit for unit in calls_within if unit.after is not None and max(unit.after) > 1]
@@ -189,7 +189,7 @@ def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
 
 
 def _only_stems(network: nn.Module, calls: dict[str, _Call]) -> bool:
-    """Whether what lies before the last stage is a stem: few of the stages' parameters."""
+    """Return True if only a stem precedes the last stage: it holds few of the stages' parameters."""
     sizes = [sum(_count(unit.module) for unit in stage) for stage in _stages(network, calls)]
     return len(sizes) > 1 and sum(sizes[:-1]) < _STEM * sum(sizes)
 
@@ -220,7 +220,7 @@ def untouched_forward(network: nn.Module, images: Tensor, gradients: bool = Fals
 
 
 def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
-    """Every module's call, in the order in which they end."""
+    """Run the network once and return every module's call, in the order in which they end."""
     calls: dict[str, _Call] = {}
     image_size = (images.shape[-2], images.shape[-1])
 
@@ -257,7 +257,7 @@ def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
 
 
 def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[_Call]:
-    """The shallowest calls that lie within one stage each, in the order in which they end."""
+    """Yield the shallowest calls that each lie within one stage, in the order in which they end."""
     children = {f"{prefix}{name}": child for name, child in module.named_children()}
     order = {name: place for place, name in enumerate(calls)}
 
@@ -273,7 +273,7 @@ def _units(module: nn.Module, prefix: str, calls: dict[str, _Call]) -> Iterator[
 
 
 def _blocks(network: nn.Module, calls: dict[str, _Call], count: int, images: Tensor) -> list[str]:
-    """In a network of one resolution: evenly spaced blocks, at the layer from which the head reads their patches.
+    """Choose evenly spaced blocks of a network of one resolution, at the layer whose patches the head reads.
 
     A head that reads the class token alone reads nothing of the last block's patches: there the norm before the last
     attention is the last layer whose patches count. A head that reads the patches themselves reads the block's output;
@@ -308,7 +308,7 @@ def _blocks(network: nn.Module, calls: dict[str, _Call], count: int, images: Ten
 
 
 def _last_read(network: nn.Module, calls: dict[str, _Call], end: str, images: Tensor) -> list[str]:
-    """Before a layer whose patches nothing reads: the last norm or block whose patches are read, if there is one."""
+    """Find the last norm or block before `end` whose patches are read; none if there is none."""
     ordered = list(calls)
     for name in ordered[: ordered.index(end)][::-1]:
         call = calls[name]
@@ -319,7 +319,7 @@ def _last_read(network: nn.Module, calls: dict[str, _Call], end: str, images: Te
 
 
 def _reads_patches(network: nn.Module, layer: str, images: Tensor) -> bool | None:
-    """Whether what is classified depends on the patches in a layer's output, by one gradient; None if unknown.
+    """Test by one gradient whether the logits depend on the patches in a layer's output; None if unknown.
 
     The gradient is that of the last linear layer's input, since a new classifier may be all zeros.
     """

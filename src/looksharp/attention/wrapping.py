@@ -21,7 +21,7 @@ class Wrapping(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) for images (B, C, H, W)."""
+        """Return logits (B, classes) for images (B, C, H, W)."""
 
 
 def backbone_path(network: nn.Module) -> str:

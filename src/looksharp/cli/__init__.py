@@ -85,7 +85,7 @@ class _Parser(ArgumentParser):
 
 
 def _with_underscores(argument: str) -> str:
-    """--select-by as --select_by: flags may be written either way."""
+    """Turn --select-by into --select_by: flags may be written either way."""
     if not argument.startswith("--"):
         return argument
     flag, equals, value = argument[2:].partition("=")

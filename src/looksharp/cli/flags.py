@@ -118,7 +118,7 @@ def _add_flag(group: _ActionsContainer, flag: str, setting: inspect.Parameter, t
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The members of a union, without None, and what an annotation annotates."""
+    """Return the members of a union without None, each without its metadata."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _members(get_args(annotation)[0])
@@ -132,7 +132,7 @@ def _is_switch(annotation: Any) -> bool:
 
 
 def _element(annotation: Any) -> Any:
-    """The type of a list's elements; None if an annotation is of no list."""
+    """Return the type of a list's elements; None if an annotation is not a list."""
     members = _members(annotation)
     for each in [] if str in members else members:
         if get_origin(each) in (list, tuple, Sequence, types.GenericAlias) or get_origin(each) is Sequence:
@@ -141,7 +141,7 @@ def _element(annotation: Any) -> Any:
 
 
 def _reader(annotation: Any) -> Callable[[str], Any]:
-    """How text becomes a value: numbers are read where they are allowed, everything else stays text."""
+    """Return the function that turns text into a value: numbers where they are allowed, text elsewhere."""
     members = _members(annotation)
     if any(each in (int, float) for each in members):
         return _number
@@ -158,7 +158,7 @@ def _number(text: str) -> Any:
 
 
 def _structure(text: str) -> Any:
-    """A list or mapping as YAML writes it; other text stays text."""
+    """Read a list or mapping as YAML writes it; other text stays text."""
     return yaml.safe_load(text) if text.startswith(("[", "{")) else text
 
 

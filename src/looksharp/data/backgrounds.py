@@ -1,4 +1,4 @@
-"""A folder of photographs as surroundings for guided objects."""
+"""A folder of photographs as surroundings for marked objects."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def check_files(root: Path, paths: Iterable[str], source: str) -> None:
 
 
 def images_in(root: Path, folder: str) -> list[str]:
-    """Paths, relative to `root`, of the images that lie in its folder `folder`, in order.
+    """List the images in the folder `folder`, as paths relative to `root`, in order.
 
     Raises:
         ValueError: if there is no such folder, or no image in it.

@@ -25,7 +25,7 @@ class MarksChoice(Protocol):
 
     @property
     def marks(self) -> str | None:
-        """A file or folder of marks, or "data" for those the data set has."""
+        """Return a file or folder of marks, or "data" for the data set's own marks."""
 
     @property
     def marked(self) -> float | None:
@@ -33,19 +33,19 @@ class MarksChoice(Protocol):
 
     @property
     def marked_classes(self) -> Sequence[str] | None:
-        """Names of the classes whose marks count."""
+        """Return the classes whose marks count; all if None."""
 
     @property
     def mark_boxes(self) -> bool:
-        """True if masks become boxes."""
+        """Return True if masks become boxes."""
 
     @property
     def marks_orientation(self) -> Literal["upright", "stored"]:
-        """Coordinates of the marks: those of the upright image or of the pixels as stored."""
+        """Return the marks' coordinates: those of the upright image or of the pixels as stored."""
 
     @property
     def mark_crowds(self) -> bool:
-        """True if COCO's crowds are marks."""
+        """Return True if COCO's crowds are marks."""
 
 
 def choose_marked(data: Data, choice: MarksChoice, seed: int) -> Data:

@@ -32,12 +32,12 @@ class DataSet:
 
     @property
     def needs_root(self) -> bool:
-        """True if the set is read from a folder."""
+        """Return True if the set is read from a folder."""
         return "root" in signature(self.reader).parameters
 
     @property
     def without(self) -> tuple[str, ...]:
-        """Names of arguments that are no settings of the set's own."""
+        """Return the names of arguments that are not settings of the set's own."""
         return (*_GIVEN, *self.fixed)
 
     def given(self, **values: Any) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class Shuffled:
 
 
 def _drawn(places: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` of the places, each as often as any other, or once more."""
+    """Draw `count` of the places, each as often as any other, or once more."""
     rounds = [torch.randperm(len(places), generator=generator) for _ in range(math.ceil(count / len(places)))]
     return places[torch.cat(rounds)[:count]]
 

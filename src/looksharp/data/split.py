@@ -120,7 +120,7 @@ class Split(ABC):
 
     @property
     def folder(self) -> Path | None:
-        """The folder of which each image is a file, called by its `name`; None where images are not files."""
+        """Return the folder that holds each image as a file called by its `name`; None where images are not files."""
         return None
 
     def name(self, index: int) -> str:
@@ -129,7 +129,7 @@ class Split(ABC):
 
     @property
     def names(self) -> list[str]:
-        """The name of every image, in order."""
+        """Return the name of every image, in order."""
         return [self.name(index) for index in range(len(self))]
 
     def size(self, index: int) -> tuple[int, int]:
@@ -266,11 +266,11 @@ class Data:
 
     @property
     def multilabel(self) -> bool:
-        """True if an image may have several classes."""
+        """Return True if an image may have several classes."""
         return next(iter(self.splits.values())).targets.ndim == 2
 
     @property
     def tests(self) -> dict[str, Split]:
-        """The splits to report on: all but train and val, or val where there is no other."""
+        """Return the splits to report on: all but train and val, or val where there is no other."""
         tests = {name: split for name, split in self.splits.items() if name not in ("train", "val")}
         return tests or {"val": self.splits["val"]}

@@ -20,7 +20,7 @@ _STYLES = ("-", "--", ":")
 
 
 def run_colors(names: Iterable[str], *, dark: bool = False) -> dict[str, str]:
-    """A colour for each run, the same in all charts and tables; for a light page or a dark one."""
+    """Choose a colour for each run, the same in all charts and tables, for a light page or a dark one."""
     palette = _COLORS[dark]
     return {name: palette[place % len(palette)] for place, name in enumerate(names)}
 
@@ -36,7 +36,7 @@ def curves(
     dark: bool = False,
     image_format: ImageFormat = "svg",
 ) -> bytes:
-    """A line per run.
+    """Draw a line per run.
 
     Args:
         series: run -> (x, y), of one length; points that are not finite are left out.
@@ -97,7 +97,7 @@ def bars(
     dark: bool = False,
     image_format: ImageFormat = "svg",
 ) -> bytes:
-    """Accuracy as bars, grouped by split, one bar a run, each with its value.
+    """Draw accuracy as bars grouped by split, one bar a run, each with its value.
 
     Args:
         accuracies: run -> split -> share of 1; a missing split or NaN shows as a dash.

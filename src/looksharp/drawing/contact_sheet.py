@@ -87,7 +87,7 @@ _Row = list[tuple[str, int, Sequence[Tile]]]
 
 
 def _rows(groups: Sequence[tuple[str, Sequence[Tile]]], columns: int) -> list[_Row]:
-    """Rows of (heading, first column, tiles)."""
+    """Return rows of (heading, first column, tiles)."""
     rows: list[_Row] = []
     free = 0
     for heading, tiles in groups:

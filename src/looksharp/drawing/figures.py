@@ -56,7 +56,7 @@ def attention_grid(
     titles: Sequence[str] | None = None,
     outlines: Sequence[Tensor | None] | None = None,
 ) -> bytes | None:
-    """A row per image: the image, then one overlay per panel, all of a row on one scale, then that scale.
+    """Draw a row per image: the image, one overlay per panel on a common scale, then that scale.
 
     Args:
         rows: images (3, H, W) in [0, 1], each with its panels.
@@ -109,7 +109,7 @@ def attention_grid(
 
 
 def _height(image: Tensor, name: str, panels: Sequence[Panel]) -> float:
-    """Inches a row takes: the picture, what is written above it and what below."""
+    """Return the height of a row in inches: the picture, the text above it and the text below."""
     above, below = [name, *(panel.title for panel in panels)], [panel.caption for panel in panels]
     lines = sum(max((_wrap(t).count("\n") + bool(t) for t in texts), default=0) for texts in (above, below))
     return _CELL * image.shape[1] / image.shape[2] + _LINE * (lines + 1)

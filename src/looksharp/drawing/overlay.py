@@ -24,7 +24,7 @@ _GREY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]  # luma, ITU-R BT.601
 
 
 def overlay(image: Tensor, attention: Tensor, peak: float | None = None, *, signed: bool | None = None) -> Pixels:
-    """Attention over an image: colour tells how much, opacity grows with it.
+    """Draw attention over an image: colour shows its amount, and opacity grows with it.
 
     Unattended parts stay as they are in the image. A map without negative values is coloured by a perceptual
     sequential scale (purple to yellow); one with negative values by a diverging scale centred on zero, red for
@@ -71,7 +71,7 @@ def overlay(image: Tensor, attention: Tensor, peak: float | None = None, *, sign
 
 
 def picture(image: Tensor, *, grey: bool = False) -> Pixels:
-    """An image (3, H, W) in [0, 1] as bytes (H', W', 3), enlarged by the largest whole factor that fits 192 px.
+    """Convert an image (3, H, W) in [0, 1] to bytes (H', W', 3), enlarged by the largest whole factor within 192 px.
 
     Raises:
         ValueError: if the image is not three channels of colours in [0, 1].
@@ -92,7 +92,7 @@ def picture(image: Tensor, *, grey: bool = False) -> Pixels:
 
 
 def draw_outline(pixels: Pixels, mask: Tensor) -> Pixels:
-    """The same picture (H', W', 3) with a mask (H, W) outlined: a white line around it, a dark one around that.
+    """Outline a mask (H, W) on a picture (H', W', 3), with a white line around it and a dark one around that.
 
     The mask is enlarged to the picture. An empty mask draws nothing.
     """
@@ -108,7 +108,7 @@ def draw_outline(pixels: Pixels, mask: Tensor) -> Pixels:
 
 
 def common_scale(panels: Iterable[Panel]) -> tuple[float, bool]:
-    """(peak, signed) for panels that are to be compared: their largest magnitude, whether any has a negative.
+    """Return (peak, signed) for panels to be compared: their largest magnitude, and True if any has a negative.
 
     The peak is 0 if no panel has anything to draw.
     """
@@ -118,20 +118,20 @@ def common_scale(panels: Iterable[Panel]) -> tuple[float, bool]:
 
 
 def draw_panel(image: Tensor, panel: Panel, peak: float, signed: bool) -> Pixels:
-    """The panel's overlay at a common scale; the image in grey where there is nothing to colour."""
+    """Draw the panel's overlay at a common scale; the image in grey where there is nothing to colour."""
     if panel.attention is None or panel.remark:
         return picture(image, grey=True)
     return overlay(image, panel.attention, peak, signed=signed)
 
 
 def scale_colors(signed: bool, steps: int = 256) -> _Floats:
-    """The scale from weakest to strongest (or most against to most for), over mid grey: (steps, 3) in [0, 1]."""
+    """Return the scale from weakest to strongest (or most against to most for) over mid grey: (steps, 3) in [0, 1]."""
     strength = np.linspace(-1 if signed else 0, 1, steps, dtype=np.float32)
     return _blend(np.full((steps, 3), 0.5, np.float32), strength, signed)
 
 
 def _blend(under: _Floats, strength: _Floats, signed: bool) -> _Floats:
-    """Colours (..., 3) under attention (...) in [0, 1], or in [-1, 1] if signed."""
+    """Return colours (..., 3) under attention (...) in [0, 1], or in [-1, 1] if signed."""
     import matplotlib
 
     if signed:

@@ -33,7 +33,7 @@ class Panel:
 
     @property
     def remark(self) -> str:
-        """Why there is nothing to colour: "no map", "not a number", "no evidence"; "" for a map to be drawn."""
+        """Say why there is nothing to colour: "no map", "not a number", "no evidence"; "" for a map to be drawn."""
         if self.attention is None:
             return "no map"
         if not self.attention.isfinite().all():

@@ -47,22 +47,22 @@ class Chart:
 
     @property
     def light(self) -> str:
-        """Its address on a light page."""
+        """Return its address on a light page."""
         return data_uri(self.on_light, "image/svg+xml")
 
     @property
     def dark(self) -> str:
-        """Its address on a dark page."""
+        """Return its address on a dark page."""
         return data_uri(self.on_dark, "image/svg+xml")
 
 
 def draw_chart(title: str, alt: str, draw: Callable[[bool], bytes]) -> Chart:
-    """A chart from what draws it as SVG, for a light page (False) and a dark one (True)."""
+    """Draw a chart as SVG twice with `draw`: for a light page (False) and a dark one (True)."""
     return Chart(title, alt, draw(False), draw(True))
 
 
 def environment() -> Environment:
-    """Where the pages' templates are found; what they show is escaped."""
+    """Find the pages' templates in `folders`; their content is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -75,7 +75,7 @@ def environment() -> Environment:
 
 
 def shrink(image: Tensor) -> Tensor:
-    """An image (3, H, W) no larger than the page shows."""
+    """Shrink an image (3, H, W) to the size that the page shows."""
     largest = max(image.shape[-2:])
     if largest <= _LARGEST or image.ndim != 3 or not image.is_floating_point():
         return image
@@ -84,7 +84,7 @@ def shrink(image: Tensor) -> Tensor:
 
 
 def embed(pixels: npt.NDArray[np.uint8], outline: Tensor | None, alt: str, panel: Panel | None = None) -> Picture:
-    """Pixels (H, W, 3) as a picture, its object outlined if there is one."""
+    """Embed pixels (H, W, 3) as a picture, its object outlined if there is one."""
     from PIL import Image
 
     if outline is not None:
@@ -95,18 +95,18 @@ def embed(pixels: npt.NDArray[np.uint8], outline: Tensor | None, alt: str, panel
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A file's content as an address."""
+    """Write a file's content as a data: address."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def gradient(signed: bool) -> str:
-    """A scale as a CSS gradient."""
+    """Write a colour scale as a CSS gradient."""
     colors = (scale_colors(signed, 17) * 255).round().astype(int)
     return "linear-gradient(to right, " + ", ".join("rgb({} {} {})".format(*c) for c in colors) + ")"
 
 
 def plain(value: Any) -> Any:
-    """The same as JSON has it: what is not finite as None, and numbers of other kinds (numpy, torch) as float."""
+    """Convert to values that JSON has: None for what is not finite, float for numbers of numpy or torch."""
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -67,7 +67,7 @@ def metric_table(runs: RunValues, name: str) -> Table:
 
 
 def column_cells(values: list[float], metric: Metric) -> list[Cell]:
-    """A column: each run's value, the best marked, and the differences of shares to the first."""
+    """Fill a column: each run's value, the best marked, and the differences of shares to the first."""
     # Compared as shown, so that numbers that look equal are marked alike.
     known = sorted((value for value in values if math.isfinite(value)), reverse=metric.better == "higher")
     shown = [in_words(value, metric.percent) for value in known]

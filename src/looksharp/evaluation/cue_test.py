@@ -1,4 +1,4 @@
-"""Does a classifier recognise the object, or the cue that came with it? Two folders of images tell.
+"""Tell the object from the cue that came with it: accuracy on two folders of images.
 
 GAIN Sec. 5 and Table 4, "boat": images of the object without its cue, and of the cue without the object.
 """
@@ -25,7 +25,7 @@ __all__ = ["cue_test"]
 def cue_test(
     run: Run, name: str, without_cue: str | Path, cue_alone: str | Path, *, batch_size: int = 64, progress: bool = True
 ) -> dict[str, float]:
-    """Accuracy of "is there a NAME?" on two folders of images, searched below them too.
+    """Measure the accuracy of "is there a NAME?" on two folders of images, searched below them too.
 
     An image counts as positive if the class's probability is above one half (several labels), or if the class
     scores highest (one label).

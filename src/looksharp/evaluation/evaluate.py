@@ -74,7 +74,7 @@ def evaluate(
 
 
 def check_layers(layers: Sequence[str] | None) -> tuple[str, str] | None:
-    """Two names, or None.
+    """Return the two names, or None.
 
     Raises:
         ValueError: if there are not two.
@@ -113,7 +113,7 @@ def measure_suites(
 def _measure_shared(
     subject: Subject, suites: dict[str, Shared], advance: Callable[[float], object]
 ) -> dict[str, Evaluation]:
-    """One forward of each image for all suites that read it."""
+    """Run one forward of each image for all suites that read it."""
     if not suites:
         return {}
     measures: dict[str, Measure] = {}

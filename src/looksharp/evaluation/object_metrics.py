@@ -33,7 +33,7 @@ class ObjectMetrics:
         self.labels, self.sizes = (torch.zeros(number, dtype=torch.int64) for number in groups.values())
 
     def update(self, objects: Objects, inputs: Mapping[str, tuple[Tensor, ...]]) -> None:
-        """A batch's objects, and what each metric is to be updated with."""
+        """Return a batch's objects with the values that each metric is updated with."""
         size = size_groups(objects.masks, _EDGES)
         self.labels += objects.label.cpu().bincount(minlength=len(self.labels))
         self.sizes += size.cpu().bincount(minlength=len(self.sizes))
@@ -41,7 +41,7 @@ class ObjectMetrics:
             self.metrics[name].update(*given, label=objects.label, size=size)
 
     def compute(self) -> Evaluation:
-        """Values over all objects. Tables "per_class" and "by_size": columns of one entry a class or size.
+        """Return values over all objects; tables "per_class" and "by_size" hold one entry a class or size.
 
         In both, "objects" is how many there are; "by_size" also has the "edges" between the sizes, as shares of
         the image. Nothing where there is no object.

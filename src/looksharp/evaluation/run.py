@@ -106,7 +106,7 @@ def _check_network(run: Run, checkpoint: str) -> None:
 def _bar(
     progress: bool | tqdm[Any], run: Run, data: Data, suites: Sequence[str], missing: dict[str, list[str]]
 ) -> tqdm[Any]:
-    """The bar given, its total less what is known already; or a new one."""
+    """Return the bar given, its total reduced by what is known already; or a new one."""
     ahead = sum(len(split) * forwards(missing[name]) for name, split in data.tests.items())
     if isinstance(progress, bool):
         return tqdm(total=ahead, desc=run.path.name, disable=not progress, leave=False)
@@ -123,7 +123,7 @@ def _file(
     mechanism: str | Mechanism,
     layers: tuple[str, str] | None,
 ) -> Path | None:
-    """Where a suite's evaluation is kept; None if the mechanism has no name to know it by."""
+    """Return the file of a suite's evaluation; None if the mechanism has no name to know it by."""
     names = [name for name, function in MECHANISMS.items() if function is find_mechanism(mechanism)]
     reads_maps = SUITES[suite].reads_maps
     if reads_maps and not names:
@@ -133,7 +133,7 @@ def _file(
 
 
 def _read(files: dict[str, Path | None]) -> dict[str, Evaluation]:
-    """The suites that are kept; one whose files cannot be read is measured again."""
+    """Read the suites that are kept; one whose files cannot be read is measured again."""
     found = {}
     for suite, path in files.items():
         if path is not None:

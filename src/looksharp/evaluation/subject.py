@@ -25,7 +25,7 @@ __all__ = ["Columns", "Measure", "Objects", "Seen", "Subject", "class_sizes", "l
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, the images it is measured on, and how.
+    """A network, the images it is measured on, and the mechanism of its maps.
 
     Attributes:
         model: in the mode it is to be measured in.
@@ -49,21 +49,21 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """That of the model's first parameter."""
+        """Return the device of the model's first parameter."""
         return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
     @property
     def metric_device(self) -> torch.device:
-        """Where maps are measured: the model's device, if it has float64."""
+        """Return the device where maps are measured: the model's, if it has float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def batches(self, pixels: Pixels | None = None) -> BatchLoader:
-        """All images in order; with other pixels than the subject's, if given."""
+        """Yield all images in order, with other pixels than the subject's if given."""
         order = InOrder(len(self.split), self.batch_size)
         return self.split.loader(order, pixels or self.pixels, device=self.device, workers=self.workers)
 
     def class_names(self, count: int) -> list[str]:
-        """A name for each of the network's `count` classes.
+        """Return a name for each of the network's `count` classes.
 
         Raises:
             ValueError: if there are names for more or fewer.
@@ -106,17 +106,17 @@ class Seen:
 
     @cached_property
     def logits(self) -> Tensor:
-        """Detached (B, C)."""
+        """Return detached logits (B, C)."""
         return self.forward.logits.detach().to(self.subject.metric_device)
 
     @cached_property
     def confused(self) -> tuple[Tensor, Tensor]:
-        """Classes (B, T + 1) and which are valid (B, T); see `confused_classes`."""
+        """Return classes (B, T + 1) and which are valid (B, T); see `confused_classes`."""
         return confused_classes(self.logits, self.forward.batch.target.to(self.logits.device))
 
     @cached_property
     def maps(self) -> tuple[Tensor, Tensor]:
-        """Raw maps (B, T + 1, h, w) of these classes, at the inner layer and at the last."""
+        """Return raw maps (B, T + 1, h, w) of these classes, at the inner layer and at the last."""
         assert self.layers is not None
         maps = attention_maps(self.forward.output, self.forward.features, self.confused[0], self.subject.mechanism)
         for layer in self.layers:
@@ -125,7 +125,7 @@ class Seen:
 
     @cached_property
     def objects(self) -> Objects | None:
-        """Objects of one of their image's true classes, whose maps are then among those made."""
+        """Return the objects of their image's true classes, whose maps are then among those made."""
         batch = self.forward.batch.to(self.logits.device)
         if not batch.marks:
             return None
@@ -157,7 +157,7 @@ class Columns:
         self._parts: dict[str, list[Tensor]] = {}
 
     def add(self, values: dict[str, Tensor]) -> None:
-        """A batch's values (B,); the same names for every batch."""
+        """Add a batch's values (B,), with the same names for every batch."""
         for name, found in values.items():
             self._parts.setdefault(name, []).append(found.detach().float().cpu())
 
@@ -168,7 +168,7 @@ class Columns:
 
 
 def means_by(values: Tensor, index: Tensor, count: int) -> Tensor:
-    """The mean of the values that are not NaN at each index, (count,); NaN where there is none.
+    """Average the values that are not NaN at each index, (count,); NaN where there is none.
 
     Args:
         values: (P,).
@@ -191,7 +191,7 @@ def class_sizes(targets: Tensor, count: int) -> Tensor:
 
 
 def listed(values: Tensor) -> Any:
-    """A tensor of any shape as JSON has it: None for NaN."""
+    """Convert a tensor of any shape to nested lists, with None for NaN."""
     if values.ndim:
         return [listed(value) for value in values]
     return None if values.isnan() else values.item()

@@ -120,7 +120,7 @@ def explain(
 def _of_classes(
     run: Run, batch: Tensor, chosen: list[int] | int, mechanism: str | Mechanism, layer: str | None, signed: bool
 ) -> tuple[dict[str, Any], list[Panel]]:
-    """Arrays and panels of one image's class maps."""
+    """Return arrays and panels of one image's class maps."""
     from looksharp.drawing.panel import Panel
 
     found = attend(
@@ -151,7 +151,7 @@ def _of_classes(
 
 
 def _built_in(run: Run, batch: Tensor, chosen: list[int] | int) -> tuple[dict[str, Any], list[Panel]]:
-    """Arrays and panels of the maps that the network itself made of one image."""
+    """Return arrays and panels of the maps that the network itself made of one image."""
     from looksharp.drawing.panel import Panel
 
     found = built_in_attention(run.model, batch)
@@ -180,12 +180,12 @@ def _built_in(run: Run, batch: Tensor, chosen: list[int] | int) -> tuple[dict[st
 
 
 def _odds(run: Run, logits: Tensor) -> Tensor:
-    """One image's probabilities (C,), on the CPU."""
+    """Return one image's probabilities (C,), on the CPU."""
     return (logits.sigmoid() if run.multilabel else logits.softmax(1))[0].cpu()
 
 
 def _unused(path: Path, taken: Sequence[Path]) -> Path:
-    """The path, or the first numbered one beside it if two images have one name."""
+    """Return the path, or the first numbered one beside it if two images have one name."""
     candidate, number = path, 2
     while candidate in taken:
         candidate, number = path.with_stem(f"{path.stem}-{number}"), number + 1

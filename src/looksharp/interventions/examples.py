@@ -35,7 +35,7 @@ class Example:
 
 
 def example_pictures(split: Split, pixels: Pixels, found: Interventions, image: int) -> Example:
-    """One image as `intervene` showed it to the network: its first object, and the first of its exchanges.
+    """Return one image as `intervene` showed it to the network: its first object, and the first of its exchanges.
 
     `Pixels.denormalize` makes colours of the pictures.
 

@@ -21,7 +21,7 @@ def exchanged_split(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> TensorSplit:
-    """Masked objects, each in the surroundings of an image without its class, kept in memory.
+    """Put masked objects, each into the surroundings of an image without its class, and keep them in memory.
 
     Args:
         split: images, some or all of them with masks or boxes.

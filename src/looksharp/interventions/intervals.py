@@ -15,7 +15,7 @@ _Z = NormalDist().inv_cdf(0.975)
 
 
 def wilson_interval(values: Tensor) -> tuple[float, float]:
-    """Wilson's score interval for the mean of an image's values (N,).
+    """Compute Wilson's score interval for the mean of an image's values (N,).
 
     Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference", which is for values
     0 and 1. Values between them, an image's mean over several exchanges or objects, vary less: for them it is wide.
@@ -37,7 +37,7 @@ def wilson_interval(values: Tensor) -> tuple[float, float]:
 
 
 def paired_interval(differences: Tensor, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:
-    """Percentile bootstrap interval for the mean of an image's paired differences (N,).
+    """Compute the percentile bootstrap interval for the mean of an image's paired differences (N,).
 
     The images are resampled with two more beside them, of differences 1 and -1: else images that all agree would have
     an interval of no width, however few they are. So do Bonett and Price 2012, "Adjusted Wald Confidence Interval for

@@ -213,7 +213,7 @@ def _bar(batches: Iterable[_T], known: Sized, title: str | None) -> Iterable[_T]
 
 
 def _means(values: Tensor, place: Tensor) -> Tensor:
-    """The mean of each image's objects."""
+    """Average each image's objects."""
     counts = place.bincount()
     return values.new_zeros(len(counts)).index_add_(0, place, values) / counts
 

@@ -35,7 +35,7 @@ class Objects:
 
 
 def masked_objects(split: Split) -> Objects:
-    """The objects that have a mask of a class their image shows: an image each, or of several labels one a label.
+    """Collect the objects that have a mask of a class their image shows; multi-label images yield one per label.
 
     Raises:
         ValueError: if there is none.
@@ -63,7 +63,7 @@ def usable(masks: Tensor) -> Tensor:
 
 
 def draw_partners(objects: Objects, targets: Tensor, count: int, seed: int) -> Tensor:
-    """For each of G objects, others drawn at random, with replacement, whose surroundings it is to be shown in.
+    """Draw for each of G objects, with replacement, others in whose surroundings it will be shown.
 
     Args:
         objects: G of them.
@@ -89,7 +89,7 @@ def draw_partners(objects: Objects, targets: Tensor, count: int, seed: int) -> T
 
 
 def exchangeable(objects: Objects, partners: Tensor) -> Tensor:
-    """Places of the objects that have partners (G, kinds, k) of every kind.
+    """Return places of the objects that have partners (G, kinds, k) of every kind.
 
     Raises:
         ValueError: if none has.
@@ -107,7 +107,7 @@ def exchangeable(objects: Objects, partners: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ObjectReader:
-    """Reads objects of a split as the network sees them, batch by batch.
+    """Read objects of a split as the network sees them, batch by batch.
 
     Attributes:
         split: the images.
@@ -122,21 +122,21 @@ class ObjectReader:
     workers: int = 0
 
     def read(self, objects: Objects, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, 3, H, W) and masks (B, H, W) of the objects at the places (B,) that each batch lists."""
+        """Yield images (B, 3, H, W) and masks (B, H, W) of the objects at the places (B,) that each batch lists."""
         lists = [objects.samples[rows].tolist() for rows in batches]
         loader = self.split.loader(lists, self.pixels, device=self.device, workers=self.workers)
         for batch, rows in zip(loader, batches, strict=True):
             yield batch.image, _masks(batch, objects.labels[rows].to(batch.image.device))
 
     def read_exchanged(self, objects: Objects, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-        """Images (B, 3, H, W) of objects at the first places (B,), in the surroundings of those at the second."""
+        """Yield images (B, 3, H, W) of objects at the first places (B,), in the surroundings of those at the second."""
         for images, masks in self.read(objects, [torch.cat(both) for both in batches]):
             (own, others), (own_masks, other_masks) = images.chunk(2), masks.chunk(2)
             yield exchange_surroundings(own, own_masks, others, other_masks)
 
 
 def _masks(batch: Batch, labels: Tensor) -> Tensor:
-    """The union (B, H, W) of each image's masks of one class (B,)."""
+    """Unite each image's masks of one class (B,) into (B, H, W)."""
     assert batch.marks is not None
     marks, size = batch.marks, batch.image.shape[-2:]
     chosen = marks.label == labels[marks.sample]

@@ -14,7 +14,7 @@ _EDGE = 1 / 48  # of the image's shorter side: how far around a mask its edge fa
 
 
 def feather(masks: Tensor, edge: int | None = None) -> Tensor:
-    """Masks (N, H, W) grown by `edge` pixels, over which they fade from 1 to 0: what they cover stays covered whole.
+    """Grow masks (N, H, W) by `edge` pixels that fade from 1 to 0; what the masks cover stays covered whole.
 
     Args:
         masks: in [0, 1].
@@ -41,7 +41,7 @@ def feather(masks: Tensor, edge: int | None = None) -> Tensor:
 
 
 def fill_holes(images: Tensor, holes: Tensor) -> Tensor:
-    """Images with what lies under the holes replaced by a smooth continuation of what lies around them.
+    """Replace what lies under the holes by a smooth continuation of what lies around them.
 
     Gortler et al. 1996, "The Lumigraph", Sec. 3.4.3 (pull-push): colours are averaged over what is known at ever
     coarser resolution, and each hole takes its colour from the finest one that knows any.
@@ -71,7 +71,7 @@ def _continue(colours: Tensor, known: Tensor) -> Tensor:
 
 
 def exchange_surroundings(images: Tensor, masks: Tensor, others: Tensor, other_masks: Tensor | None = None) -> Tensor:
-    """Each image's object in another image's surroundings, from which that one's own object is removed.
+    """Put each image's object into another image's surroundings, from which that one's own object is removed.
 
     After Xiao et al. 2021, "Noise or Signal: The Role of Image Backgrounds in Object Recognition" (Mixed-Same,
     Mixed-Next), who tile the surroundings where this fills the hole smoothly.
@@ -91,7 +91,7 @@ def exchange_surroundings(images: Tensor, masks: Tensor, others: Tensor, other_m
 
 
 def surroundings_only(images: Tensor, masks: Tensor) -> Tensor:
-    """Images (N, C, H, W) without their objects: masks (N, H, W), grown a little, are filled from around them.
+    """Remove objects from images (N, C, H, W): masks (N, H, W), grown a little, are filled from around them.
 
     Smoothly, so in textured surroundings an object's outline may still be made out.
     """
@@ -99,7 +99,7 @@ def surroundings_only(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def object_only(images: Tensor, masks: Tensor, fill: float | Tensor = 0.0) -> Tensor:
-    """Images (N, C, H, W) with `fill` in place of all but the object.
+    """Return images (N, C, H, W) with `fill` in place of all but the object.
 
     Args:
         images: normalised, so that a fill of 0 is the data set's mean colour.

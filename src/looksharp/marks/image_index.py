@@ -16,7 +16,7 @@ _ROBOFLOW = re.compile(r"(.+)_(png|jpe?g|bmp|webp|tiff?)\.rf\.\w+(\.\w+)?", re.I
 
 
 class ImageIndex:
-    """Finds images of a data set by how a mark file names them.
+    """Find images of a data set by how a mark file names them.
 
     Args:
         images: paths relative to the data folder, POSIX.

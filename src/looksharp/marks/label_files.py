@@ -11,7 +11,7 @@ __all__ = ["LabelFiles"]
 
 
 class LabelFiles:
-    """Finds the image of each mark file, whatever the image's suffix.
+    """Find the image of each mark file, whatever the image's suffix.
 
     Args:
         union: what the marks are added to; files of images that it lacks are counted.

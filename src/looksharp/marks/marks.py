@@ -36,7 +36,7 @@ class Marks:
 
     @property
     def images(self) -> list[int]:
-        """Places of the images that have a mark, in order, each once."""
+        """Return places of the images that have a mark, in order, each once."""
         return sorted(self._rows)
 
     def of(self, sample: int) -> list[tuple[int, Tensor]]:

@@ -1,4 +1,4 @@
-"""Where a shape that somebody drew belongs."""
+"""The place of a shape that somebody drew."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Place:
 
     @property
     def size(self) -> tuple[int, int]:
-        """The image's (height, width) in the coordinates of the marks."""
+        """Return the image's (height, width) in the coordinates of the marks."""
         return self.union.size(self.image)
 
     def add_box(self, left: float, top: float, right: float, bottom: float) -> bool:

@@ -70,7 +70,7 @@ def direction(degrees: float) -> tuple[float, float]:
 
 
 def _holes(rings: Sequence[NDArray[np.float64]], drawn: list[dict[str, Any]]) -> list[bool]:
-    """Whether each ring is a hole: the smallest ring around it is none and runs the other way round."""
+    """Mark each ring that is a hole: the smallest ring around it is none and runs the other way round."""
     turning = [_turning(ring) for ring in rings]
     holes = [False] * len(rings)
     if min(turning) >= 0 or max(turning) <= 0:
@@ -89,6 +89,6 @@ def _contains(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
 
 
 def _turning(ring: NDArray[np.float64]) -> float:
-    """Twice the area, above 0 if the ring runs clockwise as seen on the screen."""
+    """Return twice the area, above 0 if the ring runs clockwise as seen on the screen."""
     following = np.roll(ring, -1, 0)
     return float((ring[:, 0] * following[:, 1] - following[:, 0] * ring[:, 1]).sum())

@@ -16,7 +16,7 @@ __all__ = ["RankAgreement", "RegionAgreement", "rank_agreement", "region_agreeme
 
 
 def rank_agreement(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's rank correlation of two maps over positions, at the finer of their resolutions.
+    """Compute Spearman's rank correlation of two maps over positions, at the finer of their resolutions.
 
     The maps' scales, and any monotone change of their values, make no difference. Equal values share their mean
     rank, as positions without evidence do.
@@ -42,7 +42,7 @@ def rank_agreement(first: Tensor, second: Tensor) -> Tensor:
 
 
 def region_agreement(first: Tensor, second: Tensor, share: float = 0.5) -> Tensor:
-    """Intersection over union of the regions where two maps reach a share of their own maxima.
+    """Compute the intersection over union of the regions where two maps reach a share of their own maxima.
 
     Args:
         first: raw maps >= 0, (N, h, w).
@@ -66,7 +66,7 @@ def region_agreement(first: Tensor, second: Tensor, share: float = 0.5) -> Tenso
 
 
 def _alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Both maps at the finer resolution."""
+    """Bring both maps to the finer resolution."""
     if first.ndim != 3 or second.ndim != 3 or len(first) != len(second):
         raise ValueError(
             f"second must have one map for each of first's, both (N, h, w); "
@@ -77,7 +77,7 @@ def _alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Ranks from 1 within each row (N, P), equal values sharing their mean, in float64."""
+    """Rank from 1 within each row (N, P), equal values sharing their mean, in float64."""
     ordered = values.sort(1).values
     below = torch.searchsorted(ordered, values)
     not_above = torch.searchsorted(ordered, values, right=True)

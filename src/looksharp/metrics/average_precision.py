@@ -18,7 +18,7 @@ _RANGE = 16.0  # log-odds beyond it, of probabilities within 1e-7 of 0 or 1, sha
 
 
 def mean_average_precision(metric: MultilabelAveragePrecision) -> Tensor:
-    """The mean of per-class average precisions over the classes that have a positive image; 0 if none has.
+    """Average the per-class average precisions over the classes that have a positive image; 0 if none has.
 
     torchmetrics and scikit-learn count a class without positives as 0 and warn, which would make the mean of a
     small split a measure of how many classes happen to be in it.
@@ -33,7 +33,7 @@ def mean_average_precision(metric: MultilabelAveragePrecision) -> Tensor:
 
 
 def histogram_roc_auc(histograms: Tensor) -> Tensor:
-    """Area under the receiver operating characteristic: how often a positive scores above a negative, ties as half.
+    """Compute the area under the ROC curve: how often a positive scores above a negative, ties as half.
 
     Args:
         histograms: (..., 2, n) counts of negatives and of positives by ascending score.
@@ -113,7 +113,7 @@ class ClassRanking(Metric):
         self.counts += flat.view_as(self.counts)
 
     def compute(self) -> Ranking:
-        """Over all images so far, in all processes."""
+        """Compute the result over all images so far, in all processes."""
         if self.bins is not None:
             return Ranking(histogram_average_precision(self.counts), histogram_roc_auc(self.counts))
         scores, targets = (_joined(state) for state in (self.scores, self.targets))
@@ -138,6 +138,6 @@ def _positives(targets: Tensor, classes: int) -> Tensor:
 
 
 def _distinct(scores: Tensor, positive: Tensor) -> Tensor:
-    """Counts (2, U) of negatives and positives at each of U distinct scores, from lowest to highest."""
+    """Count (2, U) negatives and positives at each of U distinct scores, from lowest to highest."""
     values, place = scores.unique(return_inverse=True)
     return (positive.long() * len(values) + place).bincount(minlength=2 * len(values)).view(2, -1)

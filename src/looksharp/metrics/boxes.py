@@ -21,7 +21,7 @@ _PIXELS = 2**24  # searched at once: bounds memory
 
 
 def part_boxes(regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes around the connected parts of regions; pixels that touch at a corner are connected.
+    """Draw boxes around the connected parts of regions; pixels that touch at a corner are connected.
 
     Args:
         regions: (N, H, W) bool.
@@ -60,7 +60,7 @@ def part_boxes(regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _around(boxes: Tensor, owner: Tensor, count: int) -> Tensor:
-    """The boxes (count, 4) around the boxes (M, 4) of each owner (M,); zeros around none."""
+    """Draw the boxes (count, 4) around the boxes (M, 4) of each owner (M,); zeros around none."""
     corners = boxes.new_zeros(2, count, 2)
     for corner, edges, how in zip(corners, boxes.split(2, 1), ("amin", "amax"), strict=True):
         corner.scatter_reduce_(0, owner[:, None].expand(-1, 2), edges, how, include_self=False)
@@ -116,7 +116,7 @@ def box_overlaps(
 
 
 def _object_boxes(objects: Tensor, split: bool) -> Tensor:
-    """Boxes (G, Q, 4) of objects (G, P, H, W), filled up with empty ones."""
+    """Return boxes (G, Q, 4) of objects (G, P, H, W), padded with empty ones."""
     samples, number = objects.shape[:2]
     boxes, index, _ = part_boxes(objects.flatten(0, 1))
     if not split:
@@ -126,7 +126,7 @@ def _object_boxes(objects: Tensor, split: bool) -> Tensor:
 
 
 def _best(regions: Tensor, objects: Tensor, largest: bool) -> Tensor:
-    """Largest intersection over union (g, levels) of boxes of regions (g, levels, H, W) and objects (g, P, 4)."""
+    """Find the largest IoU (g, levels) of boxes of regions (g, levels, H, W) and objects (g, P, 4)."""
     samples, levels = regions.shape[:2]
     boxes, index, sizes = part_boxes(regions.flatten(0, 1))
     best = torch.zeros(samples * levels)
@@ -139,7 +139,7 @@ def _best(regions: Tensor, objects: Tensor, largest: bool) -> Tensor:
 
 
 def _iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4), which broadcast; 0 with an empty one."""
+    """Compute the intersection over union of boxes (..., 4), which broadcast; 0 with an empty one."""
     first, last = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
     shared = (last - first).clamp(min=0).prod(-1)
     areas = [(each[..., 2:] - each[..., :2]).prod(-1) for each in (boxes, others)]
@@ -199,5 +199,5 @@ def _hits(maps: Tensor, masks: Tensor, *, fits: tuple[float, ...], levels: int, 
 
 
 def _best_threshold(accuracies: Tensor) -> Tensor:
-    """From accuracies (..., fits, levels) to each row's best, averaged, (...)."""
+    """Reduce accuracies (..., fits, levels) to each row's best, averaged, (...)."""
     return accuracies.amax(-1).mean(-1)

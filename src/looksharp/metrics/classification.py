@@ -12,7 +12,7 @@ __all__ = ["Calibration", "CalibrationError", "log_odds"]
 
 
 def log_odds(logits: Tensor, multilabel: bool) -> Tensor:
-    """Log-odds of every class: log p - log (1 - p), whose order is that of the probabilities.
+    """Compute log-odds of every class: log p - log (1 - p), whose order is that of the probabilities.
 
     Unlike probabilities in float32 they tell apart predictions that are nearly certain.
 
@@ -95,7 +95,7 @@ class CalibrationError(Metric):
         self.sums.index_add_(1, places, values)
 
     def compute(self) -> Calibration:
-        """Over all predictions so far, in all processes."""
+        """Compute the result over all predictions so far, in all processes."""
         confident, right, count = self.sums.unbind()
         return Calibration(
             (confident - right).abs().sum() / count.sum(), confident / count, right / count, count.long()

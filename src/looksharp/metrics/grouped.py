@@ -87,7 +87,7 @@ class Grouped(Metric):
         self.undefined += (~defined).sum()
 
     def _rows(self, groups: Mapping[str, Tensor], samples: int) -> list[Tensor]:
-        """Each sample's rows (N,) in the state, one list entry for all samples and one for each grouping."""
+        """Return each sample's rows (N,) in the state: one entry for all samples, and one for each grouping."""
         if groups.keys() != self.groups.keys():
             raise ValueError(
                 f"groups must be given by name for {', '.join(self.groups) or 'no grouping'}; "
@@ -108,7 +108,7 @@ class Grouped(Metric):
         return rows
 
     def compute(self) -> GroupedResult:
-        """Over all samples measured so far, in all processes."""
+        """Compute the result over all samples so far, in all processes."""
         means = self.total / self.count.view(-1, *[1] * (self.total.ndim - 1))  # 0 / 0 is NaN
         overall, *groups = (means if self.summary is None else self.summary(means)).split([1, *self.groups.values()])
         return GroupedResult(overall[0], dict(zip(self.groups, groups, strict=True)), self.undefined)

@@ -18,7 +18,7 @@ __all__ = ["AttentionInside", "MapIoU", "PointingGame", "attention_inside", "map
 
 
 def attention_inside(maps: Tensor, masks: Tensor) -> Tensor:
-    """Share of a map's mass inside the object: the energy-based pointing game.
+    """Compute the share of a map's mass inside the object: the energy-based pointing game.
 
     Wang et al. 2020, "Score-CAM", Sec. 4.2: sum of the map inside the box over its sum, at the image's resolution.
 
@@ -74,7 +74,7 @@ def pointing_game(maps: Tensor, masks: Tensor, tolerance: float = 0) -> Tensor:
 
 
 def map_iou(maps: Tensor, masks: Tensor, share: float = 0.2) -> Tensor:
-    """Intersection over union of the object and the region where a map reaches a share of its maximum.
+    """Compute the IoU of the object and the region where a map reaches a share of its maximum.
 
     Args:
         maps: raw maps >= 0, (G, h, w).
@@ -100,7 +100,7 @@ def map_iou(maps: Tensor, masks: Tensor, share: float = 0.2) -> Tensor:
 
 
 def size_groups(masks: Tensor, edges: tuple[float, ...] = (0.1, 0.25)) -> Tensor:
-    """Groups by how much of its image an object covers: 0 for the smallest.
+    """Group objects by how much of their image they cover: 0 for the smallest.
 
     Areas in pixels, as COCO's, depend on the image's size. The default shares of small, medium and large are near
     the terciles of the animals in PASCAL VOC 2012, .09 and .24; for other data, take its own quantiles.

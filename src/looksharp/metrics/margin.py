@@ -30,7 +30,7 @@ class Separation(NamedTuple):
 
 
 def separation_chart(target: Tensor, confused: Tensor) -> Separation:
-    """Both distribution functions, and where they are farthest apart.
+    """Return both distribution functions, and where they are farthest apart.
 
     ICASC Fig. 9 and Sec. 4.2.1: the two-sample Kolmogorov-Smirnov statistic; the wider the margin, the less the
     network confuses classes.
@@ -54,7 +54,7 @@ def separation_chart(target: Tensor, confused: Tensor) -> Separation:
 
 
 def _chart(probability: Tensor, target: Tensor, confused: Tensor) -> Separation:
-    """The chart from how many (P,) of either class have at most each probability."""
+    """Build the chart from how many (P,) of either class have at most each probability."""
     shares = target / target[-1:].double(), confused / confused[-1:].double()  # 0 / 0 is NaN
     margin = at = probability.new_tensor(torch.nan)
     if len(probability) and target[-1] and confused[-1]:
@@ -98,6 +98,6 @@ class SeparationChart(Metric):
             self.counts[row] += places.bincount(minlength=self.bins + 1)
 
     def compute(self) -> Separation:
-        """The chart at the edges 0, 1/bins, ..., 1, over all images counted so far, in all processes."""
+        """Return the chart at the edges 0, 1/bins, ..., 1, over all images counted so far, in all processes."""
         edges = torch.arange(self.bins + 1, dtype=torch.float64, device=self.device) / self.bins
         return _chart(edges, *self.counts.cumsum(1).unbind())

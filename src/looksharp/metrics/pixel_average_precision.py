@@ -43,7 +43,7 @@ def pixel_histograms(maps: Tensor, masks: Tensor, levels: int = 1000) -> Tensor:
 
 
 def histogram_average_precision(histograms: Tensor) -> Tensor:
-    """PxAP: the area under the precision-recall curve of pixels, sum over thresholds of precision (recall's step).
+    """Compute PxAP: the area under the precision-recall curve of pixels, summed over thresholds.
 
     Choe et al. 2020, as their code and scikit-learn's `average_precision_score` sum it.
 

@@ -41,7 +41,7 @@ class Similarity(NamedTuple):
 
 
 def _grad_cam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Grad-CAM at the end of the last stage, (N, h, w)."""
+    """Compute Grad-CAM at the end of the last stage, (N, h, w)."""
     return next(iter(attend(model, images, classes).maps.values()))[:, 0]
 
 
@@ -56,7 +56,7 @@ def parameter_randomization(
     steps: int | None = None,
     seed: int = 0,
 ) -> Similarity:
-    """Similarity of maps before and after parameters are randomised, a layer after the other from the last downwards.
+    """Compare maps before and after parameters are randomised, layer by layer from the last downwards.
 
     Adebayo et al. 2018, "Sanity Checks for Saliency Maps": a map that explains what the network learned changes with
     its parameters, so that low similarities are good ones. Maps are compared at the image's resolution: by Spearman's
@@ -133,7 +133,7 @@ def _steps(layers: int, steps: int | None) -> list[int]:
 def randomized(
     model: nn.Module, layers: Sequence[str] | None = None, *, order: Order = "cascading", seed: int = 0
 ) -> Iterator[tuple[str, nn.Module]]:
-    """A copy of the model whose layers' parameters are randomised, one layer after the other.
+    """Copy the model and randomise the parameters of its layers, one layer after the other.
 
     Each parameter is drawn anew from a normal distribution with the mean and the standard deviation that it had. The
     paper initialises layers anew; how is not known of any network, and stored statistics of normalisation layers,
@@ -176,7 +176,7 @@ def layer_count(model: nn.Module) -> int:
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
-    """The layers, all that have parameters of their own from the last registered to the first if not given.
+    """Return the layers, or all that have parameters of their own, from the last registered to the first.
 
     Raises:
         ValueError: if there are none, or one is not in the model or has no parameters.
@@ -194,7 +194,7 @@ def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, 
 
 
 def _ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Structural similarity of maps (N, H, W) in [0, 1]; NaN if either is zero everywhere."""
+    """Compute structural similarity of maps (N, H, W) in [0, 1]; NaN if either is zero everywhere."""
     found = structural_similarity_index_measure(
         first.unsqueeze(1), second.unsqueeze(1), data_range=1.0, reduction="none"
     )
@@ -252,6 +252,6 @@ class ParameterRandomization(Metric):
         self.undefined += found.undefined
 
     def compute(self) -> Similarity:
-        """Over all samples measured so far, in all processes."""
+        """Compute the result over all samples so far, in all processes."""
         rank, ssim = self.total / self.count  # 0 / 0 is NaN
         return Similarity(self.layers, rank, ssim, self.undefined)

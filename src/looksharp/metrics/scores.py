@@ -11,7 +11,7 @@ __all__ = ["at_resolution", "region", "score_levels", "with_objects"]
 
 
 def with_objects(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps at the resolution of their masks, and where the objects are.
+    """Resize maps to the resolution of their masks, and mark where the objects are.
 
     Args:
         maps: (G, h, w).
@@ -32,7 +32,7 @@ def with_objects(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def at_resolution(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (G, h, w) resized bilinearly to `size`, in float32.
+    """Resize maps (G, h, w) bilinearly to `size`, in float32.
 
     Interpolated in float64, which is more than float32 tells apart: values that are equal stay equal, so that
     rounding decides neither where a plateau's maximum lies nor how its pixels are ranked.
@@ -41,7 +41,7 @@ def at_resolution(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def region(scores: Tensor, share: float) -> Tensor:
-    """Where scores (G, H, W) reach `share` of their maximum, bool; nowhere if that is not above 0.
+    """Mark where scores (G, H, W) reach `share` of their maximum, bool; nowhere if that is not above 0.
 
     Raises:
         ValueError: if `share` is not in (0, 1].
@@ -53,7 +53,7 @@ def region(scores: Tensor, share: float) -> Tensor:
 
 
 def score_levels(scores: Tensor, levels: int) -> Tensor:
-    """The number of thresholds 1/n, 2/n, ..., 1 that each pixel's score reaches, once scores are scaled to [0, 1].
+    """Count the thresholds 1/n, 2/n, ..., 1 that each pixel's score reaches, once scores are scaled to [0, 1].
 
     Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right": each map is normalised by
     its own minimum and maximum. One that is the same everywhere, or not finite, reaches none.

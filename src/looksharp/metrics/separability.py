@@ -15,7 +15,7 @@ __all__ = ["ConfusedPair", "ConfusedPairs", "separability"]
 
 
 def separability(inner: Tensor, last: Tensor) -> dict[str, Tensor]:
-    """ICASC's attention terms as measurements, per image.
+    """Measure ICASC's attention terms per image.
 
     ICASC Eq. 3 to 5, with the paper's sigma 0.55 and omega 100.
 
@@ -90,7 +90,7 @@ class ConfusedPairs(Metric):
         self.pairs, self.sums = [pairs], [sums]
 
     def compute(self) -> list[ConfusedPair]:
-        """The most frequent pair first, over all images so far, in all processes."""
+        """Return the pairs over all images so far, the most frequent first."""
         if not len(self.pairs):
             return []
         pairs, sums = _summed(self.pairs, self.sums)
@@ -100,7 +100,7 @@ class ConfusedPairs(Metric):
 
 
 def _summed(pairs: Sequence[Tensor] | Tensor, sums: Sequence[Tensor] | Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of equal pairs added up; pairs ascend."""
+    """Add up rows of equal pairs; pairs ascend."""
     rows, values = (part if isinstance(part, Tensor) else torch.cat([*part]) for part in (pairs, sums))
     distinct, place = rows.unique(dim=0, return_inverse=True)
     return distinct, values.new_zeros(len(distinct), 2).index_add_(0, place, values)

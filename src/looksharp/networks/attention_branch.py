@@ -204,7 +204,7 @@ class AttentionBranchNetwork(Wrapping, Attending):
 
     @property
     def branch(self) -> nn.Module:
-        """The attention branch."""
+        """Return the attention branch."""
         return self.backbone.get_submodule(self.map_layer.removeprefix("backbone.").rpartition(".")[0])
 
     def added_parameters(self) -> list[nn.Parameter]:

@@ -16,7 +16,7 @@ _KERNEL = 3
 
 
 class SpatialMask(nn.Module):
-    """Masks (B, K, h, w) from scores (B, K, h, w): a softmax over positions, or a sigmoid at each.
+    """Turn scores (B, K, h, w) into masks (B, K, h, w): a softmax over positions, or a sigmoid at each.
 
     WARN Eq. 1. float32 at least, also under autocast.
     """
@@ -26,7 +26,7 @@ class SpatialMask(nn.Module):
         self.attention = attention
 
     def forward(self, scores: Tensor) -> Tensor:
-        """Masks in [0, 1]; those of a softmax sum to 1."""
+        """Return masks in [0, 1]; those of a softmax sum to 1."""
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         if self.attention == "sigmoid":
             return scores.sigmoid()
@@ -34,10 +34,10 @@ class SpatialMask(nn.Module):
 
 
 class HeadGate(nn.Module):
-    """Gates (B, K, 1, 1) of the heads, which sum to 1, from their scores (B, K, 1, 1); WARN Eq. 5."""
+    """Turn the heads' scores (B, K, 1, 1) into gates (B, K, 1, 1) that sum to 1; WARN Eq. 5."""
 
     def forward(self, scores: Tensor) -> Tensor:
-        """softmax(tanh(scores)) over the heads."""
+        """Return softmax(tanh(scores)) over the heads."""
         return scores.tanh().softmax(1)
 
 
@@ -88,7 +88,7 @@ class AttentionModule(nn.Module):
         self.gate = HeadGate()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Class scores (B, classes), float32 at least, for features (B, in_channels, h, w)."""
+        """Return class scores (B, classes), float32 at least, for features (B, in_channels, h, w)."""
         mask = self.mask(self.attend(features))  # (B, K, h, w)
         with _full_precision(features.device.type):
             attended = _attended(features.to(mask.dtype), mask)  # (B, C, K, 9)
@@ -102,7 +102,7 @@ class AttentionModule(nn.Module):
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:
-    """No autocast, which would bring sums over positions back to half precision; meta tensors know none."""
+    """Disable autocast, which would bring sums over positions back to half precision; meta tensors know none."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 

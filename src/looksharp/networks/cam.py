@@ -76,7 +76,7 @@ class CAMNetwork(Architecture):
         return other
 
     def added_parameters(self) -> list[nn.Parameter]:
-        """None: the class maps learn as the backbone does."""
+        """Return no parameters: the class maps learn as the backbone does."""
         return []
 
     def forward(self, images: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def at_stride_one(stage: nn.Module) -> nn.Module:
 
 
 def stage_channels(stage: nn.Module, features: Tensor, name: str) -> int:
-    """Channels of what a stage from `at_stride_one` makes of `features` (B, C, h, w).
+    """Count the channels that a stage from `at_stride_one` makes of `features` (B, C, h, w).
 
     Raises:
         ValueError: if it does not keep their size.

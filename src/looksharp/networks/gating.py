@@ -10,7 +10,7 @@ __all__ = ["GlobalGate", "mix_log_probabilities", "mix_probabilities", "mix_scor
 
 
 class GlobalGate(nn.Module):
-    """Gates of several outputs, from the last feature activation: softmax(tanh(W z)).
+    """Gate several outputs by the last feature activation: softmax(tanh(W z)).
 
     WARN Eq. 6 and 7. The authors' code has BatchNorm before the tanh. Initialised as by He et al. (2015).
 
@@ -28,7 +28,7 @@ class GlobalGate(nn.Module):
         self.norm = nn.BatchNorm1d(outputs) if normalize else nn.Identity()
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Gates (B, outputs, 1, 1) that sum to 1, for z (B, features)."""
+        """Return gates (B, outputs, 1, 1) that sum to 1, for z (B, features)."""
         scores = self.norm(self.score(pooled))  # (B, outputs)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         return scores.tanh().softmax(1)[..., None, None]

@@ -107,7 +107,7 @@ def _synchronize(device: torch.device) -> None:
 def accuracy_per_million(
     accuracy: float, parameters: int, base_accuracy: float = 0.0, base_parameters: int = 0
 ) -> float:
-    """Accuracy gained per million parameters added, in percentage points.
+    """Compute the accuracy gained per million parameters added, in percentage points.
 
     WARN Table 4: of a network by itself, and of one with modules added to it over the network without.
 

@@ -15,7 +15,7 @@ _LARGEST = 10  # positions a side that the localisation network's linear layers 
 
 @ARCHITECTURES.register("spatial_transformer")
 class SpatialTransformer(Architecture):
-    """Samples every image by an affine map of its own, then classifies what was sampled.
+    """Sample every image by an affine map of its own, then classify the sample.
 
     Jaderberg et al. 2015, "Spatial Transformer Networks" (arXiv 1506.02025). A localisation network reads the image
     and gives theta (2, 3) (sec. 3.1); each position (x_t, y_t) of the output reads the input at
@@ -97,7 +97,7 @@ class SpatialTransformer(Architecture):
         self.backbone = backbone
 
     def added_parameters(self) -> list[nn.Parameter]:
-        """None: the localisation network has a rate of its own, `localisation_gradient`."""
+        """Return no parameters: the localisation network has a rate of its own, `localisation_gradient`."""
         return []
 
     def theta(self, images: Tensor) -> Tensor:

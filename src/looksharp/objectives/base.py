@@ -61,7 +61,7 @@ class Forward:
 
     @property
     def differentiable(self) -> bool:
-        """True where maps are trained on; False where they are only looked at (under `torch.no_grad`)."""
+        """Return True where maps are trained on; False where they are only looked at (under `torch.no_grad`)."""
         return torch.is_grad_enabled()
 
 
@@ -78,7 +78,7 @@ class Objective(nn.Module, ABC):
     @property
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
-        """The parts whose weighted terms are summed."""
+        """Return the parts whose weighted terms are summed."""
 
     def __add__(self, other: Objective) -> Sum:
         """Return the sum of both; see `Sum`."""
@@ -138,7 +138,7 @@ class Part(Objective):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The part itself."""
+        """Return the part itself."""
         return (self,)
 
     @abstractmethod
@@ -193,7 +193,7 @@ class Sum(Objective):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts, in the order in which they were added."""
+        """Return the parts, in the order in which they were added."""
         return tuple(part for part in self._parts if isinstance(part, Part))
 
 

@@ -18,7 +18,7 @@ __all__ = ["Classification", "classification_loss"]
 def classification_loss(
     logits: Tensor, batch: Batch, label_smoothing: float = 0.0, reduction: Literal["mean", "none"] = "mean"
 ) -> Tensor:
-    """Cross-entropy for class indices, multi-label soft margin loss for multi-hot targets.
+    """Compute cross-entropy for class indices, multi-label soft margin loss for multi-hot targets.
 
     ICASC Sec. 3.4, L_C; GAIN Sec. 3.1, L_cl. Of multi-hot targets those below 0 are not known: an image's loss is the
     mean over the classes that are, and 0 if there are none.
@@ -66,7 +66,7 @@ class Classification(Part):
     label_smoothing: float = 0.0
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """None."""
+        """Return no layers."""
         return ()
 
     def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:

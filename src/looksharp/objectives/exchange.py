@@ -109,7 +109,7 @@ class Exchange(Extension, ABC):
     backgrounds: Path | Tensor | None = None
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """None."""
+        """Return no layers."""
         return ()
 
     def prepare(self, images: Split, pixels: Pixels, seed: int) -> None:

@@ -112,11 +112,11 @@ class GroupDRO(Part):
 
     @property
     def weights(self) -> Tensor:
-        """The groups' weights q (G,), which sum to 1."""
+        """Return the groups' weights q (G,), which sum to 1."""
         return self.log_weights.softmax(0)
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """None."""
+        """Return no layers."""
         return ()
 
     def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:

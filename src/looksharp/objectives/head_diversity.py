@@ -21,7 +21,7 @@ __all__ = ["HeadDiversity"]
 @PARTS.register("head_diversity")
 @dataclass(eq=False)
 class HeadDiversity(Part):
-    """The term "head_diversity": heads of one attention module overlap little.
+    """The term "head_diversity": heads of one attention module should overlap little.
 
     WARN Sec. 3.2; it combines with any objective: `Classification() + HeadDiversity()`. The mean over
     the batch and over the network's attention modules; see `head_diversity`. 0 where the modules do not run (gate

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: run.json, written and read here alone."""
+"""Facts of a run, in run.json, written and read here alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunFacts:
 
     @property
     def finished(self) -> bool:
-        """Whether training has ended."""
+        """Return True if training has ended."""
         return self.seconds is not None
 
 

@@ -45,7 +45,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """One row of logged values an epoch."""
+        """Return one row of logged values an epoch."""
         return read_history(self.path / "metrics.csv")
 
 
@@ -94,7 +94,7 @@ def build_model(
     pretrained: bool | None = None,
     weights: Mapping[str, torch.Tensor] | None = None,
 ) -> nn.Module:
-    """The network that the settings describe.
+    """Build the network that the settings describe.
 
     Args:
         config: all settings.
@@ -121,7 +121,7 @@ def build_model(
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" is an accelerator where there is one.
+    """Find the device of that name; "auto" is an accelerator where there is one.
 
     Raises:
         ValueError: if this machine has no such device.

@@ -32,7 +32,7 @@ class NonFiniteLossError(ValueError):
 
 
 def score_name(multilabel: bool, select_by: SelectBy = "score") -> str:
-    """The validation score by which checkpoints are compared, as it is logged; see `TrainingConfig`.
+    """Return the logged name of the validation score that compares checkpoints; see `TrainingConfig`.
 
     Example:
         >>> score_name(multilabel=False), score_name(multilabel=True), score_name(False, "worst_group")
@@ -45,7 +45,7 @@ def score_name(multilabel: bool, select_by: SelectBy = "score") -> str:
 
 
 def learning_rate_factor(config: OptimizationConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """What the initial learning rate is multiplied with at a training step.
+    """Return the factor of the initial learning rate at a training step.
 
     "cosine" is cyclic cosine annealing (Huang et al. 2017, "Snapshot Ensembles", Eq. 2) with one cycle.
     """
@@ -106,11 +106,11 @@ class Training(LightningModule):
         self.started = False  # whether a checkpoint was restored, where there is one
 
     def on_train_start(self) -> None:
-        """Know that all has been set up and restored."""
+        """Mark training as started: all has been set up and restored."""
         self.started = True
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step of the objective; its terms are logged one by one."""
+        """Take one step of the objective and log its terms one by one."""
         step = self.objective(self.model, replace(batch, external=self.external))
         self._check_finite(step.loss, batch_idx)
         terms = {f"train_{name}": value for name, value in step.terms.items()}
@@ -127,7 +127,7 @@ class Training(LightningModule):
             raise NonFiniteLossError(str(error)) from None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Classification alone; attention is measured by `evaluate`."""
+        """Measure classification alone; `evaluate` measures attention."""
         logits = logits_of(self.model(batch.image))
         if dataloader_idx and self.exchanged_across is not None:
             self.exchanged_across.update(answered(logits, batch.target, self.multilabel).float())
@@ -155,7 +155,7 @@ class Training(LightningModule):
         self.val_loss.reset()
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and its schedule step by step."""
+        """Return the optimiser, and its schedule step by step."""
         config, parameters = self.config, self._parameter_groups()
         optimizer: torch.optim.Optimizer
         if config.optimizer == "sgd":
@@ -175,7 +175,7 @@ class Training(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """What is trained; the head's learning rate may differ."""
+        """Divide what is trained into groups; the head's learning rate may differ."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
         if self.config.head_lr_factor == 1:
             return [{"params": trained}]

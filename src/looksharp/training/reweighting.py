@@ -35,7 +35,7 @@ def reweight_last_layer(
     batch_size: int = 64,
     workers: int = 0,
 ) -> nn.Module:
-    """A copy of a classifier with a new last layer, fitted where groups are balanced: the features stay.
+    """Copy a classifier and fit a new last layer where groups are balanced: the features stay.
 
     Deep feature reweighting: Kirichenko et al. 2023, "Last Layer Re-Training is Sufficient for Robustness to Spurious
     Correlations", Sec. 5 and appendix. Logistic regression, one class against the rest, on the standardised input
@@ -105,7 +105,7 @@ class _Regression:
         self.targets, self.classes, self.penalty, self.seed = targets, classes, penalty, seed
 
     def fit(self, places: _Integers, strength: float) -> tuple[_Floats, _Floats]:
-        """Weights (classes, D) and biases (classes,) from some of the images; NaN for a class they lack."""
+        """Fit weights (classes, D) and biases (classes,) to some of the images; NaN for a class they lack."""
         from sklearn.linear_model import LogisticRegression
 
         new = LogisticRegression().get_params().get("penalty") == "deprecated"  # from scikit-learn 1.8 on
@@ -128,7 +128,7 @@ class _Regression:
         held_out: _Integers,
         rng: np.random.Generator,
     ) -> float:
-        """The strength that serves the worst group of the held-out images best, then all of them."""
+        """Choose the strength that serves the worst group of the held-out images best, then all of them."""
         if len(strengths) == 1:
             return strengths[0]
         places, scores = _balanced(groups, fitted, rng), {}
@@ -141,7 +141,7 @@ class _Regression:
         return max(scores, key=scores.__getitem__)
 
     def averaged(self, subsets: Sequence[_Integers], strength: float) -> tuple[_Floats, _Floats]:
-        """Weights and biases for features as they come, averaged over regressions on the subsets."""
+        """Return weights and biases for features as they come, averaged over regressions on the subsets."""
         weights, biases = (np.stack(found) for found in zip(*(self.fit(s, strength) for s in subsets), strict=True))
         lacking = np.flatnonzero(np.isnan(biases).all(0))
         if len(lacking):
@@ -156,7 +156,7 @@ class _Regression:
 
 
 def _halves(groups: _Integers, rng: np.random.Generator) -> tuple[_Integers, _Integers]:
-    """Places of the images divided in two, group by group."""
+    """Divide places of the images in two, group by group."""
     halves: tuple[list[_Integers], list[_Integers]] = [], []
     for group in np.unique(groups):
         places = rng.permutation(np.flatnonzero(groups == group))
@@ -168,7 +168,7 @@ def _halves(groups: _Integers, rng: np.random.Generator) -> tuple[_Integers, _In
 
 
 def _balanced(groups: _Integers, places: _Integers, rng: np.random.Generator) -> _Integers:
-    """As many of the places from each group, drawn without replacement."""
+    """Draw equally many places from each group, without replacement."""
     owned = [places[groups[places] == group] for group in np.unique(groups[places])]
     least = min(map(len, owned))
     return np.concatenate([rng.choice(own, least, replace=False) for own in owned])
@@ -178,7 +178,7 @@ def _balanced(groups: _Integers, places: _Integers, rng: np.random.Generator) ->
 def _features(
     network: nn.Module, split: Split, pixels: Pixels, batch_size: int, workers: int
 ) -> tuple[str, nn.Linear, _Floats]:
-    """The last linear layer, by name, and its input (N, D) for every image."""
+    """Return the last linear layer's name and its input (N, D) for every image."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     calls: dict[str, tuple[Tensor, Tensor]] = {}
 

@@ -204,7 +204,7 @@ def _prepared(
 
 
 def _batches(config: RunConfig, split: Split) -> Shuffled:
-    """The order of training batches, with places for marked images."""
+    """Order training batches, with places for marked images."""
     marked = split.marks.images if split.marks is not None else []
     training = config.training
     return Shuffled(
@@ -218,7 +218,7 @@ def _batches(config: RunConfig, split: Split) -> Shuffled:
 
 
 class _Epochs(Callback):
-    """Ties all that is drawn at random to the epoch, so that a resumed run draws what an uninterrupted one would."""
+    """Tie all that is drawn at random to the epoch, so that a resumed run draws what an uninterrupted one would."""
 
     def __init__(self, batches: Shuffled) -> None:
         self.batches = batches

@@ -1,4 +1,4 @@
-"""What chooses the best checkpoint: a validation score that a shortcut cannot raise, where one is asked for."""
+"""Choose the best checkpoint by a validation score; one of them no shortcut can raise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXCHANGED = 500
 def validation_splits(
     data: Data, select_by: SelectBy, seed: int, *, device: torch.device | str = "cpu", workers: int = 0
 ) -> list[Split]:
-    """What each epoch validates on: the validation images and, for "exchanged_across", some in others' surroundings.
+    """Return what each epoch validates on: validation images and, for "exchanged_across", some in others' surroundings.
 
     Raises:
         ValueError: if the validation images lack the groups or masks that `select_by` needs.

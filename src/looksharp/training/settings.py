@@ -156,7 +156,7 @@ class OptimizationConfig:
 
 @settings
 class TrainingConfig:
-    """How long to train, on what, and what to keep.
+    """Length of training, the batches it reads, and the checkpoint to keep.
 
     Args:
         epochs: passes through the training images.
@@ -243,7 +243,7 @@ class RunConfig:
 
     @property
     def objective_name(self) -> str:
-        """The parts' names joined by "+", without those that the architecture brings."""
+        """Return the parts' names joined by "+", without those that the architecture brings."""
         brought = brought_by(self.network.architecture)
         return "+".join(part.name for part in self.objective if part.name not in brought)
 

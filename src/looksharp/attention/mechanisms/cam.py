@@ -12,7 +12,7 @@ __all__ = ["cam"]
 
 @MECHANISMS.register("cam")
 def cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """Class activation map: M_c = sum_k w_k^c F^k, with w the weights of a linear layer over the pooled map.
+    """Compute the class activation map M_c = sum_k w_k^c F^k, with w the weights of a linear layer on the pooled map.
 
     Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", Eq. 2. With average pooling
     the classifier's weight is the sum of the gradient over positions; `attention_maps` refuses this mechanism

@@ -12,7 +12,7 @@ __all__ = ["channel_weighted"]
 
 @MECHANISMS.register("channel_weighted")
 def channel_weighted(features: Tensor, gradients: Tensor) -> Tensor:
-    """Channel-weighted attention A_ch: weights are the sum of the positive gradients, the map is divided by Z.
+    """Compute ICASC's channel-weighted attention A_ch: each weight is the sum of the positive gradients.
 
     ICASC Eq. 2: A_ch = 1/Z ReLU(sum_k (sum_ij ReLU(dY^c/dF_ij^k)) F^k), Z the number of positions.
     """

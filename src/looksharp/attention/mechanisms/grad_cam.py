@@ -12,7 +12,7 @@ __all__ = ["grad_cam"]
 
 @MECHANISMS.register("grad_cam")
 def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM: weights are the mean of the gradient over positions.
+    """Compute Grad-CAM: each weight is the mean of the gradient over positions.
 
     Selvaraju et al. 2017, "Grad-CAM", Eq. 1 and 2; ICASC Eq. 1; GAIN Eq. 1 and 2.
     """

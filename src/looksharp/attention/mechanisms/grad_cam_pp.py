@@ -13,7 +13,7 @@ __all__ = ["grad_cam_pp"]
 
 @MECHANISMS.register("grad_cam_pp")
 def grad_cam_pp(features: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM++: weights sum_ij alpha_ij ReLU(g_ij), alpha_ij = g_ij^2 / (2 g_ij^2 + g_ij^3 sum_ab F_ab).
+    """Compute Grad-CAM++: weights sum_ij alpha_ij ReLU(g_ij), alpha_ij = g_ij^2 / (2 g_ij^2 + g_ij^3 sum_ab F_ab).
 
     Chattopadhyay et al. 2018, "Grad-CAM++", Eq. 5 to 7 and 19, with the closed form for a score passed through
     an exponential; g is the gradient of the logit. alpha is 0 where g is 0, or the denominator.

@@ -12,7 +12,7 @@ __all__ = ["hires_cam"]
 
 @MECHANISMS.register("hires_cam")
 def hires_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """HiResCAM: sum_k g^k F^k, position by position.
+    """Compute HiResCAM: sum_k g^k F^k, position by position.
 
     Draelos and Carin 2020, "Use HiResCAM instead of Grad-CAM", Eq. 6.
     """

@@ -12,7 +12,7 @@ __all__ = ["layer_cam"]
 
 @MECHANISMS.register("layer_cam")
 def layer_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """LayerCAM: sum_k ReLU(g^k) F^k, position by position.
+    """Compute LayerCAM: sum_k ReLU(g^k) F^k, position by position.
 
     Jiang et al. 2021, "LayerCAM", Eq. 5 and 6.
     """

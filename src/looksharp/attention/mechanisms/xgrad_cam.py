@@ -13,7 +13,7 @@ __all__ = ["xgrad_cam"]
 
 @MECHANISMS.register("xgrad_cam")
 def xgrad_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """XGrad-CAM: weights sum_ij (F_ij / sum_ab F_ab) g_ij, 0 for a channel that sums to 0.
+    """Compute XGrad-CAM: weights sum_ij (F_ij / sum_ab F_ab) g_ij, 0 for a channel that sums to 0.
 
     Fu et al. 2020, "Axiom-based Grad-CAM", Eq. 8.
     """

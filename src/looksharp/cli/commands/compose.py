@@ -18,7 +18,7 @@ __all__ = ["ComposeSettings"]
 
 @settings
 class ComposeSettings:
-    """What `looksharp compose` paints.
+    """Settings of `looksharp compose`.
 
     Args:
         foregrounds: digits, mnist, or an image folder whose objects FOLDER/masks cuts out.

@@ -178,7 +178,7 @@ def _test_cue(settings: EvaluateSettings, cue: str) -> list[_Found]:
 
 
 def _tables(found: Sequence[_Found]) -> str:
-    """Of one run, a table whose columns are splits; of several, one for each split, whose columns are runs."""
+    """Lay out one run as a table with a column per split; several runs as a table per split with a column per run."""
     if len(found) == 1:
         tables = [_table("", found[0].splits)]
     else:
@@ -199,7 +199,7 @@ def _tables(found: Sequence[_Found]) -> str:
 
 
 def _table(corner: str, columns: Mapping[str, Mapping[str, float]]) -> str:
-    """A metric a row; `columns` are heading -> metric -> value."""
+    """Format a table with a row per metric; `columns` are heading -> metric -> value."""
     metrics = dict.fromkeys(metric for values in columns.values() for metric in values)
     rows = [[corner, *columns]]
     rows += [[m, *(f"{values[m]:.4f}" if m in values else "-" for values in columns.values())] for m in metrics]

@@ -67,7 +67,7 @@ def run(settings: Namespace) -> None:
 
 
 def _known(out: Path | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the run that is resumed; none where one with `values` is yet to begin."""
+    """Return the settings of the run that is resumed; none where one with `values` is yet to begin."""
     from looksharp.training.folder import read_config
 
     if out is None:
@@ -80,7 +80,7 @@ def _known(out: Path | None, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(given: Sequence[str]) -> list[tuple[str, Any, tuple[str, ...]]]:
-    """What the arguments name that has settings of its own: (name, signature, what is none of its settings)."""
+    """List what the arguments name that has settings of its own: (name, signature, names that are not settings)."""
     from looksharp.data.build import below_data
     from looksharp.data.registry import DATA_SETS, SOURCES
     from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
@@ -124,7 +124,7 @@ def _file(path: Path | str | None) -> dict[str, Any]:
 
 
 def _merged(file: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """A file's settings, and the flags over them; a mapping below a name is merged."""
+    """Merge flags over a file's settings, mappings below a name included."""
     merged = dict(file)
     for name, value in flags.items():
         known = merged.get(name)

@@ -77,7 +77,7 @@ def read_adience(root: Path, task: Literal["gender", "age"] = "gender", fold: Fo
 
 
 def _images(home: Path) -> tuple[str, str]:
-    """Folder and first part of the names of the face images."""
+    """Return the folder and first part of the names of the face images."""
     for folder, stem in (("aligned", "landmark_aligned_face"), ("faces", "coarse_tilt_aligned_face")):
         if (home / folder).is_dir():
             return folder, stem

@@ -59,7 +59,7 @@ def read_torchvision(name: Literal["cifar10", "cifar100", "mnist"], root: Path) 
 
 
 def _pixels(images: np.ndarray | Tensor) -> Tensor:
-    """Bytes (N, 3, 32, 32)."""
+    """Convert to bytes (N, 3, 32, 32)."""
     tensor = torch.as_tensor(images)
     if tensor.ndim == 3:
         return F.pad(tensor, (2, 2, 2, 2)).unsqueeze(1).expand(-1, 3, -1, -1).contiguous()

@@ -78,7 +78,7 @@ def _cropped(home: Path, dishes: Sequence[_Dish]) -> Split:
 
 
 def _classes(table: Path) -> tuple[list[str], list[str]]:
-    """Folder and name of each class."""
+    """Return the folder and name of each class."""
     lines = [line.split(maxsplit=1) for line in read_lines(table, "UEC Food's classes")]
     found = [line for line in lines if line[0].isdecimal()]
     wrong = next((line for line in found if len(line) != 2), None)

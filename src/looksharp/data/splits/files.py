@@ -96,7 +96,7 @@ class FileSplit(DecodedSplit):
 
     @property
     def folder(self) -> Path:
-        """The folder that paths are relative to."""
+        """Return the folder that paths are relative to."""
         return self.root
 
     def name(self, index: int) -> str:

@@ -89,7 +89,7 @@ class StreamSplit(Split):
         return kept, stored_split(self.shards[-held:]).checked(self.classes)
 
     def image(self, index: int) -> tv_tensors.Image:
-        """No image can be had by its place.
+        """Refuse: a stream has no image at a place.
 
         Raises:
             ValueError: always.

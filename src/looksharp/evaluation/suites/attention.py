@@ -75,7 +75,7 @@ class Attention(Measure):
         return {name: means_by(found, objects.image, images) for name, found in values.items()}
 
     def compute(self) -> Evaluation:
-        """Over all batches so far."""
+        """Compute the result over all batches so far."""
         values = {name: float(mean.compute().overall) for name, mean in self.means.items()}
         values = {name: value for name, value in values.items() if not math.isnan(value)}
         tables: Tables = {"classes": self.names, "confused_pairs": pair_rows(self.pairs, self.names, self.images)}

@@ -36,7 +36,7 @@ class Boxes(Measure):
             self.metrics.update(objects, {"max_box_acc": given, "max_box_acc_v2": given})
 
     def compute(self) -> Evaluation:
-        """Over all objects so far."""
+        """Compute the result over all objects so far."""
         return self.metrics.compute()
 
 

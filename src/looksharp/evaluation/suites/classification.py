@@ -72,7 +72,7 @@ class Classification(Measure):
         self.pairs.update(true[taken], wrong[taken])
 
     def _one(self, logits: Tensor, odds: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Columns where each image has one class."""
+        """Return the columns for images of one class each."""
         ranked = logits.topk(min(5, logits.shape[1])).indices
         right = ranked == target.unsqueeze(1)
         confidence = odds.amax(1)
@@ -86,7 +86,7 @@ class Classification(Measure):
         }
 
     def _several(self, logits: Tensor, odds: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Columns where each image may have several."""
+        """Return the columns for multi-label images."""
         present, known = target > 0.5, target >= 0
         self.calibration.update(odds[known], present[known])
         self.told_right += ((logits > 0) == present).logical_and(known).sum(0)
@@ -98,7 +98,7 @@ class Classification(Measure):
         }
 
     def compute(self) -> Evaluation:
-        """All values, of all images so far."""
+        """Compute all values over all images so far."""
         columns, ranking, calibration = self.columns.joined(), self.ranking.compute(), self.calibration.compute()
         chart, images = self.chart.compute(), class_sizes(self.split.targets, len(self.names))
         precision, areas = (values.nanmean().item() for values in ranking)
@@ -145,12 +145,12 @@ class Classification(Measure):
 
 
 def new_ranking(images: int, count: int) -> ClassRanking:
-    """An exact ranking, or one in bins if the scores of so many images and classes would take too much memory."""
+    """Make an exact ranking, or one in bins if the scores of all images and classes would take too much memory."""
     return ClassRanking(count, None if images * count <= _EXACT else _BINS)
 
 
 def pair_rows(pairs: ConfusedPairs, names: list[str], images: Tensor) -> list[ConfusedPair]:
-    """The 50 most frequent confusions, for a table.
+    """List the 50 most frequent confusions for a table.
 
     Args:
         pairs: counted.

@@ -52,7 +52,7 @@ class Faithfulness(Measure):
         )
 
     def compute(self) -> Evaluation:
-        """Over all batches so far."""
+        """Compute the result over all batches so far."""
         per_image = self.columns.joined()
         values = {name: float(column.double().nanmean()) for name, column in per_image.items()}
         return Evaluation(values, per_image)

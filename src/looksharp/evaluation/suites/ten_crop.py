@@ -26,7 +26,7 @@ _VIEWS = 10
 
 @torch.no_grad()
 def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
-    """Classification by the mean probability of ten views: four corners and the middle, each also mirrored.
+    """Classify by the mean probability of ten views: four corners and the middle, each also mirrored.
 
     Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", Sec. 4.1. Views are cut
     from images 8/7 as large as the network takes (256 for 224); images in memory, which are as small as that, are

@@ -100,7 +100,7 @@ def coco_entries(path: Path, content: object, section: str, **keys: Any) -> list
 
 
 def _by_id(path: Path, content: object, section: str, name: str) -> dict[str, Entry]:
-    """A section's entries by id; ids that are text and ids that are numbers mean the same."""
+    """Return a section's entries by id; text and numbers of the same digits are the same id."""
     return {str(entry["id"]): entry for entry in coco_entries(path, content, section, id=int | str, **{name: str})}
 
 

@@ -62,7 +62,7 @@ def noisy_linear_imputation(
 
 
 def _solve(known: Tensor, unknown: Tensor, tolerance: float) -> Tensor:
-    """Known pixels (N, C, H, W), zero where `unknown` (N, 1, H, W) is 1, with the rest filled in."""
+    """Fill in pixels (N, C, H, W) where `unknown` (N, 1, H, W) is 1; they come as zeros."""
     grids = _grids(unknown)
     solution, (mask, weight) = known, grids[0]
     rounding = torch.finfo(known.dtype).eps * known.abs().amax((1, 2, 3), keepdim=True)
@@ -95,7 +95,7 @@ def _gather(values: Tensor) -> Tensor:
 
 
 def _grids(unknown: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The system on ever coarser grids, as (unknown, the sum of weights of a pixel and its neighbours).
+    """Build the system on ever coarser grids, as (unknown, the sum of weights of a pixel and its neighbours).
 
     The equation of an unknown pixel x is (weight - 4) x = the weighted sum of its neighbours, times 12.
     """
@@ -107,7 +107,7 @@ def _grids(unknown: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _cycle(residual: Tensor, grids: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """About the solution of the system for a residual: a multigrid V-cycle, symmetric and positive definite.
+    """Approximate the system's solution for a residual by a multigrid V-cycle, symmetric and positive definite.
 
     One Jacobi step before and one after the correction from the next coarser grid, which damp what that grid cannot
     see to a third or less, as the eigenvalues there lie in 2/3 to 4/3.
@@ -124,14 +124,14 @@ def _cycle(residual: Tensor, grids: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def _sum_of_fours(values: Tensor) -> Tensor:
-    """From (..., h, w) to a grid of half the size; an odd border is filled up with zeros."""
+    """Sum (..., h, w) into a grid of half the size; an odd border is padded with zeros."""
     values = F.pad(values, (0, values.shape[-1] % 2, 0, values.shape[-2] % 2))
     rows = values[..., ::2, :] + values[..., 1::2, :]
     return rows[..., ::2] + rows[..., 1::2]
 
 
 def _four_of_each(values: Tensor, like: Tensor) -> Tensor:
-    """Its transpose: back to the size of `like`."""
+    """Apply its transpose: return to the size of `like`."""
     (height, width), lead = values.shape[-2:], values.shape[:-2]
     larger = values[..., :, None, :, None].expand(*lead, height, 2, width, 2).reshape(*lead, 2 * height, 2 * width)
     return larger[..., : like.shape[-2], : like.shape[-1]]

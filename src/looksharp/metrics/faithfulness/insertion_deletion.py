@@ -24,7 +24,7 @@ Baseline = Literal["blur", "mean", "zero"]
 
 
 class Options(TypedDict, total=False):
-    """Of `insertion` and `deletion`, explained there."""
+    """Options of `insertion` and `deletion`; see there."""
 
     steps: int
     baseline: Baseline | Tensor
@@ -44,7 +44,7 @@ class Curve(NamedTuple):
     probabilities: Tensor
 
     def area(self) -> Tensor:
-        """The area under each curve (N,), by trapezoids: in [0, 1]."""
+        """Return the area under each curve (N,), by trapezoids: in [0, 1]."""
         return torch.trapezoid(self.probabilities, self.shares)
 
 
@@ -59,7 +59,7 @@ def insertion_curve(
     multilabel: bool = False,
     batch_size: int = 64,
 ) -> Curve:
-    """Probabilities while the most attended pixels are inserted into a baseline, until the image is whole.
+    """Compute probabilities while the most attended pixels are inserted into a baseline until the image is whole.
 
     Petsiuk et al. 2018, "RISE"; see `insertion`.
     """
@@ -78,7 +78,7 @@ def deletion_curve(
     multilabel: bool = False,
     batch_size: int = 64,
 ) -> Curve:
-    """Probabilities while the most attended pixels are replaced by a baseline, until nothing of the image is left.
+    """Compute probabilities while a baseline replaces the most attended pixels until nothing of the image is left.
 
     Petsiuk et al. 2018, "RISE"; see `deletion`.
     """
@@ -87,7 +87,7 @@ def deletion_curve(
 
 
 def insertion(model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, **options: Unpack[Options]) -> Tensor:
-    """Area under the insertion curve: the higher, the sooner the attended pixels suffice.
+    """Compute the area under the insertion curve: the higher, the sooner the attended pixels suffice.
 
     Petsiuk et al. 2018, "RISE", and the authors' code: pixels in the order of the map, as many in each step up to
     rounding, inserted into the blurred image (11 pixels, standard deviation 5); area by trapezoids.
@@ -129,7 +129,7 @@ def insertion(model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, *
 
 
 def deletion(model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, **options: Unpack[Options]) -> Tensor:
-    """Area under the deletion curve: the lower, the sooner the class is lost without the attended pixels.
+    """Compute the area under the deletion curve: the lower, the sooner the class is lost without them.
 
     Petsiuk et al. 2018, "RISE"; as `insertion`, but pixels are replaced by the baseline, "zero" if not given.
 
@@ -151,7 +151,7 @@ def _curve(
     multilabel: bool,
     batch_size: int,
 ) -> Curve:
-    """Probabilities while the pixels of `before` turn to those of `after`, (N, C, H, W) each."""
+    """Compute probabilities while the pixels of `before` turn to those of `after`, (N, C, H, W) each."""
     size = before.shape[-2], before.shape[-1]
     pixels = size[0] * size[1]
     if not 1 <= steps <= pixels:
@@ -168,7 +168,7 @@ def _curve(
 
 
 def _baseline(baseline: Baseline | Tensor, images: Tensor) -> Tensor:
-    """Images (N, C, H, W) without their content."""
+    """Return images (N, C, H, W) without their content."""
     if isinstance(baseline, Tensor):
         return baseline.to(images).expand_as(images)
     if baseline == "blur":

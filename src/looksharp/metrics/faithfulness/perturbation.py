@@ -29,7 +29,7 @@ def check_samples(images: Tensor, maps: Tensor, classes: Tensor) -> None:
 
 
 def pixel_ranks(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Each pixel's place in the order of attention, from one sort of the map at the image's resolution.
+    """Rank each pixel by attention, from one sort of the map at the image's resolution.
 
     Pixels of equal value, as where a map is zero, are ordered by a fixed random permutation, the same for all images:
     reading order would favour the top of the image.
@@ -73,7 +73,7 @@ def class_probabilities(
     multilabel: bool,
     batch_size: int,
 ) -> Tensor:
-    """Probabilities of each sample's class at every step of its perturbation.
+    """Compute probabilities of each sample's class at every step of its perturbation.
 
     Args:
         model: any classifier, in eval mode.

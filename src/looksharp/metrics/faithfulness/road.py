@@ -35,7 +35,7 @@ class RoadCurves(NamedTuple):
     least: Tensor
 
     def combined(self) -> Tensor:
-        """(LeRF - MoRF) / 2, each averaged over the shares: (N,) in [-1/2, 1/2], the higher, the better."""
+        """Return (LeRF - MoRF) / 2, each averaged over the shares: (N,) in [-1/2, 1/2], the higher, the better."""
         return (self.least.mean(-1) - self.most.mean(-1)) / 2
 
 
@@ -52,7 +52,7 @@ def road(
     multilabel: bool = False,
     batch_size: int = 64,
 ) -> RoadCurves:
-    """Probabilities of a class where shares of the pixels are removed, the most or the least attended ones first.
+    """Compute probabilities of a class where shares of the pixels are removed, the most or the least attended first.
 
     Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"; the paper measures the
     accuracy of the model. `RoadCurves.combined` is pytorch-grad-cam's `ROADCombined`, with these differences: its

@@ -99,7 +99,7 @@ class CifarResNet(nn.Module):
         initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, num_classes) for images (B, in_channels, H, W)."""
+        """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
         features = self.relu(self.bn1(self.conv1(images)))  # (B, 16, H, W)
         features = self.layer1(features)  # (B, 16, H, W)
         features = self.layer2(features)  # (B, 32, H/2, W/2)

@@ -82,7 +82,7 @@ class CifarBottleneckResNet(nn.Module):
         initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, num_classes) for images (B, in_channels, H, W)."""
+        """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
         features = self.relu(self.bn1(self.conv1(images)))  # (B, w, H, W)
         features = self.layer1(features)  # (B, 4 w, H, W)
         features = self.layer2(features)  # (B, 8 w, H/2, W/2)
@@ -94,7 +94,7 @@ class CifarBottleneckResNet(nn.Module):
 def cifar_resnext(
     depth: int, cardinality: int, width: int, num_classes: int, in_channels: int = 3
 ) -> CifarBottleneckResNet:
-    """A ResNeXt of 9n + 2 layers for small images: ResNeXt-29, 8x64d and 16x64d.
+    """Build a ResNeXt of 9n + 2 layers for small images: ResNeXt-29, 8x64d and 16x64d.
 
     Xie et al., Aggregated Residual Transformations for Deep Neural Networks, 2017 (arXiv 1611.05431), sec. 5.3:
     n blocks a stage, with `cardinality` groups of `width`, 2 `width` and 4 `width` channels, and 256, 512 and
@@ -131,7 +131,7 @@ def cifar_resnext(
 
 
 def cifar_bottleneck_resnet(depth: int, num_classes: int, in_channels: int = 3) -> CifarBottleneckResNet:
-    """The ResNet-44, 56 and 110 of ABN's published code: `CifarResNet`, its basic blocks made bottlenecks.
+    """Build ResNet-44, 56 or 110 of ABN's published code: `CifarResNet` with bottleneck blocks.
 
     The code of Fukui et al. (2019) keeps He et al.'s n = (depth - 2) / 6 blocks a stage and 16, 32 and 64
     planes, but from depth 44 on gives every block three convolutions and four times the output channels (64,

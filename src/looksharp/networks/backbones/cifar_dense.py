@@ -11,7 +11,7 @@ __all__ = ["cifar_densenet"]
 
 
 def cifar_densenet(depth: int, growth: int, num_classes: int, in_channels: int = 3) -> nn.Module:
-    """A DenseNet-BC of 6n + 4 layers for small images: L = 100, k = 12 and L = 190, k = 40 of the paper.
+    """Build a DenseNet-BC of 6n + 4 layers for small images: L = 100, k = 12 and L = 190, k = 40 of the paper.
 
     Huang et al., Densely Connected Convolutional Networks, 2017 (arXiv 1608.06993), sec. 3 and 4.2:
     torchvision's DenseNet with three dense blocks of n layers and a first convolution of 3x3 that does not

@@ -108,7 +108,7 @@ class CifarWideResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, num_classes) for images (B, in_channels, H, W)."""
+        """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
         features = self.conv1(images)  # (B, 16, H, W)
         features = self.layer1(features)  # (B, 16 k, H, W)
         features = self.layer2(features)  # (B, 32 k, H/2, W/2)

@@ -73,7 +73,7 @@ class ClutterNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, num_classes) for images (B, in_channels, H, W)."""
+        """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
         features = self.stage1(images)  # (B, width, H/2, W/2)
         features = self.stage2(features)  # (B, width, H/4, W/4)
         features = self.stage3(features)  # (B, 2 width, H/8, W/8)

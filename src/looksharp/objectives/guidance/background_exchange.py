@@ -30,5 +30,5 @@ class BackgroundExchange(Exchange):
     """
 
     def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """None."""
+        """Return no terms: the copies are classified with the others."""
         return {}, {}

@@ -18,7 +18,7 @@ __all__ = ["Contrast"]
 @PARTS.register("contrast")
 @dataclass(eq=False)
 class Contrast(MapGuidance):
-    """No share of what tells the class from the most confusing one lies outside the mask.
+    """Keep all that tells the class from the most confusing one inside the mask.
 
     As `Evidence`, for the class's signed map minus that of the wrong class with the highest score. An image that has
     no wrong class counts as 0.

@@ -17,7 +17,7 @@ __all__ = ["Energy"]
 @PARTS.register("energy")
 @dataclass(eq=False)
 class Energy(MapGuidance):
-    """No share of the map's mass lies outside the mask, see `guidance_energy`.
+    """Keep the map's mass inside the mask; see `guidance_energy`.
 
     Args:
         weight: of the term.

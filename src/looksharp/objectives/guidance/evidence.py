@@ -17,7 +17,7 @@ __all__ = ["Evidence"]
 @PARTS.register("evidence")
 @dataclass(eq=False)
 class Evidence(MapGuidance):
-    """No share of the evidence for and against the class lies outside the mask.
+    """Keep the evidence for and against the class inside the mask.
 
     As `Energy`, with the map before its ReLU.
 

@@ -17,7 +17,7 @@ __all__ = ["EvidenceAll"]
 @PARTS.register("evidence_all")
 @dataclass(eq=False)
 class EvidenceAll(MapGuidance):
-    """No share of the evidence for and against all classes lies outside the mask.
+    """Keep the evidence for and against all classes inside the mask.
 
     As `Evidence`, for the maps of all classes together. Where an image has one class their mean is taken off first,
     since it moves no softmax. A backward per class is run where the layer is not pooled into one linear classifier.

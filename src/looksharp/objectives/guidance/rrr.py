@@ -22,7 +22,7 @@ __all__ = ["RightForTheRightReasons"]
 @PARTS.register("rrr")
 @dataclass(eq=False)
 class RightForTheRightReasons(GuidanceLoss):
-    """No input gradient lies outside the mask: Ross et al. 2017, see `guidance_input_gradient`.
+    """Keep the input gradient inside the mask: Ross et al. 2017; see `guidance_input_gradient`.
 
     Costs another pass over the marked images and a second derivative through the whole network.
 
@@ -34,7 +34,7 @@ class RightForTheRightReasons(GuidanceLoss):
     weight: float = 10.0
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
-        """None: the gradient is that of the image."""
+        """Return no layers: the gradient is that of the image."""
         return ()
 
     def losses(self, forward: Forward, marks: BatchMarks) -> Tensor:

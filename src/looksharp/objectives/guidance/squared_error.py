@@ -18,7 +18,7 @@ __all__ = ["SquaredError"]
 @PARTS.register("squared_error")
 @dataclass(eq=False)
 class SquaredError(MapGuidance):
-    """The map divided by its maximum equals the mask: GAIN Eq. 7, see `guidance_squared_error`.
+    """Make the map divided by its maximum equal the mask: GAIN Eq. 7; see `guidance_squared_error`.
 
     Args:
         weight: of the term.
