@@ -144,7 +144,8 @@ class ICASC(Part):
             create_graph=forward.differentiable,
             detach_weights=self.detach_weights,
         )
-        share = valid / valid.sum(1, keepdim=True).clamp(min=1)  # (B, T): an image's classes count as one
+        precise = torch.promote_types(forward.logits.dtype, torch.float32)
+        share = valid.to(precise) / valid.sum(1, keepdim=True).clamp(min=1)  # (B, T): an image's classes count as one
         factor = self._rise(forward)
         found = {}
         if self.classifies:
