@@ -12,11 +12,15 @@ from annotated_types import Ge, Gt, Le, Lt
 from looksharp.data.folder import read_folder
 from looksharp.data.hold_out import hold_out
 from looksharp.data.registry import DATA_SETS, SOURCES, DataSet
-from looksharp.data.split import Data
+from looksharp.data.split import Data, Fit
 from looksharp.data.survey import surveyed
 from looksharp.settings import SettingError, near_miss, resolved, settings
 
 __all__ = ["DataConfig", "below_data", "build_data"]
+
+
+Side = Annotated[int, Ge(1), Le(8192)]
+"""Length of an image's side in pixels."""
 
 
 @settings
@@ -29,13 +33,15 @@ class DataConfig:
             what Hugging Face's datasets reads, wds:PATTERN WebDataset's shards, such as
             wds:shards/train-{0000..0009}.tar, by path or URL.
         root: folder that holds the files of a named set that is read, such as cifar10 or voc.
-        image_size: side to which image files are brought, in pixels; the set's own if not given.
+        image_size: side to which image files are brought, in pixels, or HEIGHT,WIDTH; the set's own if not given.
         val_share: share of the training images held out for validation where the set has no validation split; with 0,
             validation reads the test split.
         range: LOW,HIGH, the values that become black and white in images of more than 8 bits a channel: 0,4095 for 12
             bits. If not given, those of 16 bits keep their own range; others need it.
         crop_share: side of the middle of an image file that is evaluated, as a share of the resized image's shorter
             side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
+        fit: how image files of other proportions come to that size: crop, resized to cover it and the middle cut out;
+            or resize, both sides resized, so that nothing is cut off.
         settings: the set's own settings, the arguments of its reader; in flat form they stand below its name.
 
     Raises:
@@ -44,9 +50,10 @@ class DataConfig:
 
     data: str = "digits"
     root: Path | None = None
-    image_size: Annotated[int, Ge(1), Le(8192)] | None = None
+    image_size: Side | tuple[Side, Side] | None = None
     val_share: Annotated[float, Ge(0), Lt(1)] = 0.1
     crop_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    fit: Fit = "crop"
     range: tuple[float, float] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -110,9 +117,10 @@ def _read(config: DataConfig, seed: int) -> Data:
 def _shown(data: Data, config: DataConfig) -> Data:
     """Return the data set with the size, share and range of its image files that are asked for."""
     size, share, values = config.image_size, config.crop_share, config.range
-    asked = [n for n, used in {"crop_share": share != 1, "range": values, "image_size": size}.items() if used]
+    given = {"crop_share": share != 1, "range": values, "image_size": size, "fit": config.fit != "crop"}
+    asked = [name for name, used in given.items() if used]
     if asked and any(split.in_memory for split in data.splits.values()):
         raise ValueError(f"{asked[0]} is for data sets of image files; {config.data} is held in memory")
     data = data if size is None else data.resized(size)
     data = data if values is None else data.ranged(values)
-    return replace(data, pixels=replace(data.pixels, crop_share=share))
+    return replace(data, pixels=replace(data.pixels, crop_share=share, fit=config.fit))

@@ -24,7 +24,7 @@ _LONGEST_NAME = 255  # bytes that file systems allow
 _VALIDATION = ("val", "valid", "validation")
 
 
-def read_folder(root: Path, size: int | None = None) -> Data:
+def read_folder(root: Path, size: int | tuple[int, int] | None = None) -> Data:
     """Read the layout ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE, which is one split, "all", yet to be divided.
 
     Beside train there may be val and any folders whose names begin with "test". Masks in ROOT/masks (the image's
@@ -33,8 +33,9 @@ def read_folder(root: Path, size: int | None = None) -> Data:
 
     Args:
         root: the folder.
-        size: side to which images are brought. If not given it is that of the first image, if that is square and
-            small, else 224; which is why it is told here and not applied after reading, as for other sets.
+        size: side to which images are brought, or (height, width). If not given it is that of the first image, if
+            that is square and small, else 224; which is why it is told here and not applied after reading, as for
+            other sets.
 
     Raises:
         ValueError: if the folder or a class is missing or empty, there is one class only, splits disagree about
@@ -128,9 +129,9 @@ def _files(root: Path, folder: Path, classes: tuple[str, ...], others: Counter[s
     return files
 
 
-def _size(first: Path, size: int | None) -> tuple[int, int]:
+def _size(first: Path, size: int | tuple[int, int] | None) -> tuple[int, int]:
     if size is not None:
-        return size, size
+        return (size, size) if isinstance(size, int) else size
     height, width = read_size(first)
     return (height, width) if height == width <= SMALL else (224, 224)
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,10 @@ from looksharp.images.depth import ValueRange
 from looksharp.images.look import Look
 from looksharp.marks.marks import Marks
 
-__all__ = ["Augment", "BatchLoader", "Data", "Pixels", "Split"]
+__all__ = ["Augment", "BatchLoader", "Data", "Fit", "Pixels", "Split"]
+
+Fit = Literal["crop", "resize"]
+"""How an image file comes to the network's shape: its sides cut, or both sides resized, which changes proportions."""
 
 Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
 """Augmentation of training images: none; pad by an eighth and crop; the same and mirror; resize the shorter side to
@@ -31,8 +34,9 @@ class Pixels:
     """The way from pixels to a network's input: size (height, width), then (pixel / 255 - mean) / std per channel.
 
     `crop_share` is for image files that are not augmented: they are resized to cover `size` / `crop_share`, and the
-    middle of `size` is cut out: with 0.875, 224 of 256. `value_range` is for image files of more than 8 bits a channel:
-    the values that become black and white.
+    middle of `size` is cut out: with 0.875, 224 of 256. `fit` says how image files of other proportions come to `size`:
+    "crop" resizes them to cover it and cuts the middle, "resize" brings both sides to it. `value_range` is for image
+    files of more than 8 bits a channel: the values that become black and white.
     """
 
     size: tuple[int, int]
@@ -40,6 +44,7 @@ class Pixels:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     crop_share: float = 1.0
     value_range: ValueRange | None = None
+    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
         if not 1 <= min(self.size) <= max(self.size) <= 8192:
@@ -48,6 +53,8 @@ class Pixels:
             raise ValueError(f"std must be above 0 in every channel; got {', '.join(f'{v:g}' for v in self.std)}")
         if not 0 < self.crop_share <= 1:
             raise ValueError(f"crop_share must be above 0 and at most 1; got {self.crop_share:g}")
+        if self.fit not in get_args(Fit):
+            raise ValueError(f"fit must be crop or resize; got {self.fit!r}")
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images (..., 3, H, W) of bytes as the network reads them."""

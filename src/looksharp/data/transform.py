@@ -19,19 +19,27 @@ def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
 
     Without augmentation: the shorter side is resized to fit (or to 1 / `pixels.crop_share` of that) and the middle
     cropped. With "resize_crop_flip", it is resized to 8/7 of the size and a crop is drawn: 224 of 256 (ABN Sec. 4.1).
+    Where `pixels.fit` is "resize", both sides are resized, so that nothing is cut off but what a share or an
+    augmentation asks for.
     """
     size = list(pixels.size)
     if augment == "resize_crop_flip":
-        return v2.Compose([_Cover(_enlarged(pixels.size, LARGER)), v2.RandomCrop(size), v2.RandomHorizontalFlip()])
+        return v2.Compose([_to(pixels, LARGER), v2.RandomCrop(size), v2.RandomHorizontalFlip()])
     if augment == "resized_crop_flip":
         return v2.Compose([v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()])
     larger = 1 / pixels.crop_share if augment == "none" else 1.0
-    steps: list[v2.Transform] = [_Cover(_enlarged(pixels.size, larger)), v2.CenterCrop(size)]
+    steps: list[v2.Transform] = [_to(pixels, larger), v2.CenterCrop(size)]
     if augment in ("crop", "crop_flip"):
         steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
     if augment == "crop_flip":
         steps.append(v2.RandomHorizontalFlip())
     return v2.Compose(steps)
+
+
+def _to(pixels: Pixels, times: float) -> v2.Transform:
+    """Return what resizes an image to the network's size, so many times enlarged."""
+    size = _enlarged(pixels.size, times)
+    return v2.Resize(list(size), antialias=True) if pixels.fit == "resize" else _Cover(size)
 
 
 def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:

@@ -92,3 +92,64 @@ def test_the_share_is_a_setting(tmp_path):
 def test_the_share_has_limits(share):
     with pytest.raises(ValueError, match=rf"^crop_share must be above 0 and at most 1; got {share:g}$"):
         build_data(DataConfig(crop_share=share))
+
+
+def bars(height, width):
+    """A column of one colour at either end, which a crop would cut off."""
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    image[:, : width // 4], image[:, -(width // 4) :] = (200, 0, 0), (0, 200, 0)
+    return image
+
+
+def test_a_plain_resize_cuts_nothing_off(tmp_path):
+    """CompCars' 323 x 224: both sides are brought to the size, and with them the mask."""
+    image = bars(64, 256)
+    mask = torch.from_numpy(image[..., 0] > 0)
+    split = copies(tmp_path, image, 1, mask)
+    for size in ((224, 323), (64, 64)):
+        pixels = Pixels(size, fit="resize")
+        (batch,) = split.loader(InOrder(1, 1), pixels)
+        expected = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+        found = shown(batch, pixels)[0].permute(1, 2, 0).numpy().astype(int)
+        assert np.abs(found - expected).max() <= 1
+        assert batch.marks.mask[0].mean().item() == pytest.approx(0.25, abs=0.01)
+        (cut,) = split.loader(InOrder(1, 1), Pixels(size))
+        assert shown(cut, pixels)[0][0].float().mean() < 0.6 * found[..., 0].mean()  # a crop loses most of the bar
+
+
+@pytest.mark.parametrize(
+    ("augment", "share", "before"),
+    [
+        ("none", 1.0, (14, 28)),
+        ("none", 0.875, (16, 32)),  # 7/8 are evaluated
+        ("crop_flip", 0.875, (14, 28)),
+        ("resize_crop_flip", 1.0, (16, 32)),  # 8/7 as large, from which crops are cut
+    ],
+)
+def test_both_sides_are_resized_before_a_crop_that_is_asked_for(augment, share, before):
+    transform = image_transform(Pixels((14, 28), crop_share=share, fit="resize"), augment)
+    first = transform.transforms[0](torch.zeros(3, 50, 50, dtype=torch.uint8))
+    assert first.shape[-2:] == before
+    assert transform(torch.zeros(3, 50, 50, dtype=torch.uint8)).shape[-2:] == (14, 28)
+
+
+def test_size_and_fit_are_settings(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(bars(16, 64)).save(tmp_path / "train" / name / f"{number}.png")
+    config = DataConfig(str(tmp_path), image_size=[12, 20], val_share=0.5, fit="resize")
+    assert config.image_size == (12, 20)
+    data = build_data(config)
+    assert data.pixels == Pixels((12, 20), fit="resize")
+    kept = keep_in_memory(data).splits["train"]
+    expected = np.asarray(Image.fromarray(bars(16, 64)).resize((20, 12), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(kept.image(0).permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+    with pytest.raises(ValueError, match=r"^fit is for data sets of image files; digits is held in memory$"):
+        build_data(DataConfig("digits", fit="resize", settings={"train": 20}))
+    with pytest.raises(ValueError, match=r"^fit must be 'crop' or 'resize'; got 'stretch'$"):
+        DataConfig(fit="stretch")
+    with pytest.raises(ValueError, match=r"image_size must be .*; got "):
+        DataConfig(image_size=[12, 20, 3])
+    with pytest.raises(ValueError, match=r"image_size must be at least 1 and at most 8192; got 0"):
+        DataConfig(image_size=[12, 0])
