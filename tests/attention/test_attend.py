@@ -454,12 +454,18 @@ def test_attend_finds_the_last_layer():
     assert list(attend(one_stage, torch.rand(2, 3, 8, 8)).maps) == ["0"]
 
 
+@pytest.mark.parametrize("top", [0, -1])
+def test_attend_refuses_no_class(net, images, top):
+    with pytest.raises(ValueError, match=f"^top must be at least 1 class; got {top}$"):
+        attend(net, images, top=top, layers="last")
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_attend_keeps_the_mode(training):
     resnet = models.resnet18(num_classes=5).train(training)
     attend(resnet, torch.rand(2, 3, 64, 64), layers=["layer4"])
     assert all(module.training == training for module in resnet.modules())
-    assert resnet.bn1.num_batches_tracked == int(training)  # one forward in its present mode
+    assert resnet.bn1.num_batches_tracked == 0
     assert all(parameter.grad is None for parameter in resnet.parameters())
 
 

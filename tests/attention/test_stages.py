@@ -307,3 +307,24 @@ def _agreement(model, images, target, layer, hidden):
     ranks = [each.flatten(1).argsort(1).argsort(1).float() for each in (maps, hidden)]
     centred = [each - each.mean(1, keepdim=True) for each in ranks]
     return F.cosine_similarity(*centred).mean().item()
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_stage_is_refused(count):
+    with pytest.raises(ValueError, match=f"^count must be at least 1 stage; got {count}$"):
+        last_stages(CifarResNet(8, 10), torch.rand(2, 3, 32, 32), count)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_class_token_behind_few_blocks_and_a_large_stem(depth):
+    """Blocks that hold less than half of the parameters are looked into too, since nothing reads their patches."""
+    network = models.VisionTransformer(32, 8, depth, 2, 32, 64, num_classes=10)
+    assert last_stages(network, torch.rand(2, 3, 32, 32), 1) == (f"encoder.layers.encoder_layer_{depth - 1}.ln_1",)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_stages_are_found_where_no_gradient_is_kept(mode):
+    network, images = models.VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=10), torch.rand(2, 3, 32, 32)
+    with mode():
+        assert last_stages(network, images, 1) == ("encoder.layers.encoder_layer_1.ln_1",)
+        assert last_stages(CifarResNet(8, 10), images) == ("layer2", "layer3")

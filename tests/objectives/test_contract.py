@@ -96,6 +96,25 @@ def test_the_signature_is_the_settings(name):
         parse_objective({name: {"nonsense": 1}})
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused(name, value):
+    for setting, parameter in settings_of(PARTS[name]).items():
+        if isinstance(parameter.default, float):
+            with pytest.raises(ValueError, match=f"^{setting} must be a finite number; got {value}$"):
+                PARTS[name](**{setting: value})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_a_smoothing_that_is_no_share_is_refused(name, value, batch, build):
+    if "label_smoothing" in settings_of(PARTS[name]):
+        with pytest.raises(
+            SettingError, match=rf"^{name}\.label_smoothing must be at least 0 and below 1; got {value:g}$"
+        ):
+            parse_objective({name: {"label_smoothing": value}})
+        with pytest.raises(ValueError, match=f"^label_smoothing must be at least 0 and below 1; got {value:g}$"):
+            whole(PARTS[name](label_smoothing=value))(build(), batch)
+
+
 def test_step(objective, part, batch, build):
     model = build()
     step = objective(model, batch)

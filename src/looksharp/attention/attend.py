@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from looksharp.attention.mechanisms import Mechanism, find_mechanism
 from looksharp.attention.mechanisms.cam import cam
-from looksharp.attention.recording import PooledLinearHead, Recording, logits_of, record
+from looksharp.attention.recording import PooledLinearHead, Recording, logits_of, look
 from looksharp.attention.stages import last_stages
 
 __all__ = ["Attention", "attend", "attention_maps"]
@@ -65,6 +65,7 @@ def attention_maps(
 
     Example:
         >>> import torch
+        >>> from looksharp.attention.recording import record
         >>> from looksharp.networks import CifarResNet
         >>> net = CifarResNet(depth=20, num_classes=10)
         >>> with record(net, ["layer2", "layer3"]) as features:
@@ -117,6 +118,9 @@ def attend(
 ) -> Attention:
     """Show where `model` looks: run one forward in its present mode and map the evidence for chosen classes.
 
+    Nothing of the model changes: in training mode BatchNorm's statistics stay too. Threads may share a model: their
+    forwards take turns, and no setting of the process is touched.
+
     Args:
         model: any classifier.
         images: (B, 3, H, W), normalised as the model expects.
@@ -129,6 +133,9 @@ def attend(
     Returns:
         Detached logits (B, C), classes (B, K) in the order of the maps, and maps (B, K, h, w) by layer.
 
+    Raises:
+        ValueError: if `top` is below 1, and as `attention_maps`.
+
     Example:
         >>> import torch
         >>> from looksharp.networks import CifarResNet
@@ -136,9 +143,9 @@ def attend(
         torch.Size([2, 3, 8, 8])
 
     """
-    names = last_stages(model, images, count=1) if layers is None else layers
-    with torch.no_grad(), record(model, names) as features:
-        output = model(images)
+    if top < 1:
+        raise ValueError(f"top must be at least 1 class; got {top}")
+    output, features = look(model, images, last_stages(model, images, count=1) if layers is None else layers)
     logits = logits_of(output)
     if classes is None:
         classes = logits.topk(min(top, logits.shape[1])).indices

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from looksharp.attention.buffers import forward_on_copies
 from looksharp.attention.layout import layout_of
 from looksharp.attention.second_derivative import FastSecondDerivative
+from looksharp.attention.threads import hook_here, lock_of
+from looksharp.attention.unfused import UnfusedAttention
 
-__all__ = ["PooledLinearHead", "Recording", "find_modules", "logits_of", "record", "unwrapped"]
+__all__ = ["PooledLinearHead", "Recording", "find_modules", "logits_of", "look", "record", "unwrapped"]
 
 # Operations between a feature map and a linear classifier that leave the map's gradient a plain copy of the
 # classifier's weight: average pooling over all positions, and changes of shape, memory or precision.
@@ -155,8 +157,8 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     (B, N, C) are laid out as a grid without their prefix (class, register) tokens. What the network computes
     does not change. The maps are differentiable and lead to the logits also under `torch.no_grad`, under
     `torch.inference_mode` and with every parameter frozen: the graph then starts at the first recorded layer.
-    If a layer runs more than once, its last call is kept. `.grad`, modes, buffers, `requires_grad` and hooks
-    are as before once the `with` ends, also after an exception.
+    If a layer runs more than once, its last call is kept. Forwards of other threads are not recorded. `.grad`,
+    modes, buffers, `requires_grad` and hooks are as before once the `with` ends, also after an exception.
 
     Args:
         model: any module; wrappers for data parallelism and compilation are seen through.
@@ -206,9 +208,6 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
                 return output._make(items) if hasattr(output, "_make") else type(output)(items)
             raise ValueError(f"layer {name!r} returns {type(output).__name__}, not a tensor that has a map")
         torch.set_grad_enabled(True)  # from here on the logits must depend on the map; `after` restores it
-        if not recording.maps:
-            # Fused attention has no second derivative, and no batched first one.
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         layout = layout_of(network, name, output, image_size)
         features = layout.to_map(output)
         if not features.requires_grad:
@@ -225,17 +224,37 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-        stack.callback(network.register_forward_pre_hook(before, with_kwargs=True).remove)
+        hook_here(stack, network.register_forward_pre_hook, before, with_kwargs=True)
         # A subclass that computes something else (a cosine classifier, say) is no linear layer.
         for linear in (m for m in network.modules() if getattr(type(m), "forward", None) is nn.Linear.forward):
-            stack.callback(linear.register_forward_hook(keep_linear).remove)
+            hook_here(stack, linear.register_forward_hook, keep_linear)
         for name, module in modules.items():
-            hook = module.register_forward_hook(lambda _m, _a, output, name=name: keep_output(name, output))
-            stack.callback(hook.remove)
-        stack.callback(network.register_forward_hook(after).remove)
+            hook_here(stack, module.register_forward_hook, lambda _m, _a, output, name=name: keep_output(name, output))
+        hook_here(stack, network.register_forward_hook, after)
         # Maps that are trained on are differentiated twice, from the first recorded layer on.
         stack.enter_context(FastSecondDerivative(lambda: recording.trainable and bool(recording.maps)))
+        stack.enter_context(UnfusedAttention(lambda: bool(recording.maps)))
         yield recording
+
+
+def look(model: nn.Module, images: Tensor, layers: Iterable[str]) -> tuple[object, Recording]:
+    """Record `layers` in one forward that changes nothing of the model; see `record`.
+
+    No gradient is kept but that of the maps, and BatchNorm in training mode leaves its statistics alone. Threads that
+    share a model take turns.
+
+    Args:
+        model: any classifier, in whatever mode.
+        images: (B, C, H, W), normalised as the model expects.
+        layers: names as in `model.named_modules()`.
+
+    Returns:
+        What the model returned, and the recording.
+    """
+    network = unwrapped(model)
+    with lock_of(network), torch.no_grad(), record(network, layers) as features:
+        training = any(module.training for module in network.modules())
+        return forward_on_copies(network, images) if training else model(images), features
 
 
 def find_modules(network: nn.Module, names: tuple[str, ...]) -> dict[str, nn.Module]:

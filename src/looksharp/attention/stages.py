@@ -6,14 +6,17 @@ import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.buffers import forward_on_copies
 from looksharp.attention.layout import layout_of
 from looksharp.attention.recording import logits_of, unwrapped
+from looksharp.attention.threads import hook_here, lock_of
 from looksharp.attention.wrapping import backbone_path
 
 __all__ = ["LastStage", "last_stage", "last_stages", "stage_at", "untouched_forward"]
@@ -24,6 +27,7 @@ _STEM = 0.03
 
 # What was found, by network, image size and count: looking costs a forward.
 _FOUND: WeakKeyDictionary[nn.Module, dict[tuple[tuple[int, int], int], tuple[str, ...]]] = WeakKeyDictionary()
+_KEEPING = Lock()
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
         count: how many stages.
 
     Raises:
-        ValueError: if there are fewer stages with more than one position; name layers yourself then.
+        ValueError: if `count` is below 1, or there are fewer stages with more than one position; name layers
+            yourself then.
 
     Example:
         >>> import torch
@@ -75,11 +80,15 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
         ('layer2', 'layer3')
 
     """
+    if count < 1:
+        raise ValueError(f"count must be at least 1 stage; got {count}")
     network, size = unwrapped(model), (images.shape[-2], images.shape[-1])
-    known = _FOUND.setdefault(network, {})
-    if (size, count) not in known:
-        known[size, count] = _find(network, images, count)
-    return known[size, count]
+    with lock_of(network):
+        with _KEEPING:
+            known = _FOUND.setdefault(network, {})
+        if (size, count) not in known:
+            known[size, count] = _find(network, images, count)
+        return known[size, count]
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,7 @@ def _find(network: nn.Module, images: Tensor, count: int) -> tuple[str, ...]:
     ends = [stage[-1].name for stage in _stages(network, calls)]
     if len(ends) == 1 or _only_stems(network, calls):
         ends = _blocks(network, calls, count, images[:2]) or ends
-    elif ends and calls[ends[-1]].tokens and _reads_patches(network, ends[-1], images[:2]) is False:
+    if ends and calls[ends[-1]].tokens and _reads_patches(network, ends[-1], images[:2]) is False:
         ends[-1:] = _last_read(network, calls, ends[-1], images[:2])
     if ends:
         _check_behind(network, calls, ends[-1])
@@ -213,10 +222,8 @@ def _check_behind(network: nn.Module, calls: dict[str, _Call], end: str) -> None
 def untouched_forward(network: nn.Module, images: Tensor, gradients: bool = False) -> Any:
     """Return what the network returns, with or without a graph; no buffer, mode or random state changes."""
     devices = [images.device] if images.is_cuda else []
-    # BatchNorm in training mode updates these copies and not the model's own.
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with torch.inference_mode(False), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
-        return torch.func.functional_call(network, buffers, (images,))
+        return forward_on_copies(network, images)
 
 
 def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
@@ -250,8 +257,7 @@ def _probe(network: nn.Module, images: Tensor) -> dict[str, _Call]:
     with ExitStack() as stack:
         for name, module in network.named_modules():
             if name:
-                hook = module.register_forward_hook(lambda m, a, o, name=name: note(name, m, a, o))
-                stack.callback(hook.remove)
+                hook_here(stack, module.register_forward_hook, lambda m, a, o, name=name: note(name, m, a, o))
         untouched_forward(network, images)
     return calls
 
@@ -339,10 +345,10 @@ def _reads_patches(network: nn.Module, layer: str, images: Tensor) -> bool | Non
             read[:] = [args[0]]
 
     with ExitStack() as stack:
-        stack.callback(network.get_submodule(layer).register_forward_hook(enter).remove)
+        hook_here(stack, network.get_submodule(layer).register_forward_hook, enter)
         for module in network.modules():
             if isinstance(module, nn.Linear):
-                stack.callback(module.register_forward_hook(keep).remove)
+                hook_here(stack, module.register_forward_hook, keep)
         output = untouched_forward(network, images, gradients=True)
     head = read[0] if read else logits_of(output)
     if not entry or not head.requires_grad:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from looksharp.attention.recording import logits_of
+from looksharp.attention.threads import hook_here
 from looksharp.attention.wrapping import Wrapping
 from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
@@ -235,11 +237,9 @@ class AttentionBranchNetwork(Wrapping, Attending):
     def explained(self, images: Tensor) -> Explained:
         """Return the logits, the branch's logits and its maps, from one forward."""
         found: list[tuple[Tensor, Tensor]] = []
-        hook = self.branch.register_forward_hook(lambda _m, _a, output: found.append(output))
-        try:
+        with ExitStack() as stack:
+            hook_here(stack, self.branch.register_forward_hook, lambda _m, _a, output: found.append(output))
             logits = self(images)
-        finally:
-            hook.remove()
         ((maps, branch_logits),) = found
         return Explained(logits, branch_logits, maps)
 

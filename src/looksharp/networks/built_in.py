@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
-from looksharp.attention.recording import logits_of, record, unwrapped
+from looksharp.attention.recording import logits_of, look, unwrapped
 from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 
 __all__ = ["BuiltInAttention", "built_in_attention", "has_built_in_attention"]
@@ -39,7 +38,7 @@ def has_built_in_attention(model: nn.Module) -> bool:
 def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
     """Read the maps that a network made and used on the way to its logits.
 
-    Each architecture says which maps it makes; see `Attending`.
+    Each architecture says which maps it makes; see `Attending`. The model's buffers do not change.
 
     Args:
         model: a network around a backbone that has such attention.
@@ -64,8 +63,8 @@ def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
             f"mechanism 'built_in' needs a network with attention of its own, as one of --architecture {having} "
             f"makes; {type(network).__name__} has none: take grad_cam"
         )
-    with torch.no_grad(), record(model, [full for names in layers.values() for full in names.values()]) as features:
-        logits = logits_of(model(images))
+    output, features = look(model, images, [full for names in layers.values() for full in names.values()])
+    logits = logits_of(output)
     found: dict[str, OwnMaps] = {}
     for path, names in layers.items():
         architecture = network.get_submodule(path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from looksharp.attention.recording import logits_of
 from looksharp.attention.stages import LastStage, last_stage, stage_at, untouched_forward
+from looksharp.attention.threads import hook_here
 
 __all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_channels", "stage_input"]
 
@@ -72,11 +74,9 @@ def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> t
     def take(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         taken.extend(value for value in args[:1] if isinstance(value, Tensor))
 
-    hook = network.get_submodule(name).register_forward_pre_hook(take)
-    try:
+    with ExitStack() as stack:
+        hook_here(stack, network.get_submodule(name).register_forward_pre_hook, take)
         logits = logits_of(untouched_forward(network, torch.zeros(2, 3, *image_size, device=_device(network))))
-    finally:
-        hook.remove()
     if len(taken) != 1 or taken[0].ndim != 4:
         shapes = ", ".join(str(tuple(value.shape)) for value in taken) or "nothing"
         raise ValueError(f"cut {name!r} must be a module that reads one map (B, C, h, w); it reads {shapes}")

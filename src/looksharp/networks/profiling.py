@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from looksharp.attention.unfused import UnfusedAttention
 
 __all__ = ["Profile", "accuracy_per_million", "profile", "profile_side_by_side"]
 
@@ -71,7 +72,7 @@ def profile_side_by_side(
             for model in models:
                 model.eval()
                 # Fused attention is not counted on every device; as matrix products it is.
-                with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+                with FlopCounterMode(display=False) as counter, UnfusedAttention():
                     model(torch.zeros(1, 3, height, width, device=_device(model)))
                 flops.append(counter.get_total_flops())
             for _ in range(repeats + 1):

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from looksharp.attention.layout import layout_of
+from looksharp.attention.threads import hook_here
 
 __all__ = ["Taps", "tap"]
 
@@ -62,7 +63,8 @@ def tap(network: nn.Module, layers: Sequence[str], classifier: str) -> Iterator[
     with ExitStack() as stack:
         for layer in layers:
             module = network.get_submodule(layer)
-            hook = module.register_forward_hook(lambda _m, _a, output, layer=layer: keep_output(layer, output))
-            stack.callback(hook.remove)
-        stack.callback(network.get_submodule(classifier).register_forward_pre_hook(keep_input).remove)
+            hook_here(
+                stack, module.register_forward_hook, lambda _m, _a, output, layer=layer: keep_output(layer, output)
+            )
+        hook_here(stack, network.get_submodule(classifier).register_forward_pre_hook, keep_input)
         yield taps

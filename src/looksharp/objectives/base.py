@@ -6,6 +6,8 @@ into weighted terms, so parts combine freely: `GAIN() + Guidance("energy")`.
 
 from __future__ import annotations
 
+import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,10 +132,17 @@ class Part(Objective):
     classifies: bool = False
     reads_marks: bool = False
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Make the module before a dataclass sets its fields."""
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        """Make the module before a dataclass sets its fields.
+
+        Raises:
+            ValueError: if a number among the arguments is not finite.
+        """
         part = super().__new__(cls)
         nn.Module.__init__(part)
+        for name, value in [*zip(inspect.signature(cls).parameters, given, strict=False), *named.items()]:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number; got {value}")
         return part
 
     @property

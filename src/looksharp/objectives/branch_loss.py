@@ -10,7 +10,7 @@ from looksharp.attention.recording import unwrapped
 from looksharp.batch import Batch
 from looksharp.networks.attention_branch import AttentionBranch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
-from looksharp.objectives.classification import classification_loss
+from looksharp.objectives.classification import Smoothing, classification_loss
 
 __all__ = ["BranchLoss"]
 
@@ -39,7 +39,7 @@ class BranchLoss(Part):
     """
 
     weight: float = 1.0
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
         """Return the branch's pooled class maps, and its attention.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
 
-__all__ = ["Classification", "classification_loss"]
+__all__ = ["Classification", "Smoothing", "classification_loss"]
+
+Smoothing = Annotated[float, Ge(0), Lt(1)]
+"""A share of the target that is spread over all classes."""
 
 
 def classification_loss(
@@ -33,16 +37,18 @@ def classification_loss(
         Scalar, or (B,) if not reduced.
 
     Raises:
-        ValueError: if a class index is out of range, or multi-hot targets are of another width than the logits.
+        ValueError: if a class index is out of range, multi-hot targets are of another width than the logits, or
+            `label_smoothing` is no share.
     """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be at least 0 and below 1; got {label_smoothing:g}")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # as autocast does
     classes = logits.shape[1]
     if batch.multilabel:
         if batch.target.shape != logits.shape:
             raise ValueError(f"multi-hot targets must be {tuple(logits.shape)}; got {tuple(batch.target.shape)}")
-        # Autocast raises cross-entropy to float32, but not this one.
-        scores = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         known = batch.target >= 0
-        each = F.binary_cross_entropy_with_logits(scores, batch.target.to(scores.dtype), reduction="none") * known
+        each = F.binary_cross_entropy_with_logits(logits, batch.target.to(logits.dtype), reduction="none") * known
         losses = each.sum(1) / known.sum(1).clamp(min=1)  # (B,)
         return losses.mean() if reduction == "mean" else losses
     # On an accelerator the check would wait for the device; the loss itself stops there.
@@ -63,7 +69,7 @@ class Classification(Part):
 
     classifies = True
 
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
         """Return no layers."""

@@ -12,7 +12,7 @@ from looksharp.attention.maps import normalize_maps, resize_maps
 from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
 from looksharp.batch import Batch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
-from looksharp.objectives.classification import classification_loss
+from looksharp.objectives.classification import Smoothing, classification_loss
 from looksharp.objectives.equations import attention_mining, mask_out, soft_threshold
 from looksharp.objectives.layer_choice import LayerChoice
 from looksharp.objectives.pair_maps import pair_maps, true_classes
@@ -69,7 +69,7 @@ class GAIN(Part):
     labels: Literal["all", "sampled"] = "all"
     external: Literal["alone", "shared"] = "alone"
     warmup: int = 0
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
     classifies: bool = True
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from looksharp.batch import Batch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
-from looksharp.objectives.classification import classification_loss
+from looksharp.objectives.classification import Smoothing, classification_loss
 
 if TYPE_CHECKING:
     from looksharp.data.split import Pixels, Split
@@ -82,7 +82,7 @@ class GroupDRO(Part):
     step_size: float = 0.01
     adjustment: float = 0.0
     group_sizes: list[int] | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
 
     def __post_init__(self) -> None:
         for name, value in {"step_size": self.step_size, "adjustment": self.adjustment}.items():

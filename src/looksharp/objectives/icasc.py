@@ -13,7 +13,7 @@ from looksharp.attention.attend import attention_maps
 from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
 from looksharp.batch import Batch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
-from looksharp.objectives.classification import classification_loss
+from looksharp.objectives.classification import Smoothing, classification_loss
 from looksharp.objectives.equations import Normalize, separation_and_consistency
 from looksharp.objectives.layer_choice import LayerChoice
 from looksharp.objectives.warm_up import WarmUp
@@ -118,7 +118,7 @@ class ICASC(Part):
     warmup: int = 0
     detach_mask: bool = False
     detach_weights: bool = False
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
     classifies: bool = True
 
     def __post_init__(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from looksharp.attention.buffers import forward_on_copies
 from looksharp.attention.recording import logits_of, unwrapped
 
 __all__ = ["second_pass"]
@@ -22,6 +22,4 @@ def second_pass(model: nn.Module, images: Tensor) -> Tensor:
     Returns:
         Logits (N, classes).
     """
-    network = unwrapped(model)
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    return logits_of(torch.func.functional_call(network, buffers, (images,)))
+    return logits_of(forward_on_copies(unwrapped(model), images))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from looksharp.attention.second_derivative import FastSecondDerivative
+from looksharp.attention.unfused import UnfusedAttention
 from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives.base import PARTS, Forward
 from looksharp.objectives.equations import guidance_input_gradient
@@ -44,7 +44,7 @@ class RightForTheRightReasons(GuidanceLoss):
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
-            sdpa_kernel(SDPBackend.MATH),
+            UnfusedAttention(),
             FastSecondDerivative(lambda: trained),
         ):
             images = forward.batch.image[marks.sample].detach().requires_grad_()
