@@ -158,7 +158,32 @@ def test_outputs_without_positions():
         model(torch.rand(2, 3, 4, 4))
 
 
-def test_tokens_out_of_order_are_refused():
+@pytest.mark.parametrize("size", [(64, 64), (64, 96)])
+def test_tokens_of_hiera_lie_where_it_rolls_them(size):
+    torch.manual_seed(0)
+    network = timm.create_model("hiera_tiny_224", img_size=size, embed_dim=16, stages=(1, 2, 2, 1), num_classes=2)
+    images = torch.randn(2, 3, *size)
+    names = [f"blocks.{number}" for number in range(6)]
+    kept = {}
+    hooks = [
+        network.get_submodule(name).register_forward_hook(lambda _m, _a, output, name=name: kept.update({name: output}))
+        for name in names
+    ]
+    expected = network.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    with record(network, names) as features:
+        torch.testing.assert_close(network(images), expected)
+    for number, name in enumerate(names):
+        rolled = network.reroll(kept[name], number).permute(0, 3, 1, 2)
+        torch.testing.assert_close(features[name], rolled, rtol=1e-5, atol=1e-6)
+        layout = layout_of(network, name, kept[name], size)
+        assert torch.equal(layout.from_map(layout.to_map(kept[name]), kept[name]), kept[name])
+
+
+def test_tokens_within_windows_of_unknown_order_are_refused():
     network = timm.create_model("hiera_tiny_224", num_classes=2)
-    with pytest.raises(ValueError, match="belongs to Hiera, whose tokens are not in the image's order"):
-        layout_of(network, "blocks.9", torch.zeros(1, 196, 8), (224, 224))
+    with pytest.raises(
+        ValueError, match=r"'blocks\.9' returns 100 tokens in an order that is not known; record a whole"
+    ):
+        layout_of(network, "blocks.9", torch.zeros(1, 100, 8), (224, 224))

@@ -13,8 +13,9 @@ from torchvision import models
 from looksharp import attend
 from looksharp.attention import stages
 from looksharp.attention.attend import attention_maps
+from looksharp.attention.probing import probe
 from looksharp.attention.recording import record
-from looksharp.attention.stages import _probe, last_stages
+from looksharp.attention.stages import last_stages
 from looksharp.networks import AttentionBranchNetwork, CifarResNet
 
 
@@ -73,14 +74,75 @@ def on_meta(build):
     return built
 
 
-def hugging(kind):
-    """A small image classifier of transformers, nothing downloaded."""
-    import transformers
+class OwnTransformer(nn.Module):
+    """A user's vision transformer: its blocks return tuples, its head reads a class token, its output holds logits."""
 
-    config = getattr(transformers, f"{kind}Config")(
-        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8
-    )
-    return getattr(transformers, f"{kind}ForImageClassification")(config)
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before = nn.LayerNorm(16)
+            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+            self.after = nn.LayerNorm(16)
+            self.mixed = nn.Linear(16, 16)
+
+        def forward(self, tokens):
+            read = self.before(tokens)
+            tokens = tokens + self.attention(read, read, read)[0]
+            return tokens + self.mixed(self.after(tokens)), None
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.first = nn.Parameter(torch.randn(1, 1, 16))
+        self.layers = nn.ModuleList(self.Block() for _ in range(4))
+        self.classifier = nn.Linear(16, 5)
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2).mT
+        tokens = torch.cat([self.first.expand(len(tokens), -1, -1), tokens], 1)
+        for layer in self.layers:
+            tokens, _ = layer(tokens)
+        return {"logits": self.classifier(tokens[:, 0])}
+
+
+class Downsampled(nn.Module):
+    """Stages whose last step is to halve their resolution, as in transformers' Swin."""
+
+    class Stage(nn.Module):
+        def __init__(self, last):
+            super().__init__()
+            self.blocks = nn.ModuleList(conv(8, 8) for _ in range(2))
+            self.downsample = None if last else nn.Conv2d(8, 8, 2, 2)
+
+        def forward(self, maps):
+            for block in self.blocks:
+                maps = block(maps)
+            return (maps if self.downsample is None else self.downsample(maps),)
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.stages = nn.ModuleList(self.Stage(number == 2) for number in range(3))
+        self.classifier = nn.Linear(8, 5)
+
+    def forward(self, images):
+        maps = self.stem(images)
+        for stage in self.stages:
+            (maps,) = stage(maps)
+        return self.classifier(maps.mean((2, 3)))
+
+
+class OutOfOrder(nn.Module):
+    """Its blocks have tokens in no grid: most patches are dropped."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.Linear(8, 8), nn.GELU()) for _ in range(3)))
+        self.classifier = nn.Linear(8, 5)
+
+    def forward(self, images):
+        return self.classifier(self.blocks(self.stem(images).flatten(2).mT[:, :95]).mean(1))
 
 
 EXPECTED = {
@@ -131,17 +193,46 @@ EXPECTED = {
         64,
         ("blocks.8", "blocks.11"),
     ),
-    "timm crossvit": (lambda: timm.create_model("crossvit_tiny_240"), 240, ("norm.0", "blocks.2.blocks.1.3.norm1")),
+    "timm crossvit": (
+        lambda: timm.create_model("crossvit_tiny_240"),
+        240,
+        ("blocks.2.fusion.1.norm1", "blocks.2.blocks.1.3.norm1"),
+    ),
     "timm pit": (
         lambda: timm.create_model("pit_ti_224"),
         224,
-        ("transformers.2.blocks.2.norm1", "transformers.2.blocks.3.norm1"),
+        ("transformers.1", "transformers.2.blocks.3.norm1"),
     ),
-    "transformers vit": (
-        lambda: hugging("ViT"),
+    "timm hiera": (
+        lambda: timm.create_model("hiera_tiny_224", img_size=64, embed_dim=16, stages=(1, 1, 2, 1)),
+        64,
+        ("blocks.3", "blocks.4"),
+    ),
+    "timm levit, two strides in a sequence": (lambda: timm.create_model("levit_128s"), 224, ("stages.1", "stages.2")),
+    "timm coat, joint blocks": (
+        lambda: timm.models.coat.CoaT(64, 4, embed_dims=(16,) * 4, serial_depths=(1,) * 4, parallel_depth=2),
+        64,
+        ("parallel_blocks.1.norm13", "parallel_blocks.1.norm14"),
+    ),
+    "timm tnt, blocks of patches and of their pixels": (
+        lambda: timm.create_model("tnt_s_patch16_224", img_size=64, depth=4, embed_dim=48, num_heads_outer=4),
+        64,
+        ("blocks.2.norm_out", "blocks.3.norm_out"),
+    ),
+    "timm sequencer, stages of one resolution": (
+        lambda: timm.models.Sequencer2d(
+            5, 56, layers=(1, 2, 4, 2), patch_sizes=(7, 2, 1, 1), embed_dims=(8, 64, 64, 64)
+        ),
+        56,
+        ("stages.2.blocks.3", "stages.3.blocks.1"),
+    ),
+    "own windows, downsampled last": (Downsampled, 64, ("stages.1.blocks.1", "stages.2")),
+    "torchvision vit, short": (
+        lambda: models.VisionTransformer(32, 8, 4, 2, 32, 64),
         32,
-        ("vit.layers.2.layernorm_before", "vit.layers.3.layernorm_before"),
+        ("encoder.layers.encoder_layer_2.ln_1", "encoder.layers.encoder_layer_3.ln_1"),
     ),
+    "own vit": (OwnTransformer, 32, ("layers.2.before", "layers.3.before")),
     "own": (Own, 32, ("trunk.early.2", "trunk.late")),
     "one resolution": (OneResolution, 16, ("features.2", "features.3")),
 }
@@ -217,11 +308,11 @@ def test_too_few_stages(model, found):
 def test_a_network_is_searched_once_for_each_image_size(monkeypatch):
     sizes = []
 
-    def probe(network, images):
+    def counted(network, images):
         sizes.append(tuple(images.shape[-2:]))
-        return _probe(network, images)
+        return probe(network, images)
 
-    monkeypatch.setattr(stages, "_probe", probe)
+    monkeypatch.setattr(stages, "probe", counted)
     network = CifarResNet(20, 10)
     for side in (32, 48, 32, 48):
         assert last_stages(network, torch.rand(2, 3, side, side)) == ("layer2", "layer3")
@@ -245,10 +336,13 @@ def test_a_stage_that_runs_once_for_each_task_has_no_map_of_an_image():
     assert maps.shape == (2, 3, 16, 16)
 
 
-def test_hiera_is_refused_and_not_read_at_its_stem():
-    model = timm.create_model("hiera_tiny_224", img_size=64, embed_dim=16, stages=(1, 1, 2, 1))
-    with pytest.raises(ValueError, match=r"layers must be named for Hiera: its blocks .* near the images"):
-        last_stages(model, torch.rand(2, 3, 64, 64), count=1)
+def test_a_stem_is_not_taken_for_the_last_layer():
+    with pytest.raises(
+        ValueError,
+        match=r"layers must be named for OutOfOrder: its blocks \('blocks' the last\) return tokens that fit no grid "
+        r"of the image's shape; the last layer with a map is 'stem', near the images",
+    ):
+        last_stages(OutOfOrder(), torch.rand(2, 3, 64, 64), count=1)
 
 
 def test_the_layer_found_tells_what_a_pooled_transformer_looks_at():

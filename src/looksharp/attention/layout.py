@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -19,23 +20,30 @@ class Layout:
         kind: "NCHW", "NHWC" or "tokens" (B, N, C).
         prefix: tokens before the image's, which have no place in a map.
         grid: rows and columns of the image's tokens.
+        order: the place, in the output, of each token of the grid, row by row; None where that is their order.
 
     """
 
     kind: str
     prefix: int = 0
     grid: tuple[int, int] = (0, 0)
+    order: Tensor | None = None
 
     def to_map(self, output: Tensor) -> Tensor:
         """Return the map (B, C, h, w) in a layer's output, as a view."""
         if self.kind == "tokens":
-            return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+            tokens = output[:, self.prefix :]  # (B, N, C)
+            if self.order is not None:
+                tokens = tokens[:, self.order.to(tokens.device)]
+            return tokens.transpose(1, 2).unflatten(2, self.grid)
         return output.permute(0, 3, 1, 2) if self.kind == "NHWC" else output
 
     def from_map(self, features: Tensor, output: Tensor) -> Tensor:
         """Return the layer's `output` with `features` (B, C, h, w) in place of its map."""
         if self.kind == "tokens":
             tokens = features.flatten(2).transpose(1, 2)  # (B, N, C)
+            if self.order is not None:
+                tokens = tokens[:, self.order.argsort().to(tokens.device)]
             return torch.cat([output[:, : self.prefix], tokens], 1) if self.prefix else tokens
         return features.permute(0, 2, 3, 1) if self.kind == "NHWC" else features
 
@@ -54,8 +62,11 @@ def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[
             f"layer {layer!r} returns a tensor of shape {tuple(output.shape)}; "
             f"a map needs (B, C, h, w), (B, h, w, C) or tokens (B, N, C)"
         )
-    if any(type(owner).__name__ == "Hiera" for owner in _owners(network, layer)):
-        raise ValueError(f"layer {layer!r} belongs to Hiera, whose tokens are not in the image's order")
+    if any(type(owner).__name__ in ("PerceiverEmbeddings", "PerceiverEncoder") for owner in _owners(network, layer)):
+        raise ValueError(f"layer {layer!r} of a Perceiver returns latents, which have no place in the image")
+    windows = _windows(network, layer, output.shape[1])
+    if windows is not None:
+        return windows
     known = _nearest(network, layer, "num_prefix_tokens")
     height, width = image_size or (1, 1)
     # A network that has prefix tokens may add them after its first layers.
@@ -68,6 +79,31 @@ def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[
         f"layer {layer!r} returns {output.shape[1]} tokens, which fit no grid of the shape of a "
         f"{height}x{width} image; record a layer whose tokens are image patches"
     )
+
+
+def _windows(network: nn.Module, layer: str, tokens: int) -> Layout | None:
+    """Return the layout of Hiera's blocks, whose tokens lie window within window; None for other layers.
+
+    What its pooling is still to unite lies at equal places of equal parts of the tokens (timm's `Unroll`).
+
+    Raises:
+        ValueError: if a layer within a block has other tokens than its stage.
+    """
+    owners = _owners(network, layer)
+    if not any(type(owner).__name__ in ("HieraBlock", "HieraStage", "HieraLayer") for owner in owners):
+        return None
+    holders = chain.from_iterable((owner, getattr(owner, "reroll", None)) for owner in reversed(owners))
+    schedules = (getattr(holder, "schedule", None) for holder in holders)
+    schedule = next((found for found in schedules if isinstance(found, dict)), {})
+    for strides, size in schedule.values():
+        if math.prod(size) == tokens and len(size) == 2:
+            rows, columns = (int(side) for side in size)
+            order = torch.arange(tokens).view(rows, columns)[None]  # (windows, rows, columns)
+            for down, across in strides:
+                rows, columns = rows // down, columns // across
+                order = order.view(-1, rows, down, columns, across).permute(0, 2, 4, 1, 3).reshape(-1, rows, columns)
+            return Layout("tokens", 0, (int(size[0]), int(size[1])), order.flatten().argsort())
+    raise ValueError(f"layer {layer!r} returns {tokens} tokens in an order that is not known; record a whole block")
 
 
 def _is_channels_last(network: nn.Module, layer: str) -> bool:

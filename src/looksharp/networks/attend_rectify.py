@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.probing import untouched_forward
 from looksharp.attention.recording import find_modules, logits_of
-from looksharp.attention.stages import last_stages, untouched_forward
+from looksharp.attention.stages import last_stages
 from looksharp.attention.wrapping import Wrapping
 from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 from looksharp.networks.attention_module import AttentionModule

@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.probing import untouched_forward
 from looksharp.attention.recording import logits_of
-from looksharp.attention.stages import LastStage, last_stage, stage_at, untouched_forward
+from looksharp.attention.stages import LastStage, last_stage, stage_at
 from looksharp.attention.threads import hook_here
 
 __all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_channels", "stage_input"]

@@ -1,0 +1,130 @@
+"""Forward and backward passes that show what each module of a network is given and returns."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from looksharp.attention.buffers import forward_on_copies
+from looksharp.attention.layout import layout_of
+from looksharp.attention.recording import logits_of
+from looksharp.attention.threads import hook_here
+
+__all__ = ["Call", "probe", "reads_patches", "untouched_forward"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps.
+
+    `repeated` is a map of more images than went in: what runs once for each of several tasks has none of an image.
+    `tokens` says that the output is (B, N, C), or a map with something beside it, as class tokens are; `unplaced`
+    are tokens that fit no grid of the image's shape.
+    """
+
+    name: str
+    module: nn.Module
+    before: tuple[int, int] | None
+    after: tuple[int, int] | None
+    repeated: bool
+    tokens: bool
+    unplaced: bool
+
+    @property
+    def spans_stages(self) -> bool:
+        """Whether more than one stage may lie inside: it makes a third or less of a side, and a stride half."""
+        if self.before is None or self.after is None:
+            return True
+        return self.before[0] >= 3 * self.after[0] or self.before[1] >= 3 * self.after[1]
+
+
+def untouched_forward(network: nn.Module, images: Tensor, gradients: bool = False) -> Any:
+    """Return what the network returns, with or without a graph; no buffer, mode or random state changes."""
+    devices = [images.device] if images.is_cuda else []
+    with torch.inference_mode(False), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
+        return forward_on_copies(network, images)
+
+
+def probe(network: nn.Module, images: Tensor) -> dict[str, Call]:
+    """Run the network once and return every module's call, in the order in which they end."""
+    calls: dict[str, Call] = {}
+    image_size = (images.shape[-2], images.shape[-1])
+
+    def size(name: str, value: Any) -> tuple[int, int] | None:
+        value = value[0] if isinstance(value, tuple | list) and value else value
+        if not isinstance(value, Tensor) or value.ndim not in (3, 4):
+            return None
+        try:
+            shape = layout_of(network, name, value, image_size).to_map(value).shape
+        except ValueError:
+            return None
+        return shape[-2], shape[-1]
+
+    def note(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        # The input of the first layers is the image, whatever the layout within.
+        first = args[0] if args else None
+        is_image = isinstance(first, Tensor) and first.shape[-2:] == image_size
+        before = image_size if is_image else size(name, first)
+        calls.pop(name, None)
+        repeated = isinstance(output, Tensor) and output.ndim == 4 and len(output) != len(images)
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        parts, unplaced = False, False
+        after = size(name, output)
+        if isinstance(first, Tensor) and first.ndim == 3:
+            parts = len(first) != len(images)  # windows, or the pixels of a patch
+            unplaced = after is None and not parts and first.shape[1] > 1
+        tokens = unplaced or isinstance(output, tuple | list) or (isinstance(output, Tensor) and output.ndim == 3)
+        calls[name] = Call(name, module, before, None if parts else after, repeated, tokens, unplaced)
+
+    with ExitStack() as stack:
+        for name, module in network.named_modules():
+            if name:
+                hook_here(stack, module.register_forward_hook, lambda m, a, o, name=name: note(name, m, a, o))
+        untouched_forward(network, images)
+    return calls
+
+
+def reads_patches(network: nn.Module, layer: str, images: Tensor) -> bool | None:
+    """Test by one gradient whether the logits depend on the patches in a layer's output; None if unknown.
+
+    The gradient is that of the last linear layer's input, since a new classifier may be all zeros.
+    """
+    if images.is_meta:
+        return None
+    read: list[Tensor] = []
+    entry: list[Tensor] = []
+
+    def enter(_module: nn.Module, _args: Any, output: Any) -> Any:
+        tokens = output[0] if isinstance(output, tuple | list) else output
+        entry[:] = [tokens.detach().requires_grad_()]
+        copy = entry[0].clone()  # what follows may write in place
+        return (copy, *output[1:]) if isinstance(output, tuple | list) else copy
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
+        if args and isinstance(args[0], Tensor) and args[0].ndim == 2:
+            read[:] = [args[0]]
+
+    with ExitStack() as stack:
+        hook_here(stack, network.get_submodule(layer).register_forward_hook, enter)
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                hook_here(stack, module.register_forward_hook, keep)
+        output = untouched_forward(network, images, gradients=True)
+    head = read[0] if read else logits_of(output)
+    if not entry or not head.requires_grad:
+        return None
+    # Not a plain sum: that of a normalised vector does not change.
+    weights = torch.linspace(-1, 1, head.shape[-1], device=head.device, dtype=head.dtype).square()
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(head, entry, weights.expand_as(head), allow_unused=True)
+    gradient = found[0]
+    if gradient is None:
+        return False
+    if not gradient.any():  # dead for these images, as for a constant one under BatchNorm
+        return None
+    size = (images.shape[-2], images.shape[-1])
+    patches = layout_of(network, layer, gradient, size).to_map(gradient)
+    return bool(patches.abs().amax() > 1e-6 * gradient.abs().amax())
