@@ -88,7 +88,7 @@ def _evaluate(methods: Sequence[Method], data: Data, chosen: CompareSettings, pr
     evaluations: dict[str, _Measured] = {name: {method.name: [] for method in methods} for name in _CHECKPOINTS}
     steps = [(checkpoint, method, path) for checkpoint in evaluations for method in methods for path in method.runs]
     total = len(steps) * forwards(_SUITES) * sum(map(len, data.tests.values()))
-    with tqdm(total=total, desc="measuring", disable=not progress) as bar:
+    with tqdm(total=total, desc="measuring", unit=" forwards", unit_scale=True, disable=not progress) as bar:
         for checkpoint, method, path in steps:
             found = evaluate_run(
                 path,

@@ -69,7 +69,10 @@ def evaluate(
     """
     suites = check_suites(suites)
     subject = Subject(model, split, pixels, mechanism, check_layers(layers), batch_size, workers, classes)
-    with tqdm(total=len(split) * forwards(suites), desc=progress, disable=progress is None, leave=False) as bar:
+    total = len(split) * forwards(suites)
+    with tqdm(
+        total=total, desc=progress, unit=" forwards", unit_scale=True, disable=progress is None, leave=False
+    ) as bar:
         return merge(measure_suites(subject, suites, bar.update).values())
 
 

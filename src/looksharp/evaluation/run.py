@@ -109,7 +109,9 @@ def _bar(
     """Return the bar given, its total reduced by what is known already; or a new one."""
     ahead = sum(len(split) * forwards(missing[name]) for name, split in data.tests.items())
     if isinstance(progress, bool):
-        return tqdm(total=ahead, desc=run.path.name, disable=not progress, leave=False)
+        return tqdm(
+            total=ahead, desc=run.path.name, unit=" forwards", unit_scale=True, disable=not progress, leave=False
+        )
     if progress.total is not None:
         progress.total += ahead - sum(len(split) * forwards(suites) for split in data.tests.values())
     return progress
