@@ -5,7 +5,7 @@ that classifier, at random, or at random with as many of each class; exactly tho
 digits in a new training, and accuracy is measured where the patch's colour is random. Prints mean and standard
 deviation, and the mean difference to the first choice. Finished runs are kept in --out and not trained again.
 
-    python -m benchmarks.suspects --settings guidance_loss=agreement+contrast backbone=small_deep
+    python -m benchmarks.suspects --settings objective=classification+agreement+contrast backbone=small_deep
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def read_backgrounds(folder: Path, pixels: Pixels, seed: int = 0, most: int = 51
     found = find_images(folder) if folder.is_dir() else []
     if not found:
         problem = "holds no image" if folder.is_dir() else "is not a folder"
-        raise ValueError(f"guidance_backgrounds: {folder} {problem}")
+        raise ValueError(f"backgrounds: {folder} {problem}")
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:most].tolist()
     transform = image_transform(pixels)
     images = [
