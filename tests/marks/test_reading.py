@@ -171,3 +171,28 @@ def test_brackets_without_end_are_refused_in_one_line(tmp_path, bracket):
     ) as caught:
         read_marks(tmp_path / "a.json", IMAGES, CLASSES)
     assert "\n" not in str(caught.value)
+
+
+EMPTY = {
+    "coco.json": '{"images": [{"id": 1, "file_name": "1.png"}], "categories": [], "annotations": []}',
+    "label_studio.json": '[{"id": 1, "data": {"image": "upload/5f3e1a2b-1.png"}, "annotations": [{"result": []}]}]',
+    "cvat.xml": '<annotations><version>1.1</version><image id="0" name="1.png" width="8" height="6"/></annotations>',
+    "labelme.json": '{"shapes": [], "imagePath": "1.png", "imageData": null, "imageHeight": 6, "imageWidth": 8}',
+    "ann/1.png.json": '{"size": {"height": 6, "width": 8}, "tags": [], "objects": []}',
+    "voc/1.xml": "<annotation><filename>1.png</filename><size><width>8</width><height>6</height></size></annotation>",
+    "yolo/labels/1.txt": "",
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_export_without_annotations_is_refused(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(EMPTY[name])
+    if name.startswith("yolo"):
+        (tmp_path / "yolo/data.yaml").write_text("names: [cat, dog]")
+    path = tmp_path / name.partition("/")[0]
+    with pytest.raises(
+        ValueError, match=r"holds no mark that can be used \(it is empty\); expected images such as"
+    ) as caught:
+        read_marks(path, {"train/dog/1.png": (6, 8)}, ["cat", "dog"])
+    assert "\n" not in str(caught.value)

@@ -48,6 +48,12 @@ def test_the_image_has_the_files_name_without_its_last_suffix(read):
     assert found.skipped == {"image not in the data": 1}
 
 
+def test_the_folder_called_ann_alone_is_read(read, tmp_path):
+    read(shape("rectangle", [[0, 0], [1, 1]]), name="val/ann/2.jpg.json")
+    (found,) = read_marks(tmp_path / "val/ann", IMAGES, CLASSES).marks
+    assert (found.image, found.label, found.mask.sum()) == ("val/2.jpg", "dog", 4)
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

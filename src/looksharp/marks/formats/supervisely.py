@@ -68,7 +68,8 @@ class Supervisely(MarkFormat):
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("ann/*.json") if file.is_file())
+    pattern = "*.json" if folder.name == "ann" else "ann/*.json"
+    return sorted(file for file in folder.rglob(pattern) if file.is_file() and file.parent.name == "ann")
 
 
 def _add(entry: Entry, place: Place) -> None:
