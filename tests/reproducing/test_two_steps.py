@@ -16,6 +16,7 @@ from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.formats.voc import VOC_CLASSES
 from looksharp.marks.marks import Marks
+from looksharp.reproducing.figure import VALIDATION
 from looksharp.reproducing.measuring import figure_name, measure_run
 from looksharp.reproducing.reading import read_recipe, recipe_names
 from looksharp.training import train
@@ -60,7 +61,7 @@ def data_of(recipe, config):
     side = 40 if name == "cluttered_mnist" else 32
     generator = torch.Generator().manual_seed(0)
     splits = {}
-    tests = sorted({each.split for each in recipe.measure.values() if each.split is not None}) or ["test"]
+    tests = sorted({each.split for each in recipe.measure.values() if each.split not in (None, VALIDATION)}) or ["test"]
     for split, images in {"train": BATCH * STEPS, "val": BATCH, **dict.fromkeys(tests, TESTED)}.items():
         if name in SEVERAL_LABELS:
             targets = (torch.rand(images, count, generator=generator) < 0.4).float()

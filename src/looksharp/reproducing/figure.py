@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["OWN_SUITES", "Measure", "Unit"]
+__all__ = ["OWN_SUITES", "VALIDATION", "Measure", "Unit"]
 
 Unit = Literal["percent", "error", "plain"]
 """A share as it is shown: in percent; what is missing to 100%; or the value as it is."""
+
+VALIDATION = "validation"
+"""The split by which a measure names the validation images."""
 
 OWN_SUITES = ("cost", "cue", "recall")
 """What is measured here beside the suites of `evaluate`: see `measuring`."""
@@ -21,7 +24,7 @@ class Measure:
     Attributes:
         value: name of the value in what the suite found.
         suite: of `evaluate`; or "cost", "cue" or "recall", see `measure_run`.
-        split: the test split; the first if None.
+        split: the test split, the first if None; or "validation", the images that choose the best epoch.
         unit: how it is shown.
         of_class: the class whose value it is, from the suite's table of classes.
         gain: whether the table shows the difference to the row that this one is `over`.

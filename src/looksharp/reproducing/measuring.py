@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from looksharp.evaluation.subject import Subject
 from looksharp.evaluation.suite import SUITES
 from looksharp.experiments.record import Values
 from looksharp.networks.profiling import profile
-from looksharp.reproducing.figure import Measure
+from looksharp.reproducing.figure import VALIDATION, Measure
 from looksharp.reproducing.recipe import Recipe
 from looksharp.training.folder import Run, load_run
 
@@ -61,6 +62,8 @@ def measure_run(
         ValueError: if the data lacks a split, class or value that is to be measured.
     """
     suites = tuple(name for name in SUITES if any(each.suite == name for each in recipe.measure.values()))
+    if any(each.split == VALIDATION for each in recipe.measure.values()):
+        data = replace(data, splits={**data.splits, VALIDATION: data.splits["val"]})
     figures: Values = {}
     for checkpoint in CHECKPOINTS:
         run = load_run(path, checkpoint, device)
