@@ -2,7 +2,7 @@
 
 Three things differ from the recipe, so that this takes seconds. Images are noise of 32 px (40 px for cluttered digits)
 held in memory, with the recipe's classes, labels, test splits and masks; batches are of 4. Backbones of more
-than half a million parameters are replaced by `small`, and where they are cut is then found. Rows that then differ in
+than half a million parameters are replaced by `small`, and where they are cut and attended is then found. Rows that then differ in
 their numbers alone are one kind, which is trained once.
 """
 
@@ -49,6 +49,8 @@ def config_of(recipe, row):
     backbone = config.network.backbone
     settings = {name: value for name, value in config.network.settings.items() if name != "cut"}
     light = backbone if backbone in LIGHT else "small"
+    if light != backbone and isinstance(settings.get("layers"), list):
+        settings["layers"] = len(settings["layers"])  # names are of the backbone that is replaced
     network = replace(config.network, pretrained=False, backbone=light, settings=settings)
     marks = config.marks
     if marks.marks is not None:
