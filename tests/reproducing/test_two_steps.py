@@ -2,8 +2,8 @@
 
 Three things differ from the recipe, so that this takes seconds. Images are noise of 32 px (40 px for cluttered digits)
 held in memory, with the recipe's classes, labels, test splits and masks; batches are of 4. Backbones of more
-than half a million parameters are replaced by `small`, and where they are cut and attended is then found. Rows that then differ in
-their numbers alone are one kind, which is trained once.
+than half a million parameters are replaced by `small`, and where they are cut and attended is then found. Rows that
+then differ in their numbers alone are one kind, which is trained once.
 """
 
 import json
