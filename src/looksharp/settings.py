@@ -21,7 +21,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-__all__ = ["SettingError", "checked_arguments", "near_miss", "resolved", "settings", "settings_of"]
+__all__ = ["SettingError", "build", "checked_arguments", "near_miss", "resolved", "settings", "settings_of"]
 
 T = TypeVar("T")
 
@@ -60,24 +60,24 @@ def settings(cls: type[T]) -> type[T]:
     hints = get_type_hints(cls, include_extras=True, localns={cls.__name__: cls})
     cls.__annotations__ = {name: _lenient(hints[name]) for name in cls.__annotations__}
     made: Any = pydantic_dataclass(frozen=True, config=_CONFIG)(cls)
-    build = made.__init__
+    validated = made.__init__
 
-    def __init__(self: T, *values: Any, **named: Any) -> None:
+    def __init__(self: T, *values: object, **named: object) -> None:
         for name in named:
             if name not in hints:
                 raise SettingError(near_miss(name, hints))
         try:
-            build(self, *values, **named)
+            validated(self, *values, **named)
         except ValidationError as error:
             raise SettingError(_line(error, hints)) from None
 
-    __init__.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
-    __init__.__doc__ = build.__doc__
+    __init__.__signature__ = inspect.signature(validated)  # type: ignore[attr-defined]
+    __init__.__doc__ = validated.__doc__
     made.__init__ = __init__
     return made
 
 
-def settings_of(function: Callable[..., Any], without: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+def settings_of(function: Callable[..., object], without: Collection[str] = ()) -> dict[str, inspect.Parameter]:
     """Return the settings of a function or class: the parameters of its signature that files can hold.
 
     Args:
@@ -93,13 +93,13 @@ def settings_of(function: Callable[..., Any], without: Collection[str] = ()) -> 
     found = inspect.signature(function).parameters
     made = _made_defaults(function)
     return {
-        name: parameter.replace(annotation=hints.get(name, Any), default=made.get(name, parameter.default))
+        name: parameter.replace(annotation=hints.get(name, object), default=made.get(name, parameter.default))
         for name, parameter in found.items()
         if name not in without and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
 
 
-def _made_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+def _made_defaults(function: Callable[..., object]) -> dict[str, object]:
     """Return the defaults that a dataclass makes anew for each instance, which its signature does not show."""
     if not is_dataclass(function):
         return {}
@@ -107,8 +107,8 @@ def _made_defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def checked_arguments(
-    function: Callable[..., Any], values: Mapping[str, Any], where: str, without: Collection[str] = ()
-) -> dict[str, Any]:
+    function: Callable[..., object], values: Mapping[str, object], where: str, without: Collection[str] = ()
+) -> dict[str, object]:
     """Validate values against the signature of a function or class.
 
     Args:
@@ -150,9 +150,27 @@ def checked_arguments(
     return checked
 
 
+def build(
+    function: Callable[..., T], values: Mapping[str, object], where: str, without: Collection[str] = (), **more: object
+) -> T:
+    """Call a function or class with values that are validated as `checked_arguments` does.
+
+    Args:
+        function: a function or class; its parameters are the settings.
+        values: setting -> value, as a file holds it.
+        where: what the settings belong to; errors name it before the setting.
+        without: names of parameters that are no settings.
+        more: further arguments, which are not validated.
+
+    Raises:
+        SettingError: if a name, type or value is wrong, or a setting without a default is missing.
+    """
+    return function(**checked_arguments(function, values, where, without), **more)
+
+
 def resolved(
-    function: Callable[..., Any], values: Mapping[str, Any], where: str, without: Collection[str] = ()
-) -> dict[str, Any]:
+    function: Callable[..., object], values: Mapping[str, object], where: str, without: Collection[str] = ()
+) -> dict[str, object]:
     """Validate values as `checked_arguments` does, and add the defaults of those that are missing.
 
     Example:
@@ -182,7 +200,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(_lenient(annotation), config=_CONFIG)
 
 
-def _lenient(annotation: Any) -> Any:
+def _lenient(annotation: object) -> Any:
     """Soften strict types where files need it: text for floats, text for paths, lists for tuples."""
     if annotation is float:
         return Annotated[float, BeforeValidator(_number)]
@@ -203,7 +221,7 @@ def _lenient(annotation: Any) -> Any:
     return annotation
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     if isinstance(value, str):
         try:
             return float(value)
@@ -212,7 +230,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _line(error: ValidationError, hints: Mapping[str, Any], full: str = "") -> str:
+def _line(error: ValidationError, hints: Mapping[str, object], full: str = "") -> str:
     """Write one line: the setting, what is allowed, what came, and a close value where there is one."""
     # Of a union each member complains; a bound that is broken tells more than a type that does not fit.
     problems = error.errors(include_url=False)
@@ -226,7 +244,7 @@ def _line(error: ValidationError, hints: Mapping[str, Any], full: str = "") -> s
         return text if not name or text.startswith(name) else f"{name}: {text}"
     if first["type"] in ("missing", "missing_argument") and len(place) == 1:
         return f"{name} is needed and is not given"
-    annotation = next(iter(hints.values())) if full else hints.get(name, Any)
+    annotation = next(iter(hints.values())) if full else hints.get(name, object)
     came = first["input"]  # of a list, the element at fault
     got = f"{came:g}" if isinstance(came, float) else f"{came!r:.80}"
     if first["type"] in _BROKEN_BOUNDS and _bounds_of(annotation):
@@ -239,13 +257,13 @@ def _line(error: ValidationError, hints: Mapping[str, Any], full: str = "") -> s
 _BROKEN_BOUNDS = ("greater_than_equal", "greater_than", "less_than_equal", "less_than", "finite_number")
 
 
-def _choices(annotation: Any) -> list[str]:
+def _choices(annotation: object) -> list[str]:
     if get_origin(annotation) is Literal:
         return [each for each in get_args(annotation) if isinstance(each, str)]
     return [choice for inner in get_args(annotation) for choice in _choices(inner)]
 
 
-_WORDS: dict[Any, str] = {
+_WORDS: dict[object, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -258,7 +276,7 @@ _WORDS: dict[Any, str] = {
 _BOUNDS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
 
 
-def _words(annotation: Any) -> str:
+def _words(annotation: object) -> str:
     """Say in words what an annotation allows."""
     if annotation in _WORDS:
         return _WORDS[annotation]
@@ -277,7 +295,7 @@ def _words(annotation: Any) -> str:
     return _WORDS.get(origin, getattr(annotation, "__name__", str(annotation)))
 
 
-def _bounds(marks: Sequence[Any]) -> str:
+def _bounds(marks: Sequence[object]) -> str:
     """Say in words what bounds an annotation carries, such as "at least 0 and below 1"."""
     found = [(_BOUNDS[type(each)], each) for each in marks if type(each) in _BOUNDS]
     return " and ".join(f"{words} {_plain(getattr(each, name))}" for (name, words), each in found)
@@ -287,7 +305,7 @@ def _plain(bound: float) -> str:
     return f"{int(bound)}" if float(bound).is_integer() else f"{bound:g}"
 
 
-def _bounds_of(annotation: Any) -> str:
+def _bounds_of(annotation: object) -> str:
     """Return the bounds of the first number in an annotation that has any."""
     if get_origin(annotation) is Annotated and _bounds(get_args(annotation)[1:]):
         return _bounds(get_args(annotation)[1:])

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Layout", "layout_of"]
+__all__ = ["Layout", "layout_of", "pair"]
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (height, width): one number twice, or two as they are."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,17 @@ from looksharp.attention.second_derivative import FastSecondDerivative
 from looksharp.attention.threads import hook_here, lock_of
 from looksharp.attention.unfused import UnfusedAttention
 
-__all__ = ["PooledLinearHead", "Recording", "find_modules", "logits_of", "look", "record", "unwrapped"]
+__all__ = [
+    "PooledLinearHead",
+    "Recording",
+    "find_modules",
+    "first_tensor",
+    "logits_of",
+    "look",
+    "record",
+    "unwrapped",
+    "with_first",
+]
 
 # Operations between a feature map and a linear classifier that leave the map's gradient a plain copy of the
 # classifier's weight: average pooling over all positions, and changes of shape, memory or precision.
@@ -125,6 +134,20 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
+def first_tensor(value: object) -> Tensor | None:
+    """Return a tensor, or the one that a tuple or list begins with; None for anything else."""
+    first = value[0] if isinstance(value, tuple | list) and value else value
+    return first if isinstance(first, Tensor) else None
+
+
+def with_first(value: object, first: Tensor) -> object:
+    """Return a value with another tensor in place of the one that `first_tensor` finds."""
+    if not isinstance(value, tuple | list):
+        return first
+    items = [first, *value[1:]]
+    return value._make(items) if hasattr(value, "_make") else type(value)(items)
+
+
 def logits_of(output: object) -> Tensor:
     """Find the logits (B, C) in a model's output: a tensor, a tuple or list, a mapping or an object.
 
@@ -132,16 +155,10 @@ def logits_of(output: object) -> Tensor:
         TypeError: if there are no logits to be found.
 
     """
-    found: object = output
-    if not isinstance(output, Tensor):
-        if isinstance(output, Mapping):
-            found = output.get("logits")
-        elif hasattr(output, "logits"):
-            found = output.logits
-        elif isinstance(output, tuple | list) and output:
-            found = output[0]
-    if not isinstance(found, Tensor) or found.ndim != 2:
-        kind = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(output).__name__
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    found = first_tensor(named)
+    if found is None or found.ndim != 2:
+        kind = type(output).__name__ if found is None else f"a tensor of shape {tuple(found.shape)}"
         raise TypeError(
             f"output must be logits (B, classes), or a tuple, mapping or object that holds them as its first "
             f"item or as `logits`; got {kind}"
@@ -185,7 +202,7 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     image_size: tuple[int, int] | None = None
     grad_enabled = torch.is_grad_enabled()
 
-    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         nonlocal image_size, grad_enabled
         if torch.is_inference_mode_enabled():
             raise RuntimeError("record must be entered inside `torch.inference_mode()`, not around it")
@@ -197,19 +214,17 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     def after(*_: object) -> None:
         torch.set_grad_enabled(grad_enabled)
 
-    def keep_linear(module: nn.Linear, args: tuple[Any, ...], output: Tensor) -> None:
+    def keep_linear(module: nn.Linear, args: tuple[Tensor, ...], output: Tensor) -> None:
         if args:
             recording.last_linear = (module, module.weight, args[0], output)
 
-    def keep_output(name: str, output: Any) -> Any:
-        if not isinstance(output, Tensor):
-            if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
-                items = [keep_output(name, output[0]), *output[1:]]
-                return output._make(items) if hasattr(output, "_make") else type(output)(items)
+    def keep_output(name: str, output: object) -> object:
+        found = first_tensor(output)
+        if found is None:
             raise ValueError(f"layer {name!r} returns {type(output).__name__}, not a tensor that has a map")
         torch.set_grad_enabled(True)  # from here on the logits must depend on the map; `after` restores it
-        layout = layout_of(network, name, output, image_size)
-        features = layout.to_map(output)
+        layout = layout_of(network, name, found, image_size)
+        features = layout.to_map(found)
         if not features.requires_grad:
             features = features.detach().requires_grad_()
         # The network reads a copy: a later operation may write in place, the recorded map must not change.
@@ -217,7 +232,7 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
         recording.maps[name], recording.entries[name] = features, entry.grad_fn
         if layout.prefix:
             recording.behind_prefix.add(name)
-        return layout.from_map(entry, output)
+        return with_first(output, layout.from_map(entry, found))
 
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(grad_enabled))

@@ -9,10 +9,11 @@ of each are the other two: three small functions close the circle on the ordinar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -28,16 +29,36 @@ class _Settings(NamedTuple):
     weight_shape: torch.Size
 
 
+class _Context(Protocol):
+    """The parts of autograd's context that a bilinear function uses."""
+
+    settings: _Settings
+    saved_tensors: tuple[Tensor, Tensor]
+    next_functions: tuple[tuple[Node | None, int], ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
+class _BatchInfo(Protocol):
+    """The part of `vmap`'s description of a batch that folding uses."""
+
+    batch_size: int
+
+
+_Dims = tuple[int | None, ...]
+"""Place of the mapped dimension in each argument; None for one that is not mapped."""
+
+
 class _Bilinear(torch.autograd.Function):
     """Base of the three: saves both factors for the backward."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: _Context, inputs: tuple[Tensor, Tensor, _Settings], output: Tensor) -> None:
         first, second, ctx.settings = inputs
         ctx.save_for_backward(first, second)
 
 
-def _wanted(ctx: Any, place: int) -> bool:
+def _wanted(ctx: _Context, place: int) -> bool:
     """Ask whether the engine's present run needs the gradient of an argument, not just whether it could."""
     node = ctx.next_functions[place][0]
     try:
@@ -54,7 +75,7 @@ class _Convolve(_Bilinear):
         return torch.ops.aten.convolution(image, weight, None, *settings[:3], False, [0, 0], settings.groups)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         image, weight = ctx.saved_tensors
         wanted = [_wanted(ctx, 0), _wanted(ctx, 1)]
         if not torch.is_grad_enabled():  # no derivative will be asked of these: one kernel for both
@@ -64,8 +85,8 @@ class _Convolve(_Bilinear):
         return to_image, to_weight, None
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        return _fold(_Convolve, info.batch_size, dims, *args)
+    def vmap(info: _BatchInfo, dims: _Dims, first: Tensor, second: Tensor, settings: _Settings) -> tuple[Tensor, int]:
+        return _fold(_Convolve, info.batch_size, dims, first, second, settings)
 
 
 class _ImageGradient(_Bilinear):
@@ -77,15 +98,15 @@ class _ImageGradient(_Bilinear):
         return _convolution_backward(grad, image, weight, settings, [True, False])[0]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         output_grad, weight = ctx.saved_tensors
         to_grad = _Convolve.apply(grad, weight, ctx.settings) if _wanted(ctx, 0) else None
         to_weight = _WeightGradient.apply(output_grad, grad, ctx.settings) if _wanted(ctx, 1) else None
         return to_grad, to_weight, None
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        return _fold(_ImageGradient, info.batch_size, dims, *args)
+    def vmap(info: _BatchInfo, dims: _Dims, first: Tensor, second: Tensor, settings: _Settings) -> tuple[Tensor, int]:
+        return _fold(_ImageGradient, info.batch_size, dims, first, second, settings)
 
 
 class _WeightGradient(_Bilinear):
@@ -97,14 +118,16 @@ class _WeightGradient(_Bilinear):
         return _convolution_backward(grad, image, weight, settings, [False, True])[1]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         output_grad, image = ctx.saved_tensors
         to_grad = _Convolve.apply(image, grad, ctx.settings) if _wanted(ctx, 0) else None
         to_image = _ImageGradient.apply(output_grad, grad, ctx.settings) if _wanted(ctx, 1) else None
         return to_grad, to_image, None
 
 
-def _convolution_backward(grad: Tensor, image: Tensor, weight: Tensor, settings: _Settings, wanted: list[bool]) -> Any:
+def _convolution_backward(
+    grad: Tensor, image: Tensor, weight: Tensor, settings: _Settings, wanted: list[bool]
+) -> tuple[Tensor, Tensor]:
     """Compute the gradients of the image and of the weight; None for one that is not wanted."""
     return torch.ops.aten.convolution_backward(
         grad, image, weight, None, *settings[:3], False, [0, 0], settings.groups, [*wanted, False]
@@ -114,13 +137,13 @@ def _convolution_backward(grad: Tensor, image: Tensor, weight: Tensor, settings:
 def _fold(
     function: type[_Bilinear],
     size: int,
-    dims: tuple[Any, ...],
+    dims: _Dims,
     first: Tensor,
     weight: Tensor,
     settings: _Settings,
 ) -> tuple[Tensor, int]:
     """Run one call for K batches (K, B, ...) of first factors: K and B together are a convolution's batch."""
-    if dims[1] is not None:
+    if dims[0] is None or dims[1] is not None:
         raise RuntimeError("a batch of weights cannot be folded into one convolution")
     output = function.apply(first.movedim(dims[0], 0).flatten(0, 1), weight, settings)
     return output.unflatten(0, (size, -1)), 0
@@ -142,11 +165,11 @@ class FastSecondDerivative(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
-        types: Any,
+        func: Callable[..., object],
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> object:
         kwargs = kwargs or {}
         convolves = func in (F.conv2d, torch.conv2d) and not kwargs
         wanted = (convolves or func is F.hardsigmoid) and torch.is_grad_enabled() and self.active()
@@ -159,9 +182,9 @@ def _convolve(
     image: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
     if isinstance(padding, str) or image.ndim != 4:

@@ -11,7 +11,7 @@ import inspect
 import types
 from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import docstring_parser
 import yaml
@@ -19,12 +19,14 @@ import yaml
 from looksharp.registry import Registry
 from looksharp.settings import checked_arguments, settings_of
 
+T = TypeVar("T")
+
 __all__ = ["add_flags", "call", "given_values"]
 
 
 def add_flags(
     parser: ArgumentParser,
-    source: Callable[..., Any],
+    source: Callable[..., object],
     *,
     below: str = "",
     positional: Collection[str] = (),
@@ -54,19 +56,20 @@ def add_flags(
 
 def given_values(settings: Namespace, without: Collection[str] = ()) -> dict[str, Any]:
     """Return the flags that were given, those below a name as a mapping."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
+    below: dict[str, dict[str, object]] = {}
     for flag, value in vars(settings).items():
-        name, dot, below = flag.partition(".")
+        name, dot, setting = flag.partition(".")
         if name in without:
             continue
         if dot:
-            values.setdefault(name, {})[below] = value
+            below.setdefault(name, {})[setting] = value
         else:
             values[name] = value
-    return values
+    return values | below
 
 
-def call(function: Callable[..., Any], settings: Namespace, **more: Any) -> Any:
+def call(function: Callable[..., T], settings: Namespace, **more: object) -> T:
     """Call a function with the flags that were given for it, validated against its signature.
 
     Args:
@@ -82,7 +85,7 @@ def call(function: Callable[..., Any], settings: Namespace, **more: Any) -> Any:
     return function(**checked_arguments(function, values, ""), **more)
 
 
-def _docs(source: Callable[..., Any]) -> str:
+def _docs(source: Callable[..., object]) -> str:
     return "\n".join(filter(None, (inspect.getdoc(source),)))
 
 
@@ -117,7 +120,7 @@ def _add_flag(group: _ActionsContainer, flag: str, setting: inspect.Parameter, t
     )
 
 
-def _members(annotation: Any) -> list[Any]:
+def _members(annotation: object) -> list[object]:
     """Return the members of a union without None, each without its metadata."""
     origin = get_origin(annotation)
     if origin is Annotated:
@@ -127,11 +130,11 @@ def _members(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _is_switch(annotation: Any) -> bool:
+def _is_switch(annotation: object) -> bool:
     return _members(annotation) == [bool]
 
 
-def _element(annotation: Any) -> Any:
+def _element(annotation: object) -> object:
     """Return the type of a list's elements; None if an annotation is not a list."""
     members = _members(annotation)
     for each in [] if str in members else members:
@@ -140,7 +143,7 @@ def _element(annotation: Any) -> Any:
     return None
 
 
-def _reader(annotation: Any) -> Callable[[str], Any]:
+def _reader(annotation: object) -> Callable[[str], object]:
     """Return the function that turns text into a value: numbers where they are allowed, text elsewhere."""
     members = _members(annotation)
     if any(each in (int, float) for each in members):
@@ -148,7 +151,7 @@ def _reader(annotation: Any) -> Callable[[str], Any]:
     return _structure if any(get_origin(each) in (dict, Mapping, list) for each in members) else str
 
 
-def _number(text: str) -> Any:
+def _number(text: str) -> object:
     for kind in (int, float):
         try:
             return kind(text)
@@ -157,13 +160,13 @@ def _number(text: str) -> Any:
     return text
 
 
-def _structure(text: str) -> Any:
+def _structure(text: str) -> object:
     """Read a list or mapping as YAML writes it; other text stays text."""
     return yaml.safe_load(text) if text.startswith(("[", "{")) else text
 
 
-def _list_reader(read: Callable[[str], Any], annotation: Any) -> Callable[[str], Any]:
-    def elements(text: str) -> Any:
+def _list_reader(read: Callable[[str], object], annotation: object) -> Callable[[str], object]:
+    def elements(text: str) -> object:
         if text.isdecimal() and int in _members(annotation):  # a number in the place of a list
             return int(text)
         if text.startswith("["):  # as YAML writes lists, for elements that hold commas
@@ -173,7 +176,7 @@ def _list_reader(read: Callable[[str], Any], annotation: Any) -> Callable[[str],
     return elements
 
 
-def _metavar(annotation: Any, flag: str) -> str:
+def _metavar(annotation: object, flag: str) -> str:
     choices = [name for each in get_args(annotation) if isinstance(each, Registry) for name in each]
     choices += [choice for each in _members(annotation) if get_origin(each) is Literal for choice in get_args(each)]
     if choices:
@@ -182,7 +185,7 @@ def _metavar(annotation: Any, flag: str) -> str:
     return f"{name},..." if _element(annotation) is not None else name
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -55,7 +55,7 @@ class DataConfig:
     crop_share: Annotated[float, Gt(0), Le(1)] = 1.0
     fit: Fit = "crop"
     range: tuple[float, float] | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         made = _named(self.data)

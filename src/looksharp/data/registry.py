@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from looksharp.data.split import Data
 from looksharp.registry import Registry
@@ -40,7 +40,7 @@ class DataSet:
         """Return the names of arguments that are not settings of the set's own."""
         return (*_GIVEN, *self.fixed)
 
-    def given(self, **values: Any) -> dict[str, Any]:
+    def given(self, **values: object) -> dict[str, object]:
         """Return those of the values that the reader takes; None leaves its default."""
         known = signature(self.reader).parameters
         return {name: value for name, value in values.items() if name in known and value is not None}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from looksharp.attention.layout import pair
 from looksharp.batch import Batch
 from looksharp.data.dividing import divide, held_out
 from looksharp.images.depth import ValueRange
@@ -260,8 +261,7 @@ class Data:
 
     def resized(self, size: int | tuple[int, int]) -> Data:
         """Return the data set with its images brought to another size: the side, or (height, width)."""
-        shape = (size, size) if isinstance(size, int) else size
-        return replace(self, pixels=replace(self.pixels, size=shape))
+        return replace(self, pixels=replace(self.pixels, size=pair(size)))
 
     def ranged(self, value_range: ValueRange) -> Data:
         """Return the data set with the values of deep images that become black and white."""

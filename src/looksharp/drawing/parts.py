@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import to_jsonable_python
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -105,13 +105,6 @@ def gradient(signed: bool) -> str:
     return "linear-gradient(to right, " + ", ".join("rgb({} {} {})".format(*c) for c in colors) + ")"
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Convert to values that JSON has: None for what is not finite, float for numbers of numpy or torch."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if value is None or isinstance(value, str | int):
-        return value
-    number = float(value)
-    return number if math.isfinite(number) else None
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=float)

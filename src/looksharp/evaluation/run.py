@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Never, TypedDict, Unpack
 
 from tqdm import tqdm
 
@@ -28,6 +28,14 @@ from looksharp.training.folder import Run, load_run
 __all__ = ["evaluate_run"]
 
 
+class Reading(TypedDict, total=False):
+    """Options of how images are read, which change no result."""
+
+    device: str
+    batch_size: int
+    workers: int
+
+
 def evaluate_run(
     run_path: str | Path | Run,
     *,
@@ -36,11 +44,9 @@ def evaluate_run(
     suites: Sequence[str] = ("classification", "attention"),
     mechanism: str | Mechanism = "grad_cam",
     layers: Sequence[str] | None = None,
-    device: str = "auto",
-    batch_size: int = 64,
-    workers: int = 2,
-    progress: bool | tqdm[Any] = True,
+    progress: bool | tqdm[Never] = True,
     refresh: bool = False,
+    **reading: Unpack[Reading],
 ) -> dict[str, Evaluation]:
     """Measure a run on every test split of its data, or of other data.
 
@@ -54,11 +60,10 @@ def evaluate_run(
         suites: see `evaluate`.
         mechanism: how maps are made. With a function that is not in `MECHANISMS` nothing is kept.
         layers: (inner, last); found in the network if not given.
-        device: where the network runs.
-        batch_size: images a forward.
-        workers: processes that read image files.
         progress: show a progress bar; or a bar to advance, whose total already counts this run, see `forwards`.
         refresh: measure again what is kept.
+        reading: device where the network runs ("auto"), batch_size (64 images a forward), and workers (2 processes
+            that read image files).
 
     Returns:
         Split -> what was measured.
@@ -69,7 +74,7 @@ def evaluate_run(
     """
     suites, layers = check_suites(suites), check_layers(layers)
     find_mechanism(mechanism)
-    run = run_path if isinstance(run_path, Run) else load_run(run_path, checkpoint, device)
+    run = run_path if isinstance(run_path, Run) else load_run(run_path, checkpoint, reading.get("device", "auto"))
     data = data or build_data(run.config.data, run.config.training.seed)
     check_classes(data, run)
     _check_network(run, checkpoint)
@@ -82,10 +87,11 @@ def evaluate_run(
         files[name] = {suite: _file(run.path, stem, suite, facts, mechanism, layers) for suite in suites}
         known[name] = {} if refresh else _read(files[name])
     missing = {name: [suite for suite in suites if suite not in known[name]] for name in known}
+    size = reading.get("batch_size", 64), reading.get("workers", 2)
     bar = _bar(progress, run, data, suites, missing)
     try:
         for name, split in data.tests.items():
-            subject = Subject(run.model, split, run.pixels, mechanism, layers, batch_size, workers, run.classes)
+            subject = Subject(run.model, split, run.pixels, mechanism, layers, *size, run.classes)
             for suite, found in measure_suites(subject, missing[name], bar.update).items():
                 known[name][suite] = found
                 _keep(files[name][suite], found)
@@ -104,8 +110,8 @@ def _check_network(run: Run, checkpoint: str) -> None:
 
 
 def _bar(
-    progress: bool | tqdm[Any], run: Run, data: Data, suites: Sequence[str], missing: dict[str, list[str]]
-) -> tqdm[Any]:
+    progress: bool | tqdm[Never], run: Run, data: Data, suites: Sequence[str], missing: dict[str, list[str]]
+) -> tqdm[Never]:
     """Return the bar given, its total reduced by what is known already; or a new one."""
     ahead = sum(len(split) * forwards(missing[name]) for name, split in data.tests.items())
     if isinstance(progress, bool):

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge
 
 from looksharp.files import read_text, write_text
-from looksharp.settings import checked_arguments, settings
+from looksharp.settings import build, settings
 
 __all__ = ["RECORD", "Record", "Values", "read_record", "read_records", "write_record"]
 
@@ -43,7 +43,7 @@ class Record:
     variant: str
     seed: int
     values: dict[str, float]
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
     data: str = ""
     images: Annotated[int, Ge(0)] = 0
     epochs: Annotated[int, Ge(0)] = 0
@@ -68,7 +68,7 @@ def read_record(folder: Path) -> Record | None:
     if not path.is_file():
         return None
     try:
-        return Record(**checked_arguments(Record, json.loads(read_text(path)), ""))
+        return build(Record, json.loads(read_text(path)), "")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): remove it, and the run is measured again") from None
 

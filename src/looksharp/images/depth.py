@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 __all__ = ["Depth", "ValueRange", "depth_of", "to_bytes"]
 
@@ -59,7 +59,7 @@ def to_bytes(image: Image.Image, value_range: ValueRange | None) -> Image.Image 
     return Image.fromarray(_scaled(pixels, value_range))
 
 
-def _scaled(pixels: NDArray[Any], value_range: ValueRange) -> NDArray[np.uint8]:
+def _scaled(pixels: NDArray[np.generic], value_range: ValueRange) -> NDArray[np.uint8]:
     low, high = value_range
     shares = (pixels.astype(np.float64) - low) / (high - low)
     scaled: NDArray[np.uint8] = (np.nan_to_num(shares, nan=0.0).clip(0, 1) * 255).round().astype(np.uint8)
@@ -71,18 +71,18 @@ def _is_colour_16(image: Image.Image) -> bool:
     return any(_raw_mode(tile) in _LOWER for tile in _tiles(image))
 
 
-def _tiles(image: Image.Image) -> list[Any]:
+def _tiles(image: Image.Image) -> list[ImageFile._Tile]:
     """Return the parts of an image file, as PIL is to unpack them."""
     return list(getattr(image, "tile", None) or ())
 
 
-def _raw_mode(tile: Any) -> str:
+def _raw_mode(tile: ImageFile._Tile) -> str:
     """Return how the pixels of a part of an image file are laid out, in PIL's words."""
     found = tile[3][0] if isinstance(tile[3], tuple) else tile[3]
     return found if isinstance(found, str) else ""
 
 
-def _colour_16(image: Image.Image) -> NDArray[Any]:
+def _colour_16(image: Image.Image) -> NDArray[np.generic]:
     """Return the pixels (H, W, 3) of a file of 16 bits a channel in full depth.
 
     PIL unpacks one byte of the two: the higher one, or, told that they lie the other way round, the lower one.
@@ -103,6 +103,6 @@ def _colour_16(image: Image.Image) -> NDArray[Any]:
     return (higher[..., :3] << 8) | lower[..., :3]
 
 
-def _swapped(tile: Any) -> Any:
+def _swapped(tile: ImageFile._Tile) -> ImageFile._Tile:
     mode = _LOWER[_raw_mode(tile)]
     return tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)

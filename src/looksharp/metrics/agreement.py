@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from looksharp.metrics.grouped import Grouped
+from looksharp.metrics.grouped import Grouped, MetricOptions
 from looksharp.metrics.scores import at_resolution, region
 
 __all__ = ["RankAgreement", "RegionAgreement", "rank_agreement", "region_agreement"]
@@ -92,7 +92,7 @@ class RankAgreement(Grouped):
         options: torchmetrics' own.
     """
 
-    def __init__(self, groups: Mapping[str, int] | None = None, **options: Any) -> None:
+    def __init__(self, groups: Mapping[str, int] | None = None, **options: Unpack[MetricOptions]) -> None:
         super().__init__(rank_agreement, groups, **options)
 
 
@@ -105,5 +105,7 @@ class RegionAgreement(Grouped):
         options: torchmetrics' own.
     """
 
-    def __init__(self, share: float = 0.5, groups: Mapping[str, int] | None = None, **options: Any) -> None:
+    def __init__(
+        self, share: float = 0.5, groups: Mapping[str, int] | None = None, **options: Unpack[MetricOptions]
+    ) -> None:
         super().__init__(partial(region_agreement, share=share), groups, **options)

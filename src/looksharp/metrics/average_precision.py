@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MultilabelAveragePrecision
 
+from looksharp.metrics.grouped import MetricOptions
 from looksharp.metrics.pixel_average_precision import histogram_average_precision
 
 __all__ = ["ClassRanking", "Ranking", "histogram_roc_auc", "mean_average_precision"]
@@ -83,7 +84,7 @@ class ClassRanking(Metric):
     targets: list[Tensor] | Tensor
     counts: Tensor
 
-    def __init__(self, classes: int, bins: int | None = None, **options: Any) -> None:
+    def __init__(self, classes: int, bins: int | None = None, **options: Unpack[MetricOptions]) -> None:
         super().__init__(compute_on_cpu=bins is None, **options)
         if bins is not None and bins < 2:
             raise ValueError(f"bins must be at least 2, or None; got {bins}")

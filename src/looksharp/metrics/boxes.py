@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from looksharp.metrics.grouped import Grouped
+from looksharp.metrics.grouped import Grouped, MetricOptions
 from looksharp.metrics.scores import at_resolution, score_levels
 
 __all__ = ["MaxBoxAcc", "MaxBoxAccV2", "box_overlaps", "part_boxes"]
@@ -167,7 +167,11 @@ class MaxBoxAcc(Grouped):
     """
 
     def __init__(
-        self, levels: int = 100, split: bool = False, groups: Mapping[str, int] | None = None, **options: Any
+        self,
+        levels: int = 100,
+        split: bool = False,
+        groups: Mapping[str, int] | None = None,
+        **options: Unpack[MetricOptions],
     ) -> None:
         measure = partial(_hits, fits=(0.5,), levels=levels, largest=True, split=split)
         super().__init__(measure, groups, shape=(1, levels), summary=_best_threshold, **options)
@@ -186,7 +190,11 @@ class MaxBoxAccV2(Grouped):
     """
 
     def __init__(
-        self, levels: int = 100, split: bool = False, groups: Mapping[str, int] | None = None, **options: Any
+        self,
+        levels: int = 100,
+        split: bool = False,
+        groups: Mapping[str, int] | None = None,
+        **options: Unpack[MetricOptions],
     ) -> None:
         measure = partial(_hits, fits=(0.3, 0.5, 0.7), levels=levels, largest=False, split=split)
         super().__init__(measure, groups, shape=(3, levels), summary=_best_threshold, **options)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from looksharp.metrics.grouped import MetricOptions
 
 __all__ = ["Calibration", "CalibrationError", "log_odds"]
 
@@ -75,7 +77,7 @@ class CalibrationError(Metric):
     full_state_update = False
     sums: Tensor
 
-    def __init__(self, bins: int = 15, **options: Any) -> None:
+    def __init__(self, bins: int = 15, **options: Unpack[MetricOptions]) -> None:
         super().__init__(**options)
         if bins < 1:
             raise ValueError(f"bins must be at least 1; got {bins}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -24,6 +24,18 @@ class GroupedResult(NamedTuple):
     overall: Tensor
     groups: dict[str, Tensor]
     undefined: Tensor
+
+
+class MetricOptions(TypedDict, total=False):
+    """torchmetrics' own options of a metric; see `torchmetrics.Metric`."""
+
+    compute_on_cpu: bool
+    dist_sync_on_step: bool
+    process_group: object
+    dist_sync_fn: Callable[..., object] | None
+    distributed_available_fn: Callable[[], bool]
+    sync_on_compute: bool
+    compute_with_cache: bool
 
 
 class Grouped(Metric):
@@ -56,7 +68,7 @@ class Grouped(Metric):
         *,
         shape: tuple[int, ...] = (),
         summary: Callable[[Tensor], Tensor] | None = None,
-        **options: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
         self.measure, self.summary, self.groups = measure, summary, dict(groups or {})
@@ -129,7 +141,7 @@ class GroupedMean(Grouped):
 
     """
 
-    def __init__(self, groups: Mapping[str, int] | None = None, **options: Any) -> None:
+    def __init__(self, groups: Mapping[str, int] | None = None, **options: Unpack[MetricOptions]) -> None:
         super().__init__(_values, groups, **options)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from looksharp.attention.maps import resize_maps
-from looksharp.metrics.grouped import Grouped
+from looksharp.metrics.grouped import Grouped, MetricOptions
 from looksharp.metrics.scores import region, with_objects
 
 __all__ = ["AttentionInside", "MapIoU", "PointingGame", "attention_inside", "map_iou", "pointing_game", "size_groups"]
@@ -135,7 +135,7 @@ class AttentionInside(Grouped):
         options: torchmetrics' own.
     """
 
-    def __init__(self, groups: Mapping[str, int] | None = None, **options: Any) -> None:
+    def __init__(self, groups: Mapping[str, int] | None = None, **options: Unpack[MetricOptions]) -> None:
         super().__init__(attention_inside, groups, **options)
 
 
@@ -156,7 +156,9 @@ class PointingGame(Grouped):
 
     """
 
-    def __init__(self, tolerance: float = 0, groups: Mapping[str, int] | None = None, **options: Any) -> None:
+    def __init__(
+        self, tolerance: float = 0, groups: Mapping[str, int] | None = None, **options: Unpack[MetricOptions]
+    ) -> None:
         super().__init__(partial(pointing_game, tolerance=tolerance), groups, **options)
 
 
@@ -169,5 +171,7 @@ class MapIoU(Grouped):
         options: torchmetrics' own.
     """
 
-    def __init__(self, share: float = 0.2, groups: Mapping[str, int] | None = None, **options: Any) -> None:
+    def __init__(
+        self, share: float = 0.2, groups: Mapping[str, int] | None = None, **options: Unpack[MetricOptions]
+    ) -> None:
         super().__init__(partial(map_iou, share=share), groups, **options)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from looksharp.metrics.grouped import MetricOptions
 
 __all__ = ["Separation", "SeparationChart", "separation_chart"]
 
@@ -84,7 +86,7 @@ class SeparationChart(Metric):
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, bins: int = 200, **options: Any) -> None:
+    def __init__(self, bins: int = 200, **options: Unpack[MetricOptions]) -> None:
         super().__init__(**options)
         if bins < 1:
             raise ValueError(f"bins must be at least 1; got {bins}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from looksharp.metrics.grouped import Grouped
+from looksharp.metrics.grouped import Grouped, MetricOptions
 from looksharp.metrics.scores import score_levels, with_objects
 
 __all__ = ["PixelAveragePrecision", "histogram_average_precision", "pixel_histograms"]
@@ -82,6 +82,8 @@ class PixelAveragePrecision(Grouped):
 
     """
 
-    def __init__(self, levels: int = 1000, groups: Mapping[str, int] | None = None, **options: Any) -> None:
+    def __init__(
+        self, levels: int = 1000, groups: Mapping[str, int] | None = None, **options: Unpack[MetricOptions]
+    ) -> None:
         measure = partial(pixel_histograms, levels=levels)
         super().__init__(measure, groups, shape=(2, levels + 1), summary=histogram_average_precision, **options)

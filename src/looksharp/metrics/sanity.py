@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from looksharp.attention.attend import attend
 from looksharp.attention.maps import normalize_maps
 from looksharp.attention.recording import unwrapped
 from looksharp.metrics.agreement import rank_agreement
+from looksharp.metrics.grouped import MetricOptions
 from looksharp.metrics.scores import at_resolution
 
 __all__ = ["ParameterRandomization", "Similarity", "layer_count", "parameter_randomization", "randomized"]
@@ -232,7 +233,7 @@ class ParameterRandomization(Metric):
         order: Order = "cascading",
         layers: Sequence[str] | None = None,
         seed: int = 0,
-        **options: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
         super().__init__(**options)
         self.layers = _check_layers(unwrapped(model), layers)

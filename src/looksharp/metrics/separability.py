@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from looksharp.metrics.grouped import MetricOptions
 from looksharp.objectives.equations import separation_and_consistency
 
 __all__ = ["ConfusedPair", "ConfusedPairs", "separability"]
@@ -71,7 +72,7 @@ class ConfusedPairs(Metric):
     pairs: list[Tensor] | Tensor  # torchmetrics joins lists where there are several processes
     sums: list[Tensor] | Tensor
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[MetricOptions]) -> None:
         super().__init__(**options)
         self.add_state("pairs", [], "cat")  # (P, 2) true class and the one it is taken for
         self.add_state("sums", [], "cat")  # (P, 2) how often, and the sum of overlaps

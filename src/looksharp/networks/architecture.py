@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ class Architecture(nn.Module, ABC):
     multilabel: bool = False
 
     @classmethod
-    def backbone_outputs(cls, classes: int, multilabel: bool, settings: Mapping[str, Any]) -> int:
+    def backbone_outputs(cls, classes: int, multilabel: bool, settings: Mapping[str, object]) -> int:
         """Return how many outputs the backbone needs; one for each class by default.
 
         Args:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.layout import pair
 from looksharp.attention.probing import untouched_forward
 from looksharp.attention.recording import find_modules, logits_of
 from looksharp.attention.stages import last_stages
@@ -197,7 +198,7 @@ class AttendAndRectify(Wrapping, Attending):
 
 def _zeros(backbone: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
     """Make two images that the backbone takes."""
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = pair(image_size)
     if height < 1 or width < 1:
         raise ValueError(f"image_size must be at least 1 px; got {height}x{width}")
     channels = next((m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d)), 3)

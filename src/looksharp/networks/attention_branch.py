@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from looksharp.attention.layout import pair
 from looksharp.attention.recording import logits_of
 from looksharp.attention.threads import hook_here
 from looksharp.attention.wrapping import Wrapping
@@ -170,7 +171,7 @@ class AttentionBranchNetwork(Wrapping, Attending):
         super().__init__()
         if preset not in ("paper", "official_code"):
             raise ValueError(f"preset must be paper or official_code; got {preset!r}")
-        size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        size = pair(image_size)
         found = find_stage(backbone, size, cut)
         features, outputs = stage_input(backbone, found.name, size)
         if multitask and outputs % 2:

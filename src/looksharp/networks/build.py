@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ def build_classifier(
     *,
     image_size: tuple[int, int],
     architecture: str = "plain",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     multilabel: bool = False,
     pretrained: bool = False,
     weights: Mapping[str, Tensor] | None = None,

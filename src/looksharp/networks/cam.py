@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from torch import Tensor, nn
 
+from looksharp.attention.layout import pair
 from looksharp.networks.architecture import ARCHITECTURES, Architecture
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
 
@@ -41,7 +41,7 @@ class CAMNetwork(Architecture):
 
     def __init__(self, backbone: nn.Module, *, image_size: int | tuple[int, int] = 224, cut: str | None = None) -> None:
         super().__init__()
-        size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        size = pair(image_size)
         backbone = copy.deepcopy(backbone)
         found = find_stage(backbone, size, cut)
         features, classes = stage_input(backbone, found.name, size)
@@ -66,7 +66,7 @@ class CAMNetwork(Architecture):
         nn.init.kaiming_normal_(self.class_maps.weight, mode="fan_out", nonlinearity="relu")
         self.to(features.device)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> CAMNetwork:
+    def __deepcopy__(self, memo: dict[int, object]) -> CAMNetwork:
         """Return a copy in the same mode, which torch.fx loses: it would classify by the batch's own statistics."""
         other = type(self).__new__(type(self))
         memo[id(self)] = other

@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.layout import pair
 from looksharp.attention.probing import untouched_forward
-from looksharp.attention.recording import logits_of
+from looksharp.attention.recording import first_tensor, logits_of
 from looksharp.attention.stages import LastStage, last_stage, stage_at
 from looksharp.attention.threads import hook_here
 
@@ -73,7 +74,8 @@ def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> t
     taken: list[Tensor] = []
 
     def take(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        taken.extend(value for value in args[:1] if isinstance(value, Tensor))
+        found = first_tensor(args)
+        taken.extend([] if found is None else [found])
 
     with ExitStack() as stack:
         hook_here(stack, network.get_submodule(name).register_forward_pre_hook, take)
@@ -95,8 +97,8 @@ def at_stride_one(stage: nn.Module) -> nn.Module:
     for name, module in list(same.named_modules()):
         if isinstance(module, nn.Conv2d) and max(module.stride) > 1:
             _keep_size(same, name, module)
-        elif isinstance(module, _POOLS) and _pair(module.stride) != (1, 1):
-            if _pair(module.kernel_size) == (1, 1):
+        elif isinstance(module, _POOLS) and pair(module.stride) != (1, 1):
+            if pair(module.kernel_size) == (1, 1):
                 module.stride = 1
             elif name:
                 same.set_submodule(name, nn.Identity())
@@ -113,13 +115,14 @@ def stage_channels(stage: nn.Module, features: Tensor, name: str) -> int:
         output = untouched_forward(stage, features)
     except RuntimeError as error:
         raise ValueError(f"cut {name!r}: the stage cannot run at stride 1: {str(error).splitlines()[0]}") from None
-    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-2:] != features.shape[-2:]:
-        made = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    shape: tuple[int, ...] = getattr(output, "shape", ())
+    if len(shape) != 4 or shape[-2:] != features.shape[-2:]:
+        made = tuple(shape) or type(output).__name__
         raise ValueError(
             f"cut {name!r}: the stage at stride 1 must keep the size of its input {tuple(features.shape)}; "
             f"it makes {made}; name a later module with cut"
         )
-    return output.shape[1]
+    return shape[1]
 
 
 def _keep_size(stage: nn.Module, name: str, conv: nn.Conv2d) -> None:
@@ -135,10 +138,6 @@ def _keep_size(stage: nn.Module, name: str, conv: nn.Conv2d) -> None:
     before = [side // 2 for side in reach]
     pad = nn.ZeroPad2d((before[1], reach[1] - before[1], before[0], reach[0] - before[0]))
     stage.set_submodule(name, nn.Sequential(pad, conv))
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
 
 
 def _device(network: nn.Module) -> torch.device:

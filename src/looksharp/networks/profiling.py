@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from looksharp.attention.layout import pair
 from looksharp.attention.unfused import UnfusedAttention
 
 __all__ = ["Profile", "accuracy_per_million", "profile", "profile_side_by_side"]
@@ -63,7 +64,7 @@ def profile_side_by_side(
     """
     if batch_size < 1 or repeats < 1:
         raise ValueError(f"batch_size and repeats must be at least 1; got {batch_size} and {repeats}")
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = pair(size)
     modes = [(module, module.training) for model in models for module in model.modules()]
     seconds: list[list[float]] = [[] for _ in models]
     flops = []

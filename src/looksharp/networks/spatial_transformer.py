@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from looksharp.attention.layout import pair
 from looksharp.networks.architecture import ARCHITECTURES, Architecture
 
 __all__ = ["SpatialTransformer"]
@@ -66,7 +67,7 @@ class SpatialTransformer(Architecture):
         localisation_gradient: float = 0.1,
     ) -> None:
         super().__init__()
-        height, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
+        height, columns = pair(image_size)
         if min(height, columns) < 4:
             raise ValueError(f"image_size must be at least 4 pixels a side, got {height} x {columns}")
         for argument, value in {"in_channels": in_channels, "width": width}.items():

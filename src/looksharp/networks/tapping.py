@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor, nn
 
 from looksharp.attention.layout import layout_of
+from looksharp.attention.recording import first_tensor
 from looksharp.attention.threads import hook_here
 
 __all__ = ["Taps", "tap"]
@@ -52,12 +52,12 @@ def tap(network: nn.Module, layers: Sequence[str], classifier: str) -> Iterator[
     """
     taps = Taps(network)
 
-    def keep_output(layer: str, output: Any) -> None:
-        output = output[0] if isinstance(output, tuple | list) and output else output
-        if isinstance(output, Tensor):
-            taps.outputs[layer] = output.clone()  # a later operation may write in place
+    def keep_output(layer: str, output: object) -> None:
+        found = first_tensor(output)
+        if found is not None:
+            taps.outputs[layer] = found.clone()  # a later operation may write in place
 
-    def keep_input(_: nn.Module, args: tuple[Any, ...]) -> None:
+    def keep_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         taps.classified = args[0] if args else None
 
     with ExitStack() as stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributed, nn
@@ -164,7 +164,7 @@ class GroupDRO(Part):
                     torch.cat([old, old.new_zeros(new)]) for old in (self.log_weights, self.adjustments)
                 )
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: object) -> None:
         if not self.known:
             self._grow(len(state_dict.get(f"{prefix}log_weights", ())))
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from looksharp.objectives.base import PARTS, Objective, Part, Sum
 from looksharp.settings import SettingError, checked_arguments, settings_of
@@ -23,7 +23,7 @@ class PartSettings:
     """
 
     name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     def build(self) -> Part:
         """Make the part.
@@ -31,15 +31,15 @@ class PartSettings:
         Raises:
             SettingError: if a setting is wrong.
         """
-        part = _found(self.name)
-        values = checked_arguments(part, self.settings, self.name)
+        make: Callable[..., Part] = _found(self.name)
+        values = checked_arguments(make, self.settings, self.name)
         try:
-            return part(**values)
+            return make(**values)
         except ValueError as error:
             raise SettingError(f"{self.name}.{error}") from None
 
 
-def parse_objective(value: Any) -> tuple[PartSettings, ...]:
+def parse_objective(value: object) -> tuple[PartSettings, ...]:
     """Read an objective as flags and files write it.
 
     Args:
@@ -93,21 +93,12 @@ def build_objective(parts: Sequence[PartSettings]) -> Objective:
         raise SettingError(str(error)) from None
 
 
-def written_objective(parts: Sequence[PartSettings]) -> list[str | dict[str, Any]]:
+def written_objective(parts: Sequence[PartSettings]) -> list[str | dict[str, object]]:
     """Return what a file holds of some parts: a list of plain values that `parse_objective` reads back."""
-    return [
-        {part.name: {name: _plain(value) for name, value in part.settings.items()}} if part.settings else part.name
-        for part in parts
-    ]
+    return [{part.name: to_jsonable_python(dict(part.settings))} if part.settings else part.name for part in parts]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _item(item: Any) -> list[PartSettings]:
+def _item(item: object) -> list[PartSettings]:
     if isinstance(item, str):
         return [_short(text.strip()) for text in item.split("+")]
     if isinstance(item, Mapping):
@@ -131,7 +122,7 @@ def _short(text: str) -> PartSettings:
     return PartSettings(name, {"weight": weight})
 
 
-def _checked(name: str, settings: Any) -> PartSettings:
+def _checked(name: str, settings: Mapping[str, object]) -> PartSettings:
     return PartSettings(name, checked_arguments(_found(name), settings, name))
 
 

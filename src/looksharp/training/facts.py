@@ -13,7 +13,7 @@ from annotated_types import Ge
 
 from looksharp.data.split import Data, Pixels
 from looksharp.files import read_text, write_text
-from looksharp.settings import SettingError, checked_arguments, settings
+from looksharp.settings import SettingError, build, settings
 
 __all__ = ["RunFacts", "facts_of", "read_facts", "write_facts"]
 
@@ -99,7 +99,7 @@ def read_facts(folder: Path | str) -> RunFacts:
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold facts, name: value; got {values!r:.60}")
     try:
-        pixels = Pixels(**checked_arguments(Pixels, values.pop("pixels", {}), "pixels"))
-        return RunFacts(pixels=pixels, **checked_arguments(RunFacts, values, "", without=("pixels",)))
+        pixels = build(Pixels, values.pop("pixels", {}), "pixels")
+        return build(RunFacts, values, "", without=("pixels",), pixels=pixels)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

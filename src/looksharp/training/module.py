@@ -70,12 +70,13 @@ class Training(LightningModule):
         select_by: the score that chooses the best checkpoint. For "exchanged_across" a second validation loader yields
             objects in others' surroundings, with their classes (B,) as targets.
         groups: how many there are among the validation images, for "worst_group".
-        fused: whether the optimiser takes its step in one pass over the weights. Lightning cannot clip gradients for
-            such an optimiser where the loss is scaled (16-mixed).
     """
 
     external: int = 0
     """Last places of every training batch that are drawn for their marks; see `Batch.external`."""
+    fused: bool = True
+    """True if the optimiser steps over all weights at once; not where the loss is scaled (16-mixed), as Lightning then
+    cannot clip gradients."""
 
     def __init__(
         self,
@@ -89,10 +90,9 @@ class Training(LightningModule):
         epochs: int,
         select_by: SelectBy = "score",
         groups: int = 0,
-        fused: bool = True,
     ) -> None:
         super().__init__()
-        self.model, self.objective, self.config, self.fused = model, objective, config, fused
+        self.model, self.objective, self.config = model, objective, config
         self.multilabel, self.steps_per_epoch, self.epochs = multilabel, steps_per_epoch, epochs
         self.score: Metric = (
             MultilabelAveragePrecision(classes, average=None, ignore_index=-1)  # of what is not known

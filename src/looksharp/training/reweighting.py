@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ class _Regression:
         from sklearn.linear_model import LogisticRegression
 
         new = LogisticRegression().get_params().get("penalty") == "deprecated"  # from scikit-learn 1.8 on
-        kind: dict[str, Any] = {"l1_ratio": float(self.penalty == "l1")} if new else {"penalty": self.penalty}
+        kind: dict[str, object] = {"l1_ratio": float(self.penalty == "l1")} if new else {"penalty": self.penalty}
         weight = np.full((self.classes, self.features.shape[1]), np.nan)
         bias = np.full(self.classes, np.nan)
         present = np.unique(self.targets[places])
@@ -182,7 +182,7 @@ def _features(
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     calls: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def keep(name: str, args: tuple[Any, ...], output: Tensor) -> None:
+    def keep(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
         calls[name] = args[0], output
 
     features = []

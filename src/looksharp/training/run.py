@@ -195,8 +195,8 @@ def _prepared(
         epochs=training.epochs,
         select_by=training.select_by,
         groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
-        fused=training.precision != "16-mixed",
     )
+    module.fused = training.precision != "16-mixed"
     module.external = batches.marked_per_batch
     train_loader = load(data.splits["train"], batches, training.augment or data.augment)
     val_loaders = [load(split, InOrder(len(split), 2 * training.batch_size), "none") for split in validation]

@@ -7,13 +7,13 @@ objective, of a data set and of an architecture stand below its name.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import BeforeValidator
+from pydantic_core import to_jsonable_python
 
 from looksharp.data.build import DataConfig, below_data
 from looksharp.data.sampling import Balance
@@ -64,7 +64,7 @@ class NetworkConfig:
     pretrained: bool = False
     weights: str | None = None
     architecture: str = "plain"
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.architecture == "plain":
@@ -191,7 +191,7 @@ class TrainingConfig:
     workers: Annotated[int, Ge(0)] = 2
 
 
-def _parts(value: Any) -> Any:
+def _parts(value: object) -> object:
     """Read an objective in one of the forms that `parse_objective` knows."""
     if isinstance(value, tuple) and all(isinstance(part, PartSettings) for part in value):
         return value
@@ -259,16 +259,16 @@ class RunConfig:
 
     def flat(self) -> dict[str, Any]:
         """Return every setting by the name of its flag, as config.yaml holds them."""
-        values: dict[str, Any] = {"objective": [{part.name: dict(part.settings)} for part in self.objective]}
+        values: dict[str, object] = {"objective": [{part.name: dict(part.settings)} for part in self.objective]}
         for name, below in _SECTIONS.items():
             section = getattr(self, name)
             values |= {each.name: getattr(section, each.name) for each in fields(section) if each.name != "settings"}
             if below is not None and section.settings:
                 values[below_data(getattr(section, below))] = section.settings
-        return {name: _plain(value) for name, value in values.items()}
+        return {name: to_jsonable_python(value) for name, value in values.items()}
 
     @classmethod
-    def from_flat(cls, values: Mapping[str, Any]) -> RunConfig:
+    def from_flat(cls, values: Mapping[str, object]) -> RunConfig:
         """Make settings from their flat form; what is missing takes its default.
 
         Raises:
@@ -278,12 +278,15 @@ class RunConfig:
         for name, now in _FORMER.items():
             if name in rest:
                 raise SettingError(f"{name!r} is a setting of an earlier version; {now}")
-        sections = {name: _section(name, below, rest) for name, below in _SECTIONS.items()}
-        brought = brought_by(sections["network"].architecture)
+        network = _section(NetworkConfig, "architecture", rest)
+        data = _section(DataConfig, "data", rest)
+        marks, optimization = _section(MarksConfig, None, rest), _section(OptimizationConfig, None, rest)
+        training = _section(TrainingConfig, None, rest)
+        brought = brought_by(network.architecture)
         objective = _objective(rest.pop("objective", "classification"), rest, brought)
         if rest:
             raise SettingError(near_miss(str(next(iter(rest))), known_settings()))
-        return cls(objective, **sections)
+        return cls(objective, data, network, marks, optimization, training)
 
 
 _SECTIONS: dict[str, str | None] = {
@@ -295,13 +298,8 @@ _SECTIONS: dict[str, str | None] = {
 }
 """Each section of `RunConfig`, and which of its settings names what has settings of its own."""
 
-_TYPES: dict[str, type[Any]] = {
-    "data": DataConfig,
-    "network": NetworkConfig,
-    "marks": MarksConfig,
-    "optimization": OptimizationConfig,
-    "training": TrainingConfig,
-}
+_KINDS = (DataConfig, NetworkConfig, MarksConfig, OptimizationConfig, TrainingConfig)
+Section = TypeVar("Section", DataConfig, NetworkConfig, MarksConfig, OptimizationConfig, TrainingConfig)
 
 _FORMER = {
     "guidance": "it is now marks",
@@ -335,43 +333,40 @@ def differing(one: RunConfig, other: RunConfig, besides: Sequence[str] = ()) -> 
 
 def known_settings() -> list[str]:
     """Return the names of all settings but those that stand below another name."""
-    return ["objective", *(each.name for kind in _TYPES.values() for each in fields(kind) if each.name != "settings")]
+    return ["objective", *(each.name for kind in _KINDS for each in fields(kind) if each.name != "settings")]
 
 
-def _objective(value: Any, rest: dict[str, Any], brought: Sequence[str]) -> tuple[PartSettings, ...]:
+def _objective(value: object, rest: dict[str, object], brought: Sequence[str]) -> tuple[PartSettings, ...]:
     """Read the objective, with the settings of its parts that stand below their names, and take those out."""
     named = {part.name: dict(part.settings) for part in parse_objective(value)}
     named |= {name: {} for name in brought if name not in named and name in rest}
     return tuple(PartSettings(name, own | _below(rest.pop(name, None), name)) for name, own in named.items())
 
 
-def _below(values: Any, name: str) -> dict[str, Any]:
+def _below(values: object, name: str) -> dict[str, object]:
     if values is not None and not isinstance(values, Mapping):
         raise SettingError(f"{name} must be settings, name: value; got {values!r:.60}")
     return dict(values or {})
 
 
-def _section(name: str, below: str | None, rest: dict[str, Any]) -> Any:
-    """Make a section from the flat values that are its own, and take them out."""
-    kind = _TYPES[name]
+def _section(kind: type[Section], below: str | None, rest: dict[str, object]) -> Section:
+    """Make a section from the flat values that are its own, and take them out.
+
+    Args:
+        kind: the section's class.
+        below: which of its settings names what has settings of its own.
+        rest: flat values that no section has taken yet.
+    """
     chosen = {each.name: rest.pop(each.name) for each in fields(kind) if each.name in rest and each.name != "settings"}
     if below is not None:
         value = chosen.get(below, next(each.default for each in fields(kind) if each.name == below))
         key = below_data(value) if isinstance(value, str) else None
         if key in rest:
             chosen["settings"] = _below(rest.pop(key), key)
-    return kind(**chosen)
+    make: Callable[..., Section] = kind
+    return make(**chosen)
 
 
 def brought_by(architecture: str) -> tuple[str, ...]:
     """Return the names of the parts that an architecture brings."""
     return ARCHITECTURES[architecture].loss_parts if architecture in ARCHITECTURES else ()
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as YAML holds it."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -76,7 +76,7 @@ def read_checkpoint(path: Path, resuming: bool = False) -> dict[str, Tensor]:
         ValueError: if the file is damaged or no checkpoint of a run.
     """
     found = _load(path)
-    if isinstance(found, Mapping) and found and all(isinstance(value, Tensor) for value in found.values()):
+    if found and _is_state(found):
         raise ValueError(f"{path} is a state_dict, not a run's checkpoint: start a training from it with --weights")
     if not isinstance(found, Mapping):
         raise ValueError(f"{path} holds a {type(found).__name__}, not a run's checkpoint; train again")
@@ -122,18 +122,18 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(found) if _is_state(found) else read_checkpoint(path)
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever bytes may provoke
         raise ValueError(f"{path} cannot be read as a checkpoint: it is damaged; train again") from None
 
 
-def _filled(value: Any, kind: type) -> bool:
+def _filled(value: object, kind: type) -> bool:
     return isinstance(value, kind) and value not in ({}, [])
 
 
-def _is_state(found: Any) -> bool:
+def _is_state(found: object) -> TypeGuard[Mapping[str, Tensor]]:
     return isinstance(found, Mapping) and all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     )

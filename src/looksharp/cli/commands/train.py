@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def run(settings: Namespace) -> None:
     rank_zero_only(print)(f"{done.path}  epoch {int(last['epoch']) + 1}  {scores}  {done.seconds:.0f} s")
 
 
-def _known(out: Path | None, values: Mapping[str, Any]) -> dict[str, Any]:
+def _known(out: Path | None, values: Mapping[str, object]) -> dict[str, object]:
     """Return the settings of the run that is resumed; none where one with `values` is yet to begin."""
     from looksharp.training.folder import read_config
 
@@ -79,7 +79,7 @@ def _known(out: Path | None, values: Mapping[str, Any]) -> dict[str, Any]:
     return read_config(out).flat()
 
 
-def _named(given: Sequence[str]) -> list[tuple[str, Any, tuple[str, ...]]]:
+def _named(given: Sequence[str]) -> list[tuple[str, Callable[..., object], tuple[str, ...]]]:
     """List what the arguments name that has settings of its own: (name, signature, names that are not settings)."""
     from looksharp.data.build import below_data
     from looksharp.data.registry import DATA_SETS, SOURCES
@@ -93,7 +93,7 @@ def _named(given: Sequence[str]) -> list[tuple[str, Any, tuple[str, ...]]]:
     asked, _ = first.parse_known_args(list(given))
     file = _file(asked.config) if asked.config is not None and Path(asked.config).is_file() else {}
     chosen = {name: vars(asked)[name] or file.get(name) for name in ("data", "architecture", "objective")}
-    found: list[tuple[str, Any, tuple[str, ...]]] = []
+    found: list[tuple[str, Callable[..., object], tuple[str, ...]]] = []
     data = below_data(str(chosen["data"] or "digits"))
     if data in DATA_SETS or data in SOURCES:
         made = DATA_SETS.get(data) or SOURCES[data]
@@ -106,7 +106,7 @@ def _named(given: Sequence[str]) -> list[tuple[str, Any, tuple[str, ...]]]:
     return found + [(name, PARTS[name], ()) for name in parts if name in PARTS]
 
 
-def _part_names(objective: Any) -> list[str]:
+def _part_names(objective: str | Iterable[object]) -> list[str]:
     items = objective.split("+") if isinstance(objective, str) else objective
     names = [name for item in items for name in (item if isinstance(item, Mapping) else str(item).split("+"))]
     return [name.partition(":")[0].strip() for name in names]
@@ -123,7 +123,7 @@ def _file(path: Path | str | None) -> dict[str, Any]:
     return read_mapping(Path(path), "settings")
 
 
-def _merged(file: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(file: Mapping[str, object], flags: Mapping[str, object]) -> dict[str, object]:
     """Merge flags over a file's settings, mappings below a name included."""
     merged = dict(file)
     for name, value in flags.items():

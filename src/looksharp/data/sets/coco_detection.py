@@ -14,10 +14,9 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from looksharp.marks.marks import Marks
 from looksharp.marks.place import Place
 from looksharp.marks.regions import MadeMasks
 from looksharp.marks.union import Mask, MaskUnion
+from looksharp.marks.values import Entry
 
 __all__ = ["read_coco_detection"]
 
@@ -55,7 +55,7 @@ class _Outlines:
     where: str
     image: Path
     size: tuple[int, int] | None
-    entries: tuple[Mapping[str, Any], ...]
+    entries: tuple[Entry, ...]
 
     def mask(self) -> Mask:
         """Return the mask (H, W); of outlines that are too small for any pixel, zeros.
@@ -86,9 +86,9 @@ class _Instances:
 
     path: Path
     folder: Path
-    images: list[dict[str, Any]]
+    images: list[Entry]
     names: tuple[str, ...]
-    annotations: list[tuple[int, str, dict[str, Any]]]
+    annotations: list[tuple[int, str, Entry]]
 
 
 @data_set("coco")
@@ -164,7 +164,7 @@ def _used(train: _Instances, wanted: Collection[str] | None, notes: Counter[str]
 def _split(file: _Instances, name: str, classes: Sequence[str], notes: Counter[str]) -> Split:
     labels = {label: place for place, label in enumerate(classes)}
     targets = torch.zeros(len(file.images), len(classes))
-    objects: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    objects: dict[tuple[int, int], list[Entry]] = {}
     for place, label, entry in file.annotations:
         if label not in labels:
             notes[f"{name}: object of a category that is not used"] += 1
@@ -187,7 +187,7 @@ def _split(file: _Instances, name: str, classes: Sequence[str], notes: Counter[s
     return FileSplit(targets=targets, marks=marks, root=file.folder, paths=paths)
 
 
-def _outlines(file: _Instances, place: int, entries: Sequence[Mapping[str, Any]]) -> _Outlines:
+def _outlines(file: _Instances, place: int, entries: Sequence[Entry]) -> _Outlines:
     image = file.images[place]
     size = (image.get("height"), image.get("width"))
     where = f"{file.path}: annotation {entries[0].get('id')!r:.40}"
@@ -201,7 +201,7 @@ def _outlines(file: _Instances, place: int, entries: Sequence[Mapping[str, Any]]
     return _Outlines(where, file.folder / image["file_name"], (height, width), tuple(entries))
 
 
-def _check_region(entry: Mapping[str, Any], where: str) -> None:
+def _check_region(entry: Entry, where: str) -> None:
     """Check, before training, that there is something to make a mask of, if not yet that it fits."""
     shape, box = entry.get("segmentation"), entry.get("bbox")
     if not shape and not box:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,14 +22,23 @@ from looksharp.data.splits.files import DecodedSplit
 
 __all__ = ["read_hugging_face"]
 
+_Label = int | str | None
 _VALIDATION = ("validation", "val", "valid", "dev")
+
+
+class _Table(Protocol):
+    """The parts of a `datasets.Dataset` that are read here."""
+
+    features: Mapping[str, object]
+
+    def __getitem__(self, row_or_column: int | str) -> Any: ...
 
 
 @dataclass(kw_only=True)
 class _TableSplit(DecodedSplit):
     """A split whose images are cells of a table, encoded as files are."""
 
-    table: Any = field(repr=False)
+    table: _Table = field(repr=False)
     column: str
     rows: Sequence[int] = field(repr=False)
 
@@ -87,7 +96,7 @@ def read_hugging_face(source: str, label_column: str | None = None) -> Data:
     return Data(source, classes, splits, Pixels((224, 224)), "resized_crop_flip", notes=notes)
 
 
-def _tables(source: str) -> Mapping[str, Any]:
+def _tables(source: str) -> Mapping[str, _Table]:
     """Return the set's splits by name."""
     try:
         import datasets
@@ -114,7 +123,7 @@ def _tables(source: str) -> Mapping[str, Any]:
     }
 
 
-def _columns(source: str, features: Mapping[str, Any], label_column: str | None) -> tuple[str, str]:
+def _columns(source: str, features: Mapping[str, object], label_column: str | None) -> tuple[str, str]:
     """Return the image's column and the label's."""
     from datasets import ClassLabel, Image
 
@@ -135,36 +144,39 @@ def _columns(source: str, features: Mapping[str, Any], label_column: str | None)
     return images[0], found[0]
 
 
-def _item(feature: Any) -> Any:
+def _item(feature: object) -> object:
     """Return the type of a list's elements."""
     return feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
 
 
-def _classes(source: str, feature: Any, cells: Iterable[Any]) -> tuple[dict[Any, int], tuple[str, ...]]:
+def _classes(
+    source: str, feature: object, cells: Iterable[_Label | list[_Label]]
+) -> tuple[dict[_Label, int], tuple[str, ...]]:
     """Return the class index of each value that a label may have, and the classes' names."""
     names = getattr(_item(feature) or feature, "names", None)
     if names is not None:
         values = list(range(len(names)))
     else:
-        values = sorted({value for cell in cells for value in _listed(cell)} - {None})
+        found: set[Any] = {value for cell in cells for value in _listed(cell)}
+        values = sorted(found - {None})
         names = [str(value) for value in values]
     if len(names) < 2:
         raise ValueError(f"{source} must have at least two classes; got {', '.join(names) or 'none'}")
     return {value: place for place, value in enumerate(values)}, tuple(names)
 
 
-def _targets(cells: Sequence[Any], lookup: Mapping[Any, int], classes: int, where: str) -> Tensor:
+def _targets(cells: Sequence[_Label | list[_Label]], lookup: Mapping[_Label, int], classes: int, where: str) -> Tensor:
     """Return (N,) class indices, or (N, classes) multi-hot where cells are lists."""
     for row, cell in enumerate(cells):
         if any(value not in lookup for value in _listed(cell)):
             raise ValueError(f"{where}, row {row}: {cell!r} is none of the training classes")
     if not any(isinstance(cell, list) for cell in cells):
-        return torch.tensor([lookup[cell] for cell in cells])
+        return torch.tensor([lookup[_listed(cell)[0]] for cell in cells])
     hot = torch.zeros(len(cells), classes)
     for row, cell in enumerate(cells):
         hot[row, [lookup[value] for value in _listed(cell)]] = 1
     return hot
 
 
-def _listed(cell: Any) -> list[Any]:
+def _listed(cell: _Label | list[_Label]) -> list[_Label]:
     return cell if isinstance(cell, list) else [cell]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ __all__ = [
     "SMALL",
     "DecodedSplit",
     "FileSplit",
+    "Item",
     "image_batches",
     "keep_in_memory",
 ]
@@ -38,7 +39,8 @@ SMALL = 96
 """The largest side, in pixels, of images that are kept in memory and cropped there."""
 _MEMORY = 1 << 30  # and bytes that they may take together
 
-_Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
+Key = TypeVar("Key")
+Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
 
 
 @dataclass(kw_only=True)
@@ -132,11 +134,11 @@ class _Seeded:
             yield list(zip(batch, seeds, strict=True))
 
 
-class _Images(Dataset[_Item]):
+class _Images(Dataset[Item]):
     def __init__(self, split: DecodedSplit, transform: v2.Transform) -> None:
         self.split, self.transform = split, transform
 
-    def __getitem__(self, key: tuple[int, int]) -> _Item:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         index, seed = key
         image = self.split.image(index)
         marks = self.split.marks.of(index) if self.split.marks is not None else []
@@ -158,8 +160,8 @@ class _Images(Dataset[_Item]):
 
 
 def image_batches(
-    images: Dataset[Any],
-    batches: Iterable[list[Any]],
+    images: Dataset[Item],
+    batches: Iterable[list[Key]],
     pixels: Pixels,
     device: torch.device | str = "cpu",
     workers: int = 0,
@@ -171,14 +173,14 @@ def image_batches(
 class _ImageLoader:
     def __init__(
         self,
-        images: Dataset[Any],
-        batches: Iterable[list[Any]],
+        images: Dataset[Item],
+        batches: Iterable[list[Key]],
         pixels: Pixels,
         device: torch.device,
         workers: int,
     ) -> None:
         self.pixels, self.device = pixels, device
-        self.loader: DataLoader[Any] = DataLoader(
+        self.loader: DataLoader[Item] = DataLoader(
             images,
             batch_sampler=batches,
             collate_fn=_collate,
@@ -196,7 +198,7 @@ class _ImageLoader:
             yield Batch(self.pixels.normalize(batch.image), batch.target, batch.marks, batch.group)
 
 
-def _collate(items: list[_Item]) -> Batch:
+def _collate(items: list[Item]) -> Batch:
     images, targets, owned, groups = zip(*items, strict=True)
     found = [(place, label, mask) for place, marked in enumerate(owned) for label, mask in marked]
     marks = None

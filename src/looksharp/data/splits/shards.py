@@ -209,11 +209,11 @@ def _reason(error: Exception) -> str:
     return next(words, type(error).__name__).splitlines()[0]
 
 
-def _where(shard: str, found: Mapping[str, Any]) -> str:
+def _where(shard: str, found: Mapping[str, object]) -> str:
     return f"sample {found['__key__']} of {shard}"
 
 
-def _image_of(shard: str, found: Mapping[str, Any]) -> str:
+def _image_of(shard: str, found: Mapping[str, object]) -> str:
     """Return the suffix of a sample's image."""
     suffix = next((suffix for suffix in _IMAGES if suffix in found), None)
     if suffix is None:
@@ -222,7 +222,7 @@ def _image_of(shard: str, found: Mapping[str, Any]) -> str:
     return suffix
 
 
-def _label(shard: str, found: Mapping[str, Any], text: bytes) -> int:
+def _label(shard: str, found: Mapping[str, object], text: bytes) -> int:
     if not text.strip().isdigit():
         raise ValueError(
             f"{_where(shard, found)} must have its class's number in .cls; got {text.decode(errors='replace')!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import torch
 from torch import Tensor, distributed
@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from looksharp.data.sampling import Shuffled
 from looksharp.data.split import Augment, BatchLoader, Pixels, Split
-from looksharp.data.splits.files import DecodedSplit, image_batches
+from looksharp.data.splits.files import DecodedSplit, Item, image_batches
 from looksharp.data.splits.shards import Sample, read_shard, stored_samples
 from looksharp.data.transform import image_transform
 from looksharp.images.depth import ValueRange
@@ -182,11 +182,11 @@ def _mixed(samples: Iterable[Sample], generator: torch.Generator) -> Iterator[Sa
         yield buffer[place]
 
 
-class _Decoded(Dataset[Any]):
+class _Decoded(Dataset[Item]):
     def __init__(self, transform: v2.Transform, classes: int, value_range: ValueRange | None) -> None:
         self.transform, self.classes, self.value_range = transform, classes, value_range
 
-    def __getitem__(self, key: tuple[Sample, int]) -> tuple[Tensor, Tensor, list[Any], None]:
+    def __getitem__(self, key: tuple[Sample, int]) -> Item:
         sample, seed = key
         _check_label(sample, self.classes)
         with torch.random.fork_rng(devices=[]):

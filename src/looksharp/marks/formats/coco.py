@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import UnionType
 
 from looksharp.marks.coco_regions import add_region
 from looksharp.marks.documents import read_json, shown
@@ -74,7 +74,7 @@ def _read(path: Path, union: MaskUnion) -> None:
             add_region(entry, Place(union, image, label, where))
 
 
-def coco_entries(path: Path, content: object, section: str, **keys: Any) -> list[Entry]:
+def coco_entries(path: Path, content: object, section: str, **keys: type | UnionType) -> list[Entry]:
     """Return the entries of one section, each a mapping that has `keys` with values of these types.
 
     Raises:

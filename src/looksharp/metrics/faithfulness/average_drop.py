@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from looksharp.attention.maps import normalize_maps
 from looksharp.metrics.faithfulness.perturbation import check_samples, class_probabilities
-from looksharp.metrics.grouped import Grouped
+from looksharp.metrics.grouped import Grouped, MetricOptions
 from looksharp.metrics.scores import at_resolution
 
 __all__ = ["AverageDrop", "ConfidenceChange", "average_drop"]
 
 _ROUNDING = 1e-5
+
+
+class Options(TypedDict, total=False):
+    """Options of `average_drop`; see there."""
+
+    baseline: float | Tensor
+    multilabel: bool
+    batch_size: int
 
 
 class ConfidenceChange(NamedTuple):
@@ -111,11 +119,11 @@ class AverageDrop(Grouped):
         multilabel: bool = False,
         batch_size: int = 64,
         groups: Mapping[str, int] | None = None,
-        **options: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
         measure = partial(_stacked, model, baseline=baseline, multilabel=multilabel, batch_size=batch_size)
         super().__init__(measure, groups, shape=(2,), **options)
 
 
-def _stacked(model: nn.Module, *inputs: Tensor, **settings: Any) -> Tensor:
+def _stacked(model: nn.Module, *inputs: Tensor, **settings: Unpack[Options]) -> Tensor:
     return torch.stack(average_drop(model, *inputs, **settings), 1)  # (N, 2)

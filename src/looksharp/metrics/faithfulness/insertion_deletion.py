@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from looksharp.metrics.faithfulness.perturbation import (
     pixel_ranks,
     removal_counts,
 )
-from looksharp.metrics.grouped import Grouped
+from looksharp.metrics.grouped import Grouped, MetricOptions
 
 __all__ = ["Curve", "Deletion", "Insertion", "deletion", "deletion_curve", "insertion", "insertion_curve"]
 
@@ -205,7 +205,7 @@ class Insertion(Grouped):
         multilabel: bool = False,
         batch_size: int = 64,
         groups: Mapping[str, int] | None = None,
-        **options: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
         settings = Options(steps=steps, baseline=baseline, multilabel=multilabel, batch_size=batch_size)
         super().__init__(partial(insertion, model, **settings), groups, **options)
@@ -232,7 +232,7 @@ class Deletion(Grouped):
         multilabel: bool = False,
         batch_size: int = 64,
         groups: Mapping[str, int] | None = None,
-        **options: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
         settings = Options(steps=steps, baseline=baseline, multilabel=multilabel, batch_size=batch_size)
         super().__init__(partial(deletion, model, **settings), groups, **options)

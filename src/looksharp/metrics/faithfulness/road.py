@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,22 @@ from looksharp.metrics.faithfulness.perturbation import (
     pixel_ranks,
     removal_counts,
 )
-from looksharp.metrics.grouped import Grouped
+from looksharp.metrics.grouped import Grouped, MetricOptions
 
 __all__ = ["Road", "RoadCurves", "road"]
 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+class Options(TypedDict, total=False):
+    """Options of `road`; see there."""
+
+    shares: Sequence[float]
+    noise: float
+    tolerance: float
+    seed: int
+    multilabel: bool
+    batch_size: int
 
 
 class RoadCurves(NamedTuple):
@@ -131,12 +142,13 @@ class Road(Grouped):
         multilabel: bool = False,
         batch_size: int = 64,
         groups: Mapping[str, int] | None = None,
-        **options: Any,
+        **options: Unpack[MetricOptions],
     ) -> None:
-        settings = {"shares": shares, "noise": noise, "tolerance": tolerance, "seed": seed}
-        measure = partial(_combined, model, **settings, multilabel=multilabel, batch_size=batch_size)
-        super().__init__(measure, groups, **options)
+        settings = Options(
+            shares=shares, noise=noise, tolerance=tolerance, seed=seed, multilabel=multilabel, batch_size=batch_size
+        )
+        super().__init__(partial(_combined, model, **settings), groups, **options)
 
 
-def _combined(model: nn.Module, *inputs: Tensor, **settings: Any) -> Tensor:
+def _combined(model: nn.Module, *inputs: Tensor, **settings: Unpack[Options]) -> Tensor:
     return road(model, *inputs, **settings).combined()

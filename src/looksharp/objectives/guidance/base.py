@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +118,7 @@ def guidance_losses() -> tuple[str, ...]:
     return tuple(name for name, part in PARTS.items() if issubclass(part, GuidanceLoss))
 
 
-def Guidance(loss: str = "squared_error", weight: float | None = None, **settings: Any) -> GuidanceLoss:
+def Guidance(loss: str = "squared_error", weight: float | None = None, **settings: object) -> GuidanceLoss:
     """Make a guidance loss by its name: `Guidance("energy")` is `PARTS["energy"]()`.
 
     Args:
