@@ -32,15 +32,15 @@ class BatchMarks:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images with their targets, and marks of some.
+    """Images with their targets, and the marks of some images.
 
     Attributes:
         image: (B, C, H, W), normalised.
         target: (B,) class indices, or (B, classes) multi-hot: 1 present, 0 absent, -1 not known.
         marks: masks for some images; None if there are none.
         group: (B,) group indices, where groups are known (worst-group accuracy).
-        copies: (M,) if the last M images are altered copies of others, the places of those.
-        external: how many of the last images, copies not counted, were drawn for their marks: GAIN's external stream.
+        copies: (M,) places of the originals, if the last M images are altered copies.
+        external: number of last images, without copies, that were drawn for their marks: GAIN's external stream.
 
     """
 
@@ -83,13 +83,13 @@ class Batch:
 
 
 def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:
-    """Return a `Batch` of what data loaders yield: a Batch, `(images, targets)`, or a mapping.
+    """Convert to a `Batch` what data loaders yield: a Batch, `(images, targets)`, or a mapping.
 
     A mapping holds `image` and `target`, and for marks `sample`, `label` and `mask` (see `BatchMarks`) and `external`.
 
     Raises:
         ValueError: if shapes do not fit each other.
-        TypeError: if it is none of these.
+        TypeError: if `batch` is none of these.
 
     """
     if isinstance(batch, Mapping):

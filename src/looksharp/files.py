@@ -19,7 +19,7 @@ if sys.platform != "win32":
 __all__ = ["locked", "read_mapping", "read_text", "remove_leftovers", "replacing", "write_text"]
 
 _PART = ".part-"
-"""In the name of every temporary file, so that those of a killed process are known."""
+"""Part of every temporary file's name, by which leftovers of a killed process are known."""
 _LEFT = f".*{_PART}*"
 _LOCK = ".lock"
 

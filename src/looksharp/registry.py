@@ -25,8 +25,8 @@ class Registry(Mapping[str, T], Generic[T]):
     `packages` and every plugin, so that a new file needs no entry anywhere else.
 
     Args:
-        kind: what an entry is called in errors, such as "data set".
-        packages: those whose modules register things when they are imported.
+        kind: name of an entry in errors, such as "data set".
+        packages: packages whose modules register things when they are imported.
 
     Example:
         >>> colours = Registry[str]("colour")

@@ -36,8 +36,8 @@ class SettingError(ValueError):
 def settings(cls: type[T]) -> type[T]:
     """Make a frozen dataclass whose values are validated by their annotations.
 
-    Types are strict, with three exceptions for what files hold: text that reads as a number is one for a float, since
-    YAML reads 1e-3 as text; text is a path; a list is a tuple.
+    Types are strict, with three exceptions for values from files: text such as "1e-3" is a float, since YAML reads it
+    as text; text is a path; a list is a tuple.
 
     Raises:
         SettingError: when an instance is made of a wrong name, type or value.
@@ -82,7 +82,7 @@ def settings_of(function: Callable[..., object], without: Collection[str] = ()) 
 
     Args:
         function: a function or class.
-        without: names of parameters that are no settings.
+        without: names of parameters that are not settings.
 
     Returns:
         Name -> parameter, its annotation resolved.
@@ -114,8 +114,8 @@ def checked_arguments(
     Args:
         function: a function or class; its parameters are the settings.
         values: setting -> value, as a file holds it.
-        where: what the settings belong to; errors name it before the setting, as in `icasc.theta`.
-        without: names of parameters that are no settings.
+        where: owner of the settings; errors name it before the setting, as in `icasc.theta`.
+        without: names of parameters that are not settings.
 
     Returns:
         The values given, converted; pass them on as keyword arguments.
@@ -158,8 +158,8 @@ def build(
     Args:
         function: a function or class; its parameters are the settings.
         values: setting -> value, as a file holds it.
-        where: what the settings belong to; errors name it before the setting.
-        without: names of parameters that are no settings.
+        where: owner of the settings; errors name it before the setting.
+        without: names of parameters that are not settings.
         more: further arguments, which are not validated.
 
     Raises:

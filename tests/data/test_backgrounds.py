@@ -34,7 +34,7 @@ def test_no_more_than_asked_for_drawn_by_seed(folder):
 
 
 def test_a_folder_without_photographs(tmp_path):
-    with pytest.raises(ValueError, match=r"backgrounds: .*nothing is not a folder"):
+    with pytest.raises(ValueError, match=r"^backgrounds: .*nothing is not a folder"):
         read_backgrounds(tmp_path / "nothing", PIXELS)
-    with pytest.raises(ValueError, match=r"backgrounds: .* holds no image"):
+    with pytest.raises(ValueError, match=r"^backgrounds: .* holds no image"):
         read_backgrounds(tmp_path, PIXELS)

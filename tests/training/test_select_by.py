@@ -225,7 +225,7 @@ def test_masks_on_validation_images_are_needed(data, tmp_path):
     for marks in (None, Marks([], [], [])):
         with pytest.raises(
             ValueError,
-            match=r"select_by 'exchanged_across' needs masks on validation images, .* guidance marks training images "
+            match=r"select_by 'exchanged_across' needs masks on validation images, .* marks are for training images "
             r"alone, so put masks of validation images into the data folder's masks/",
         ):
             train(settings(select_by="exchanged_across"), tmp_path / "run", data=with_val(data, marks=marks))

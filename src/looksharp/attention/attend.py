@@ -46,11 +46,11 @@ def attention_maps(
     over the number of positions. Precision below float32 is raised to float32 before maps are formed.
 
     Args:
-        output: what the model returned: logits (B, C), or a tuple, mapping or object that holds them.
+        output: the model's output: logits (B, C), or a tuple, mapping or object that holds them.
         features: the recording of the forward that made `output`.
         classes: class indices, (B,) for one class per image or (B, K) for K.
         mechanism: a name from `MECHANISMS`, or a function `(features, gradients) -> map`.
-        create_graph: whether the maps can be differentiated, weights included (second order).
+        create_graph: make the maps differentiable, weights included (second order).
         signed: return the map before its ReLU: evidence for the class (positive) and against it.
         detach_weights: with `create_graph`, stop the gradient through the weights: only the features learn.
 
@@ -125,7 +125,7 @@ def attend(
         model: any classifier.
         images: (B, 3, H, W), normalised as the model expects.
         classes: (B,) or (B, K); the `top` highest-scoring classes if not given.
-        top: how many of the highest-scoring classes, where `classes` is not given.
+        top: number of highest-scoring classes, where `classes` is not given.
         layers: names of layers; the end of the last stage if not given.
         mechanism: a name from `MECHANISMS` or a function.
         signed: see `attention_maps`.

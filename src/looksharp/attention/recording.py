@@ -1,4 +1,4 @@
-"""Record what a network computes: named layers' outputs, laid out as maps, during one ordinary forward."""
+"""Record named layers' outputs, laid out as maps, during one ordinary forward."""
 
 from __future__ import annotations
 
@@ -171,8 +171,8 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     """Record the outputs of `layers` during the forward that runs inside the `with`.
 
     The recorded maps are (B, C, h, w) whatever the layer returns: channels-last outputs are permuted, tokens
-    (B, N, C) are laid out as a grid without their prefix (class, register) tokens. What the network computes
-    does not change. The maps are differentiable and lead to the logits also under `torch.no_grad`, under
+    (B, N, C) are laid out as a grid without their prefix (class, register) tokens. The network's results do
+    not change. The maps are differentiable and lead to the logits even under `torch.no_grad`, under
     `torch.inference_mode` and with every parameter frozen: the graph then starts at the first recorded layer.
     If a layer runs more than once, its last call is kept. Forwards of other threads are not recorded. `.grad`,
     modes, buffers, `requires_grad` and hooks are as before once the `with` ends, also after an exception.

@@ -63,7 +63,7 @@ def _wanted(ctx: _Context, place: int) -> bool:
     node = ctx.next_functions[place][0]
     try:
         return node is not None and torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # torch will not say so of a leaf, a weight mostly, that `autograd.grad` was asked for
+    except RuntimeError:  # raised for a leaf, mostly a weight, that `autograd.grad` was asked for
         return True
 
 

@@ -21,7 +21,7 @@ __all__ = ["LastStage", "last_stage", "last_stages", "stage_at"]
 _STEM = 0.03
 """Share of the stages' parameters below which all stages but the last are a stem."""
 
-# What was found, by network, image size and count: looking costs a forward.
+# Layers by network, image size and count: finding them costs a forward.
 _FOUND: WeakKeyDictionary[nn.Module, dict[tuple[tuple[int, int], int], tuple[str, ...]]] = WeakKeyDictionary()
 _KEEPING = Lock()
 
@@ -39,7 +39,7 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
     Args:
         model: any classifier.
         images: (B, 3, H, W) of the size that the stages are wanted for.
-        count: how many stages.
+        count: number of stages.
 
     Raises:
         ValueError: if `count` is below 1, or there are fewer stages with more than one position, or only a stem has

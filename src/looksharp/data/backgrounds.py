@@ -19,10 +19,10 @@ def read_backgrounds(folder: Path, pixels: Pixels, seed: int = 0, most: int = 51
     """Read the photographs in and below a folder as a network reads them, (N, 3, H, W).
 
     Args:
-        folder: where they are.
+        folder: folder of the photographs.
         pixels: the size to which they are brought, and how they are normalised.
-        seed: draws which are read where there are more than `most`.
-        most: how many are held in memory.
+        seed: draws the photographs to read, where there are more than `most`.
+        most: largest number held in memory.
 
     Raises:
         ValueError: if there is no such folder, or no image in it.

@@ -25,7 +25,7 @@ Side = Annotated[int, Ge(1), Le(8192)]
 
 @settings
 class DataConfig:
-    """The images.
+    """Settings of the images.
 
     Args:
         data: a named set, such as digits, cifar100 or voc, which has settings of its own; or an image folder
@@ -85,14 +85,14 @@ def _named(data: str) -> DataSet | None:
 
 
 def build_data(config: DataConfig, seed: int = 0) -> Data:
-    """Read or make the data set; hold out what it is validated on, and say how its images are read.
+    """Read or make the data set, hold out its validation images, and set how its images are read.
 
     Args:
-        config: its settings.
-        seed: of what is drawn, and of the images held out.
+        config: settings of the data set.
+        seed: seed of all that is drawn, and of the images held out.
 
     Raises:
-        ValueError: if there is no such set or folder, or if it is not laid out as it should be.
+        ValueError: if there is no such set or folder, or its layout is wrong.
     """
     data = hold_out(_read(config, seed), config.val_share, seed)
     return surveyed(_shown(data, config))

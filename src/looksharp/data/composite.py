@@ -1,8 +1,8 @@
-"""Foregrounds over photographs whose kind follows the class: the Waterbirds construction, from anybody's folders.
+"""Foregrounds over photographs whose kind follows the class: the Waterbirds construction, from your own folders.
 
 Sagawa et al. 2020, "Distributionally Robust Neural Networks", Sec. 2: birds cut out by mask over water or land, the
-background's kind agreeing with the class in most training images. What is written is an image folder with masks and
-groups, to look at and to train on like any other.
+background's kind agreeing with the class in most training images. The result is an image folder with masks and groups,
+to look at and to train on like any other.
 """
 
 from __future__ import annotations
@@ -112,23 +112,23 @@ def compose(
 ) -> None:
     """Write an image folder of foregrounds over backgrounds whose kind follows the class.
 
-    OUT/train and OUT/val are biased: the background is of the class's own kind with probability `rho`, else of
-    another kind. OUT/test_biased is drawn like them; in OUT/test_balanced every kind is as likely for every class, so
-    its worst group tells. Foregrounds and photographs are divided between training and test. OUT/masks holds the
+    OUT/train and OUT/val are biased: the background is of the class's own kind with probability `rho`, else of another
+    kind. OUT/test_biased is drawn like them; in OUT/test_balanced every kind is as likely for every class, so its worst
+    group reveals a shortcut. Foregrounds and photographs are divided between training and test. OUT/masks holds the
     foregrounds' masks, OUT/groups.csv each image's class and kind.
 
     Args:
         out: a folder that does not exist yet.
         foregrounds: see `cutouts_of`.
         backgrounds: kind -> folder of photographs (searched below it too), at least two kinds.
-        labels: class -> the foreground classes it is made of; each foreground class its own if not given. The class
+        labels: class -> the foreground classes it is made of; one class per foreground class if not given. The class
             at place c has the kind at place c modulo the number of kinds.
         rho: probability that kind and class agree, in training.
         size: side of the images in pixels.
         train: training images.
         val: validation images.
         test: images of each test split.
-        seed: of everything drawn.
+        seed: seed of everything drawn.
 
     Raises:
         ValueError: if `out` exists, a folder holds no photographs, a label names no foreground class, or a split

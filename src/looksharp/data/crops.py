@@ -1,4 +1,4 @@
-"""Splits whose images are cut out of files: the object's box alone, as fine-grained sets are often trained on."""
+"""Splits whose images are cut out of files: the object's box alone, as is common for fine-grained sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CroppedSplit", "read_box"]
 class CroppedSplit(DecodedSplit):
     """A split whose images are boxes of files below `root`: left, top, right and bottom edge in pixels.
 
-    A file may come several times, with other boxes. What of a box lies outside its file is left out.
+    A file may come several times, with other boxes. The part of a box outside its file is cut off.
     """
 
     root: Path
@@ -66,7 +66,7 @@ def read_box(words: Sequence[str], where: str) -> Box:
     """Return a box from four numbers in words, left, top, right, bottom; `where` starts the message.
 
     Raises:
-        ValueError: if they are no four numbers, or the box is empty.
+        ValueError: if they are not four numbers, or the box is empty.
     """
     numbers = _numbers(words)
     if (

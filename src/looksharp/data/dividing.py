@@ -1,4 +1,4 @@
-"""Divisions of images: class by class, or keeping together those of one person or of one photograph."""
+"""Divide images class by class, or keep those of one person or one photograph together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check_fold(fold: int) -> None:
 
 
 def fold_of(owners: Sequence[Hashable], labels: Sequence[int]) -> list[int]:
-    """Return the fold, 0 to 4, of each image: a division once and for all, class by class.
+    """Return the fold, 0 to 4, of each image: a fixed division, class by class.
 
     Owners are dealt in turn within the class of their first image, so that each fold has its share of every class.
     """

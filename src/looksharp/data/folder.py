@@ -28,8 +28,8 @@ def read_folder(root: Path, size: int | tuple[int, int] | None = None) -> Data:
     """Read the layout ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE, which is one split, "all", yet to be divided.
 
     Beside train there may be val and any folders whose names begin with "test". Masks in ROOT/masks (the image's
-    relative path, any image suffix) are used to measure and to guide; ROOT/groups.csv (columns path, group) gives
-    groups.
+    relative path, any image suffix) serve to measure, and as marks ("--marks data"); ROOT/groups.csv (columns path,
+    group) gives groups.
 
     Args:
         root: the folder.

@@ -15,7 +15,7 @@ _SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 def hold_out(data: Data, share: float = 0.1, seed: int = 0) -> Data:
-    """Return a data set as its reader gives it with the splits "train" and "val", and those after them.
+    """Give a data set, as its reader returns it, the splits "train" and "val" and those after them.
 
     A set that has a split "val" keeps it. Else a share of the training images is held out by seed, class by class or by
     whole owners (`Split.divided`); with a share of 0, validation reads the first test split. A set whose only split is

@@ -1,4 +1,4 @@
-"""A data set from lists of image files: what the readers of published sets share."""
+"""A data set from lists of image files, for readers of published sets."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def listed_data(
     regions: Mapping[str, Region] | None = None,
     notes: Mapping[str, int] | None = None,
 ) -> Data:
-    """Return the data set of these files, of 224 pixels a side.
+    """Make a data set of image files, read at 224 pixels a side.
 
     Args:
         root: the folder that paths are relative to.
         classes: class names.
         files: the images of "train", perhaps "val", and any test splits.
-        regions: an image's object, of the image's class, by its path; None where nothing is marked.
+        regions: image path -> its object, of the image's class; None where nothing is marked.
         notes: counted remarks.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Marked training images: marks are read, and some images chosen by seed."""
+"""Marked training images: read their marks, and choose some images by seed."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class MarksChoice(Protocol):
 def choose_marked(data: Data, choice: MarksChoice, seed: int) -> Data:
     """Return the data set with the marks of its training split replaced by those that a choice names.
 
-    Without marks in the choice the training split has none, so that no objective sees masks by accident; the other
-    splits keep theirs, to measure.
+    If the choice names no marks, the training split gets none, so that no objective sees masks by accident; the other
+    splits keep theirs for measuring.
 
     Raises:
         ValueError: if there are no marks, or they fit no image.
@@ -98,7 +98,7 @@ def read_marks_of(
         root: the folder of the images.
         images: their paths below it.
         classes: class names.
-        choice: says how the marks are to be read.
+        choice: settings of how to read the marks.
 
     Raises:
         ValueError: as `read_marks`.
@@ -115,10 +115,10 @@ def read_marks_of(
 
 
 def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int]:
-    """Return counted remarks on marks that were read: what was left out, and classes that their images lack.
+    """Count remarks on marks: those left out, and those of classes that their images lack.
 
     Args:
-        found: as read.
+        found: the marks as read.
         marks: those of a split.
         targets: the split's (N,) classes, or (N, classes) multi-hot.
     """

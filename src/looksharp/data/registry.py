@@ -1,4 +1,4 @@
-"""The data sets that have a name, each registered where its reader is written."""
+"""Named data sets, each registered where its reader is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DATA_SETS", "SOURCES", "DataSet", "data_set", "data_source"]
 Reader = TypeVar("Reader", bound=Callable[..., Data])
 
 _GIVEN = ("source", "root", "seed")
-"""Arguments of a reader that are no settings of the set: a set that is drawn takes the seed of the run."""
+"""Arguments of a reader that are not settings of the set: a set that is drawn takes the run's seed."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class DataSet:
     """A named set.
 
     Attributes:
-        reader: reads or makes it. Its arguments are the set's settings, but for those that every set has.
-        fixed: arguments that the name stands for, such as the task.
+        reader: function that reads or makes the set. Its arguments are the set's settings, except those that every set
+            has.
+        fixed: arguments that the name implies, such as the task.
     """
 
     reader: Callable[..., Data]
@@ -50,7 +51,7 @@ DATA_SETS: Registry[DataSet] = Registry("data set", "looksharp.data.sets")
 """Every set by its name."""
 
 SOURCES: Registry[DataSet] = Registry("data source", "looksharp.data.sets")
-"""Readers of what is named by `PREFIX:SOURCE`; the source is their first argument."""
+"""Readers of `PREFIX:SOURCE`, by prefix; the source is their first argument."""
 
 
 def data_set(name: str, /, **fixed: object) -> Callable[[Reader], Reader]:

@@ -14,14 +14,14 @@ from looksharp.data.split import Split
 __all__ = ["Balance", "InOrder", "Shuffled", "strata_of"]
 
 Balance = Literal["none", "class", "group"]
-"""The unit that is drawn equally often in training: an image, a class or a group."""
+"""The unit that training draws equally often: an image, a class or a group."""
 
 
 def strata_of(split: Split, balance: Balance) -> Tensor | None:
     """Return the class or group (N,) of each image of a split, for `Shuffled`; None for balance "none".
 
     Raises:
-        ValueError: if images have several classes each, or groups are not known.
+        ValueError: if images are multi-label, or groups are not known.
     """
     if balance not in get_args(Balance):
         raise ValueError(f"balance must be one of {', '.join(get_args(Balance))}; got {balance!r}")
@@ -55,26 +55,26 @@ class Shuffled:
     """Training batches: every image once an epoch in random order, and marked images beside them.
 
     With `marked_per_batch` the last places of each batch are drawn from the marked images, which take turns:
-    GAIN's external stream (Sec. 3.2), so that a few marked images guide every step. The other places go through
+    GAIN's external stream (Sec. 3.2), so that a few marked images take part in every step. The other places go through
     the whole set. An incomplete last batch is dropped, unless it is the only one. Under
     `torch.distributed` each process takes its share of every epoch's batches; where there are fewer batches than
     processes, images come again.
 
     With `strata` (each image's class or group) an epoch draws as many images as without, but equally many of
     every class or group: their images take turns, those of small ones several times an epoch, those of large
-    ones not in every epoch. A class or group that has no image is left out, so where there is only one group (a
-    cue that never fails, rho 1.0) this is shuffling as ever.
+    ones not in every epoch. A class or group that has no image is left out, so with only one group (a
+    cue that never fails, rho 1.0) this is ordinary shuffling.
 
     Args:
-        images: how many there are.
+        images: number of images.
         batch_size: places of a batch, marked ones included.
         seed: with the epoch, it determines every batch.
         marked: places of the marked images.
-        marked_per_batch: places of a batch that are theirs.
+        marked_per_batch: places of a batch for marked images.
         strata: (images,) the classes or groups that are drawn equally often; see `strata_of`.
 
     Raises:
-        ValueError: if `marked_per_batch` leaves no place for others, or asks for marked images of none.
+        ValueError: if `marked_per_batch` leaves no place for others, or there are no marked images for it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A data set: named splits of images with targets and, for some images, masks."""
+"""A data set: named splits of images with targets and, for some images, marks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Pixels:
 
 
 class BatchLoader(Protocol):
-    """Anything that yields batches and knows how many."""
+    """Anything that yields batches and knows their number."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
@@ -80,15 +80,15 @@ class BatchLoader(Protocol):
 class Split(ABC):
     """Images of one split.
 
-    A subclass says how images are kept: in memory, in files, in a table or in shards. It gives `image` and `loader`,
-    and replaces `name`, `size`, `folder` and `content` where it knows better.
+    A subclass keeps images in memory, in files, in a table or in shards. It defines `image` and `loader`, and
+    overrides `name`, `size`, `folder` and `content` where it knows better.
 
     Attributes:
         targets: (N,) class indices, or (N, classes) multi-hot.
         marks: masks of objects, for some images or all.
         groups: (N,) group indices, where groups are known.
-        owners: what each image belongs to, such as a person, where images of one must not be in two splits.
-        in_memory: whether all images are decoded already, as one tensor.
+        owners: owner of each image, such as a person, whose images must not be in two splits.
+        in_memory: True if all images are decoded already, as one tensor.
     """
 
     in_memory: ClassVar[bool] = False
@@ -146,15 +146,15 @@ class Split(ABC):
         return height, width
 
     def taken(self, places: Sequence[int]) -> Self:
-        """Return the split of these images alone, in this order, with their masks and groups.
+        """Return a split of these images alone, in this order, with their marks and groups.
 
-        Every field that holds a value for each image (a tensor, list, tuple or range) is taken apart.
+        Every field with a value per image (a tensor, list, tuple or range) is taken likewise.
 
         Args:
             places: places of images, each at most once.
 
         Raises:
-            ValueError: if images cannot be picked, as those of a stream.
+            ValueError: if images cannot be picked, as in a stream.
 
         Example:
             >>> from looksharp.data.sets.synthetic import digits
@@ -177,13 +177,13 @@ class Split(ABC):
         return replace(self, **changed)
 
     def divided(self, share: float, seed: int) -> tuple[Split, Split]:
-        """Return the split without a share of its images, and those: class by class, or by whole owners.
+        """Hold out a share of the images, class by class or by whole owners; return the rest and the held-out split.
 
         Multi-label images are drawn without regard to their classes.
 
         Args:
-            share: of the images that are held out, above 0 and below 1.
-            seed: draws them.
+            share: share of the images to hold out, above 0 and below 1.
+            seed: draws the held-out images.
 
         Raises:
             ValueError: if one side would be empty, or a class or owner has too few images.
@@ -200,7 +200,7 @@ class Split(ABC):
         """Return a text that is equal for splits of the same images in the same order.
 
         Args:
-            sampled: compare targets and the pixels of so many images alone, so that copies elsewhere are the same.
+            sampled: number of images whose pixels to compare, with all targets, so that copies elsewhere are the same.
                 By default masks, groups and every image count; image files are then the same while their names,
                 sizes and times of change are.
         """
@@ -241,14 +241,14 @@ class Data:
     """A data set.
 
     Attributes:
-        name: what it was made from.
+        name: name of its source.
         classes: class names.
         splits: "train", "val" and any number of test splits, in the order in which tables show them. As a reader gives
             them, "val" may be missing, or there may be one split "all"; see `looksharp.data.hold_out`.
-        pixels: how its pixels become input.
-        augment: what its training images go through unless one says otherwise.
+        pixels: the way from its pixels to a network's input.
+        augment: default augmentation of its training images.
         group_names: names of the groups, where groups are known.
-        notes: counted remarks on what was left out in reading.
+        notes: remarks on images and marks left out in reading -> their number.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A look at some images of a data set, to say what would otherwise go wrong in silence."""
+"""Look at some images of a data set, to report what would otherwise go wrong silently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FEW_BITS = 14  # 16-bit images that use no more are likely to be of fewer bits
 
 
 def surveyed(data: Data) -> Data:
-    """Return the data set with notes on its pictures: those of one colour, and files of several pictures.
+    """Note images of one colour, and files of several pictures, in the data set.
 
     Up to 256 images of each split are looked at, spread evenly; files that cannot be read are left to their reader.
 

@@ -17,7 +17,7 @@ def read_lines(table: Path, kind: str) -> list[str]:
 
     Args:
         table: the file.
-        kind: what it should be, for messages.
+        kind: the expected content, for messages.
 
     Raises:
         ValueError: if it is not text in UTF-8.
@@ -26,7 +26,7 @@ def read_lines(table: Path, kind: str) -> list[str]:
 
 
 def read_rows(table: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file by the names of its columns; a cell that a row lacks is missing or None.
+    """Return the rows of a CSV file as column -> cell; a cell that a row lacks is missing or None.
 
     Raises:
         ValueError: if it is not text in UTF-8, or a cell is too long to be one.

@@ -1,4 +1,4 @@
-"""The way of an image and its masks to the size that a network reads."""
+"""Bring an image and its masks to the size that a network reads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from looksharp.data.split import Augment, Pixels
 __all__ = ["LARGER", "image_transform"]
 
 LARGER = 8 / 7
-"""Times the network's size that images have from which crops are cut: 256 pixels for 224."""
+"""Size of the images from which crops are cut, as a multiple of the network's: 256 pixels for 224."""
 _LONGEST = 16  # times the network's size, of an image from which a crop is cut
 
 
 def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
-    """Return what brings an image and its masks to `pixels.size` together.
+    """Return a transform that brings an image and its masks to `pixels.size` together.
 
     Without augmentation: the shorter side is resized to fit (or to 1 / `pixels.crop_share` of that) and the middle
     cropped. With "resize_crop_flip", it is resized to 8/7 of the size and a crop is drawn: 224 of 256 (ABN Sec. 4.1).
@@ -49,8 +49,8 @@ def _enlarged(size: tuple[int, int], times: float) -> tuple[int, int]:
 class _Cover(v2.Transform):
     """Resize, keeping proportions, to the smallest size that covers (height, width).
 
-    Of an image that would become more than 16 times as long as that, such as a line of pixels, only the middle is
-    taken; else its size would know no bound.
+    An image that would become more than 16 times as long, such as a line of pixels, is cut to its middle, so that its
+    size is bounded.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:

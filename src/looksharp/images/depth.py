@@ -14,7 +14,7 @@ ValueRange = tuple[float, float]
 """The values, LOW and HIGH, that become black and white."""
 
 Depth = Literal["8 bits", "16 bits", "32 bits", "floating point"]
-"""The kinds of numbers that a channel of an image file holds."""
+"""Kinds of numbers in a channel of an image file."""
 
 _LOWER = {f"{kind};16{order}": f"{kind};16{other}" for kind in ("RGB", "RGBA") for order, other in ("BL", "LB")}
 _LOWER |= {"LA;16B": "RGBA", "RGB;16N": "RGB;16B", "RGBA;16N": "RGBA;16B"}
@@ -37,7 +37,7 @@ def to_bytes(image: Image.Image, value_range: ValueRange | None) -> Image.Image 
 
     Args:
         image: open and not yet decoded.
-        value_range: the values that become black and white. If not given, those of 16 bits keep theirs, 0 to 65,535.
+        value_range: the values that become black and white. 16-bit images default to 0 to 65,535.
 
     Raises:
         ValueError: if pixels are of 32 bits or floating-point numbers and no range is given.
@@ -85,7 +85,7 @@ def _raw_mode(tile: ImageFile._Tile) -> str:
 def _colour_16(image: Image.Image) -> NDArray[np.generic]:
     """Return the pixels (H, W, 3) of a file of 16 bits a channel in full depth.
 
-    PIL unpacks one byte of the two: the higher one, or, told that they lie the other way round, the lower one.
+    PIL unpacks one byte of two: the higher one or, if told the opposite byte order, the lower one.
     """
     file = getattr(image, "fp", None)
     assert file is not None

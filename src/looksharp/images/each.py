@@ -17,7 +17,7 @@ class OfEachImage(Mapping[str, T]):
     Args:
         root: the folder.
         paths: the images' paths.
-        read: reads the fact of a file.
+        read: function that reads the fact of a file.
     """
 
     def __init__(self, root: Path, paths: Iterable[str], read: Callable[[Path], T]) -> None:

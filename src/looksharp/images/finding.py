@@ -19,7 +19,7 @@ SUFFIXES = frozenset(IMG_EXTENSIONS) | {".apng", ".avif", ".gif", ".heic", ".hei
 _NOT_READ = frozenset(
     ".arw .cr2 .cr3 .dcm .dng .eps .exr .hdr .ico .jp2 .jxl .nef .npy .orf .pdf .psd .raf .raw .svg .tga .xcf".split()
 )
-"""Suffixes of pictures that are left out, which is worth a word; other files may lie beside images as they like."""
+"""Suffixes of pictures that are left out with a remark; other files beside images are ignored."""
 
 
 def is_image_name(name: str) -> bool:
@@ -37,9 +37,9 @@ def find_images(folder: Path, *, below: bool = True, others: Counter[str] | None
     """Return the image files in a folder, in order.
 
     Args:
-        folder: where to look.
-        below: look in the folders below it too; links to folders are not followed.
-        others: counts pictures in formats that are not read, by suffix.
+        folder: the folder to search.
+        below: search the folders below it too; links to folders are not followed.
+        others: counter, by suffix, of pictures in formats that are not read.
 
     Raises:
         ValueError: if something with the name of an image is no file, as a named pipe is not.

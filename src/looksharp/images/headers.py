@@ -18,10 +18,10 @@ def read_size(path: Path | str, content: IO[bytes] | None = None) -> tuple[int, 
 
     Args:
         path: the file, or a name for messages.
-        content: what it holds, if it is open already.
+        content: its content, if it is open already.
 
     Raises:
-        ValueError: if it is missing or no image.
+        ValueError: if it is missing or not an image.
     """
     with opened(path, content) as image:
         swapped = image.format != "TIFF" and swaps_sides(orientation_of(image))  # PIL gives TIFF's sizes upright

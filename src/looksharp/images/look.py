@@ -1,4 +1,4 @@
-"""One look at an image file, for what should be said before it is trained on."""
+"""Look at an image file for facts worth a remark before training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SMALL = (64, 64)
 
 @dataclass(frozen=True)
 class Look:
-    """Facts about an image file that may be worth a word.
+    """Facts about an image file that may be worth a remark.
 
     Attributes:
-        constant: whether all its pixels come out the same.
-        several: whether it holds several pictures, as animations do; the first is read.
-        highest: of 16 bits a channel, the largest value; None for others.
-        pixels: how many it has.
+        constant: True if all its pixels come out the same.
+        several: True if it holds several pictures, as animations do; the first is read.
+        highest: largest value of a 16-bit image; None for others.
+        pixels: number of pixels.
     """
 
     constant: bool

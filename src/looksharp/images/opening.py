@@ -1,4 +1,4 @@
-"""Image files opened so that whatever is wrong with one is said in one line."""
+"""Open image files; an error is one line that names the file."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def opened(path: Path | str, content: IO[bytes] | None = None) -> Iterator[Image
 
     Args:
         path: the file, or a name for messages.
-        content: what it holds, if it is open already.
+        content: its content, if it is open already.
 
     Raises:
-        ValueError: in one line that names the file, if it is missing, no regular file, no image, damaged, or has so
-            many pixels that PIL takes it for a decompression bomb. What fails within the `with` is said like that too.
+        ValueError: in one line that names the file, if it is missing, not a regular file, not an image, damaged, or has
+            so many pixels that PIL takes it for a decompression bomb. Errors within the `with` are reported likewise.
     """
     try:
         with open_image(path, content) as image:

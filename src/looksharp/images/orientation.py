@@ -1,4 +1,4 @@
-"""EXIF's orientation: the way in which a camera was held."""
+"""EXIF orientation: the way a camera was held."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def read_orientation(path: Path | str, content: IO[bytes] | None = None) -> int:
 
     Args:
         path: the file, or a name for messages.
-        content: what it holds, if it is open already.
+        content: its content, if it is open already.
 
     Raises:
-        ValueError: if it is missing or no image.
+        ValueError: if it is missing or not an image.
     """
     with opened(path, content) as image:
         return orientation_of(image)

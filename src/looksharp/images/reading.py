@@ -20,17 +20,17 @@ def read_image(
 ) -> tv_tensors.Image:
     """Read a file's pixels as RGB bytes (3, H, W), whatever its format and colour mode.
 
-    The picture is turned upright as EXIF says, brought to sRGB by its colour profile, and without transparency. Of an
-    animation or a file of several pictures it is the first.
+    The picture is turned upright as EXIF says, brought to sRGB by its colour profile, and without transparency. An
+    animation or a file of several pictures gives its first.
 
     Args:
         path: the file, or a name for messages.
-        content: what it holds, if it is open already.
-        value_range: of files with more than 8 bits a channel, the values that become black and white; those of 16
-            bits keep their own range, 0 to 65,535, if it is not given.
+        content: its content, if it is open already.
+        value_range: the values that become black and white in files of more than 8 bits a channel; 16-bit files
+            default to 0 to 65,535.
 
     Raises:
-        ValueError: in one line, if the file is missing, no image or truncated, or if its pixels are floating-point
+        ValueError: in one line, if the file is missing, not an image or truncated, or if its pixels are floating-point
             numbers or integers of 32 bits and no range is given.
     """
     with opened(path, content) as image:

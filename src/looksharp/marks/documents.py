@@ -17,7 +17,7 @@ def read_text(file: Path, kind: str) -> str:
 
     Args:
         file: the file.
-        kind: what it should be, for messages, such as "YOLO labels".
+        kind: the expected content, for messages, such as "YOLO labels".
 
     Raises:
         ValueError: if the file is too large, or is not text in UTF-8; in one line.
@@ -31,7 +31,7 @@ def read_text(file: Path, kind: str) -> str:
 
 
 def read_json(file: Path, kind: str, mend: str = "export it again") -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
         ValueError: if it is not JSON, or nested too deep to be read; in one line.

@@ -21,8 +21,8 @@ class ImageIndex:
     Args:
         images: paths relative to the data folder, POSIX.
         key: turns an image's path into what mark files write for it; by default the path itself.
-        references: all names of images in the mark file, for `find_any`. Where the data knows one of them as it
-            stands, the file names images as the data does, and folders that the data lacks are another place's.
+        references: all names of images in the mark file, for `find_any`. If one of them is a path in the data,
+            the file names images as the data does, and a folder that the data lacks means another image.
 
     Example:
         >>> index = ImageIndex(["train/dog/1.png", "train/cat/1.png"])
@@ -63,9 +63,9 @@ class ImageIndex:
     def find_any(self, reference: str, where: str) -> str | None:
         """Return the image of a path or URL whose first folders, query or upload prefix the data may lack.
 
-        Where `find` has no answer, the end of the reference may be the whole path of an image, and the prefix of an
-        upload ("5f3e1a2b-1.png") or what Roboflow adds is left out. Where no reference of the file is known as it
-        stands, leading folders are left out too, but none that the data has; an image of another split is none.
+        If `find` has no answer, the reference may end in the whole path of an image, and the prefix of an upload
+        ("5f3e1a2b-1.png") and Roboflow's additions are dropped. If no reference of the file is a path in the data,
+        leading folders are dropped too, except folders that the data has: those name an image of another split.
 
         Raises:
             ValueError: if several images fit, or two such references mean one image.

@@ -14,7 +14,7 @@ class LabelFiles:
     """Find the image of each mark file, whatever the image's suffix.
 
     Args:
-        union: what the marks are added to; files of images that it lacks are counted.
+        union: the union that marks are added to; files of images that it lacks are counted.
 
     """
 
@@ -24,7 +24,7 @@ class LabelFiles:
         self._taken: dict[str, Path] = {}
 
     def find(self, reference: str, file: Path) -> str | None:
-        """Return the image whose path ends in `reference`, or in as much of its end as any does.
+        """Return the image whose path ends in `reference`, or in the longest end of it that any path has.
 
         Args:
             reference: a path of any system or a URL.

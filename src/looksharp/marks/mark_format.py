@@ -13,11 +13,11 @@ __all__ = ["MARK_FORMATS", "MarkFormat"]
 
 
 class MarkFormat(ABC):
-    """A format: says whether a path has it, and reads the path.
+    """A format of marks: recognises the paths that have it, and reads them.
 
     Attributes:
         takes: the paths it reads, in a few words for messages and help, such as "a COCO .json file".
-        fallback: whether it is asked after all others, because what it recognises is less certain.
+        fallback: True if it is tried after all others, because it recognises its files less certainly.
     """
 
     takes: ClassVar[str]
@@ -25,7 +25,7 @@ class MarkFormat(ABC):
 
     @abstractmethod
     def matches(self, path: Path) -> bool:
-        """Return whether a file or folder has this format; look at names and a few files alone.
+        """Return True if a file or folder has this format; look at names and a few files alone.
 
         Args:
             path: a file or folder that exists.

@@ -44,17 +44,17 @@ def load_pixels(file: Path | str, content: IO[bytes] | None = None) -> tuple[str
 
 
 def object_pixels(mode: str, pixels: NDArray[Any], file: Path | str) -> Mask:
-    """Return the object's pixels (H, W) of what `load_pixels` gave.
+    """Return the object's pixels (H, W) among those from `load_pixels`.
 
     The object is, in a
 
     - greyscale or colour image: the values above 127, or the ones if there is nothing but 0 and 1; for colour,
       of the brightest channel, and not where the image is transparent;
-    - palette image: every index but 0, whose colour must be black, so that no negative passes unseen;
+    - palette image: every index but 0, whose colour must be black, so that no inverted mask goes unnoticed;
     - 1-bit, 16-bit or floating-point image: everything but 0.
 
     Raises:
-        ValueError: if it stays open which pixels are the object.
+        ValueError: if it is unclear which pixels are the object.
     """
     if mode == "P, not black":
         raise ValueError(
@@ -72,6 +72,6 @@ def read_mask(file: Path) -> Mask:
     """Return the object's pixels (H, W) in a mask image; see `object_pixels`.
 
     Raises:
-        ValueError: if it cannot be read, or leaves open which pixels are the object.
+        ValueError: if it cannot be read, or it is unclear which pixels are the object.
     """
     return object_pixels(*load_pixels(file), file)

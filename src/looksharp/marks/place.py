@@ -14,7 +14,7 @@ class Place:
     """The image and class of a shape, and the union that it is added to.
 
     Attributes:
-        union: what the shape is added to.
+        union: the union that the shape is added to.
         image: the image's path.
         label: the class's name.
         where: starts messages; names the file and the shape.

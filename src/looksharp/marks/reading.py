@@ -15,11 +15,11 @@ __all__ = ["ReadMarks", "format_of", "read_marks"]
 
 @dataclass(frozen=True, eq=False)
 class ReadMarks:
-    """The marks of a file or folder, and what was left out or changed in reading.
+    """The marks of a file or folder, and counts of marks left out or changed in reading.
 
     Attributes:
         marks: one per (image, class) pair, in the file's order; folders in the order of names.
-        skipped: how many times each reason (`union.Reason`) came up, counted per COCO annotation, per VOC
+        skipped: how often each reason (`union.Reason`) came up, counted per COCO annotation, per VOC
             object (or class of a mask), per mask file, per shape or line of the others. All but "clipped to the
             image" and "difficult (used)" were left out.
 
@@ -40,16 +40,16 @@ def read_marks(
 ) -> ReadMarks:
     """Read masks or boxes (GAIN, Sec. 3.2 and 5) in the format that `path` has, one of `MARK_FORMATS`.
 
-    Several instances of a class in an image make one mask. A box becomes the pixels whose centre it holds.
+    Several instances of a class in an image make one mask. A box becomes the pixels whose centres it holds.
 
     Args:
         path: the file or folder.
         images: the (height, width) of every image, upright, by its path relative to the data folder, POSIX. May be
             lazy: only sizes of marked images are read.
         classes: the data set's class names.
-        orientations: how image files are turned (EXIF, 1 to 8); may be lazy. Upright where not given.
-        stored: whether marks are in coordinates of the pixels as stored, before EXIF's turn; masks are turned then.
-        crowds: whether COCO's crowds (`iscrowd`) are marks too.
+        orientations: each image file's EXIF orientation, 1 to 8; may be lazy. Upright where not given.
+        stored: True if marks are in coordinates of the pixels as stored, before EXIF turns them; masks are then turned.
+        crowds: True if COCO's crowds (`iscrowd`) are marks too.
 
     Raises:
         ValueError: if there is no such path or its content is not of the format, if a mark does not
@@ -83,7 +83,7 @@ def read_marks(
 
 
 def format_of(path: Path) -> MarkFormat:
-    """Return the format that a path has: the first of `MARK_FORMATS` that matches, those that are sure first.
+    """Return the first of `MARK_FORMATS` that matches a path, formats that recognise it with certainty first.
 
     Raises:
         ValueError: if there is no such path, or no format matches.

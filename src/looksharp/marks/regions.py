@@ -121,14 +121,14 @@ class MadeMasks(Sequence[Tensor]):
 
 
 def box_regions(root: Path, boxes: Mapping[str, Sequence[Box]], source: Path) -> tuple[dict[str, Region], Counter[str]]:
-    """Return each image's boxes as a region, and counts of what was left out or clipped.
+    """Return each image's boxes as a region, and counts of boxes left out or clipped.
 
     Images without a box have no region.
 
     Args:
         root: the folder of the images.
         boxes: an image's boxes by its path: left, top, right and bottom edge in pixels.
-        source: the file or folder that says so, for messages.
+        source: the file or folder that lists the boxes, for messages.
 
     Raises:
         ValueError: if an image cannot be read, or a box lies wholly outside its image.

@@ -17,7 +17,7 @@ _MOST = 1 << 28  # pixels; an image of 16,000 x 16,000
 def runs_mask(runs: Sequence[int], size: Sequence[int]) -> Mask:
     """Return the mask (H, W) of runs of zeros and ones in turn, down the columns.
 
-    Not by pycocotools, whose `decode` shows foreign memory where the runs end before the image does, and warns
+    pycocotools' `decode` is not used: it reads foreign memory where the runs end before the image does, and warns
     with numpy 2.
     """
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)

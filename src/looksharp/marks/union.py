@@ -1,4 +1,4 @@
-"""Regions gathered into one mask per (image, class) pair, with a count of what was left out."""
+"""Regions gathered into one mask per (image, class) pair, with counts of those left out."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class MaskUnion:
         source: the file or folder, for messages.
         images: the (height, width) of every image, upright; read for marked images only.
         classes: class names.
-        orientations: image -> how its file is turned (EXIF, 1 to 8); upright where not given.
-        stored: whether marks are in coordinates of the pixels as stored, before EXIF's turn; masks are turned.
-        crowds: whether COCO's crowds (`iscrowd`) are marks too.
+        orientations: image -> EXIF orientation of its file, 1 to 8; upright where not given.
+        stored: True if marks are in coordinates of the pixels as stored, before EXIF turns them; masks are turned.
+        crowds: True if COCO's crowds (`iscrowd`) are marks too.
 
     Attributes:
         masks: the union of the regions added for a pair, (H, W) bool, upright.
-        skipped: how many regions or files were left out, or used with a warning, for each `Reason`.
+        skipped: number of regions or files left out, or used with a warning, for each `Reason`.
 
     """
 

@@ -1,4 +1,4 @@
-"""Values from files that anybody may have written: each is of the kind asked for, or None."""
+"""Values from files of any origin: each is of the kind asked for, or None."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ def write_coco(
 ) -> None:
     """Write marks as COCO instances: compressed RLE, with box and area, one per (image, class) pair.
 
-    `read_marks` reads the same marks back in the same order. The file lists all `classes`, and of
-    the `images` those marked. It appears whole or not at all.
+    `read_marks` reads the same marks back in the same order. The file lists all `classes`, and the marked ones of
+    `images`. It appears whole or not at all.
 
     Args:
         path: a .json file in a folder that exists; replaced if it exists.
@@ -35,7 +35,7 @@ def write_coco(
 
     Raises:
         ValueError: if the path is no .json file in an existing folder, or a mark has an image or a
-            class that is not given, a mask of another size or type, an empty mask, or the pair of another one.
+            class that is not given, a mask of another size or type, an empty mask, or the same pair as another mark.
 
     """
     path = Path(path)

@@ -34,7 +34,7 @@ def validation_splits(
     if val.marks is None or not len(val.marks):
         raise ValueError(
             f"select_by 'exchanged_across' needs masks on validation images, and those of {data.name} have none: "
-            f"guidance marks training images alone, so put masks of validation images into the data folder's masks/, "
+            f"marks are for training images alone, so put masks of validation images into the data folder's masks/, "
             f"under the images' relative paths, or take select_by 'score'"
         )
     try:

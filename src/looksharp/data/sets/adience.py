@@ -39,7 +39,7 @@ _COLUMNS = ("user_id", "original_image", "face_id", "age", "gender")
 def read_adience(root: Path, task: Literal["gender", "age"] = "gender", fold: Fold = 0) -> Data:
     """Read the faces: one fold to test on, the other four to train on; images of a person are held out together.
 
-    A single year of age counts for the group that includes it; the few odd ranges for the group they mean. Faces
+    A single year of age counts for the group that includes it, and the few odd ranges for the group they mean. Faces
     of no group (35, which lies between two; None) or gender (u, or nothing) are left out and counted in `notes`.
 
     Args:

@@ -32,14 +32,15 @@ _TESTED = 25
 def read_caltech256(root: Path, train_per_class: Annotated[int, Ge(1)] = 60, seed: int = 0) -> Data:
     """Read Caltech-256: per class 25 images to test and 30 or 60 to train, drawn by seed (ICASC appendix A).
 
-    The class "clutter" is left out. The test images of a seed are the same for any number of training images, and
-    fewer training images are some of the more. A class that has fewer images than asked for (the smallest have 80,
-    and 25 + 60 are more) trains on all that are not tested; `notes` says how many such classes there are.
+    The class "clutter" is left out. The test images of a seed are the same for any number of training images, and a
+    smaller number of training images is a subset of a larger one. A class that has fewer images than asked for (the
+    smallest have 80, and 25 + 60 are more) trains on all its other images; `notes` says how many such classes there
+    are.
 
     Args:
         root: the folder that holds 256_ObjectCategories.
         train_per_class: training images of each class.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         ValueError: if there is no such folder, or a class has too few images.

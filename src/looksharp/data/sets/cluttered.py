@@ -62,14 +62,15 @@ def cluttered_mnist(
 
     Args:
         root: the folder that holds MNIST/raw.
-        distractors: how many, D.
+        distractors: number of distractors, D.
         train: images of the training split.
         val: images of the validation split.
         test: images of each test split.
-        test_distractors: other numbers of distractors to test with, as in WARN Fig. 4e: splits "test4", "test64" and
-            so on beside "test", of the same digits in the same places; the fewer distractors are among the more.
-        val_digits: share of MNIST's training images that validation images are made of.
-        seed: of all that is drawn.
+        test_distractors: other numbers of distractors to test with, as in WARN Fig. 4e: splits "test4", "test64" and so
+            on beside "test", of the same digits in the same places; a smaller set of distractors is part of a larger
+            one.
+        val_digits: share of MNIST's training images from which validation images are made.
+        seed: seed of all that is drawn.
 
     Raises:
         ValueError: if MNIST is not there whole, `val_digits` is 0, or a number of distractors is below 0 or comes
@@ -93,18 +94,18 @@ def cluttered_digits(
     test_distractors: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Data:
-    """Make the same of scikit-learn's digits, which need no download: see `cluttered_mnist`.
+    """Make Cluttered Translated MNIST from scikit-learn's digits, which need no download; see `cluttered_mnist`.
 
     Writers' images are divided as in `looksharp.data.sets.synthetic.digits`. They are enlarged to 20 px within 28, the
     size that MNIST's digits have.
 
     Args:
-        distractors: how many, D.
+        distractors: number of distractors, D.
         train: images of the training split.
         val: images of the validation split.
         test: images of each test split.
         test_distractors: other numbers of distractors to test with.
-        seed: of all that is drawn.
+        seed: seed of all that is drawn.
 
     Raises:
         ValueError: if a number of distractors is below 0 or comes twice.

@@ -5,7 +5,7 @@ From https://cocodataset.org/#download (train2017, val2017 and annotations_train
     train2017/*.jpg, val2017/*.jpg
     annotations/instances_train2017.json, annotations/instances_val2017.json
 
-The year may be 2014 too. The published test images have no labels and are not read. A set of one's own in this layout
+The year may be 2014 too. The published test images have no labels and are not read. Your own set in this layout
 may have any categories; those without a training image are left out.
 """
 
@@ -58,7 +58,7 @@ class _Outlines:
     entries: tuple[Entry, ...]
 
     def mask(self) -> Mask:
-        """Return the mask (H, W); of outlines that are too small for any pixel, zeros.
+        """Return the mask (H, W); zeros for outlines too small for any pixel.
 
         Raises:
             ValueError: if the image has another size than the instances file says, or a region does not fit it.
@@ -78,7 +78,7 @@ class _Instances:
 
     Attributes:
         path: the file.
-        folder: that of its images.
+        folder: folder of its images.
         images: its images' entries.
         names: its categories' names, in the order of their ids.
         annotations: place of the image, name of the category and the entry of each annotation.
@@ -103,8 +103,8 @@ def read_coco_detection(root: Path, classes: list[str] | None = None) -> Data:
         classes: use these categories alone; all that have a training image if not given.
 
     Raises:
-        ValueError: if a file or an image is missing, a file is no instances file, a class that was asked for has no
-            training image, or one that is used has no validation image.
+        ValueError: if a file or an image is missing, a file is not an instances file, a requested class has no training
+            image, or a used class has no validation image.
     """
     home = root / "annotations"
     year = next((year for year in _YEARS if (home / f"instances_train{year}.json").is_file()), None)

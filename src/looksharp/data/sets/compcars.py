@@ -41,15 +41,15 @@ def read_compcars(
     """Read the cars of the classification lists, each cut out by its box.
 
     ABN (sec. 4.3) takes 323 x 224 px, the boxes' average shape. Its 36,451 and 15,626 images of 432 models are a
-    division that was not published; the set's own lists are shorter. Whatever lists lie in the folder are read.
+    division that was not published; the set's own lists are shorter. The lists in the folder are read as they are.
 
     Args:
         root: the folder that holds data, or that folder.
-        task: whether classes are models or makers.
-        crop_to_boxes: an image is the car's box; else the whole photograph, and the box is its mask.
+        task: classes are models or makers.
+        crop_to_boxes: cut each image to the car's box; else keep the whole photograph, with the box as its mask.
 
     Raises:
-        ValueError: if a list, an image or its label is missing, or the lists have not the same classes.
+        ValueError: if a list, an image or its label is missing, or the lists differ in their classes.
     """
     home = find_home("compcars", root, ("data", "CompCars/data"), _LISTS)
     paths = {name: _listed(home, name) for name in ("train", "test")}

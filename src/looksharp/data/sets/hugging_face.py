@@ -1,7 +1,7 @@
 """Any image classification set that Hugging Face's `datasets` reads: `hf:NAME_OR_PATH`.
 
 The path is a folder that `save_to_disk` wrote, a parquet file, or a folder of parquet files or of images as the
-library lays them out (https://huggingface.co/docs/datasets/image_dataset). A name is one of the Hub's: `datasets`
+library lays them out (https://huggingface.co/docs/datasets/image_dataset). A name is one on the Hub: `datasets`
 takes it from its cache, or fetches it there unless HF_HUB_OFFLINE is set. Needs `pip install looksharp[hf]`.
 """
 
@@ -60,17 +60,17 @@ class _TableSplit(DecodedSplit):
 def read_hugging_face(source: str, label_column: str | None = None) -> Data:
     """Read a set whose features hold one image column and one of labels.
 
-    The labels are a ClassLabel, a list of them (several classes an image), or numbers or words whose values are the
-    classes. Splits are those of the set: train, a validation split if there is one (else `val_share` of train is held
-    out; with 0, validation reads the first test split), and those named test. Splits whose labels are all -1, as
-    test splits of contests have them, are left out and counted.
+    The labels are a ClassLabel, a list of them (multi-label), or numbers or words whose values are the classes. Splits
+    are those of the set: train, a validation split if there is one (else `val_share` of train is held out; with 0,
+    validation reads the first test split), and those named test. Splits whose labels are all -1, as test splits of
+    contests have them, are left out and counted.
 
     Args:
         source: a path, else a name of the Hub.
-        label_column: which column holds the labels, where several could, as in CIFAR-100.
+        label_column: column that holds the labels, where several could, as in CIFAR-100.
 
     Raises:
-        ValueError: if `datasets` is not installed, nothing is there, or columns or labels are not as they should be.
+        ValueError: if `datasets` is not installed, nothing is there, or columns or labels are malformed.
     """
     tables = _tables(source)
     if "train" not in tables:

@@ -38,9 +38,9 @@ _IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 @data_set("imagenet")
 def read_imagenet(root: Path) -> Data:
-    """Read ImageNet: classes in the order of their WordNet IDs, splits "train" and "val", which is reported on.
+    """Read ImageNet: classes in the order of their WordNet IDs, splits "train" and "val"; results are those on val.
 
-    A class has its first name ("tench"), and its ID too where that means several ("crane (n02012849)").
+    A class has its first name ("tench"), and its ID too where the name is ambiguous ("crane (n02012849)").
 
     Args:
         root: the folder that holds train and val.

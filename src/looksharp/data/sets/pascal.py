@@ -40,7 +40,7 @@ def read_pascal(root: Path, set: VocSet | None = None) -> Data:
     Args:
         root: the folder that holds VOCdevkit, or VOCdevkit, or a VOC year's folder.
         set: "main" or "segmentation", the images of that folder of ImageSets; or "augmented", those of
-            segmentation and in training those that SBD marks besides, with its masks (see `voc_augmented`).
+            segmentation, plus in training the images that SBD marks, with its masks (see `voc_augmented`).
 
     Raises:
         ValueError: if a part of the layout is missing, an image has neither annotation nor mask, or a file is damaged.

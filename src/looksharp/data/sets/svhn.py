@@ -1,7 +1,7 @@
 """Street View House Numbers, cropped digits, read by torchvision.
 
 From http://ufldl.stanford.edu/housenumbers: "Format 2", the files train_32x32.mat (73,257 digits), test_32x32.mat
-(26,032) and, of easier digits, extra_32x32.mat (531,131). The root holds them as they are.
+(26,032) and, of easier digits, extra_32x32.mat (531,131). The root holds these files.
 """
 
 from __future__ import annotations

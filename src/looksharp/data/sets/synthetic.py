@@ -1,7 +1,7 @@
 """Real handwritten digits among clutter, their masks known, made from a seed; and the same with a false cue.
 
 The digits are scikit-learn's (1,797 images of 8 x 8 by 43 writers, shipped with the package), so attention can
-be trained, biased, cured and *measured* with nothing downloaded.
+be trained, biased, cured and *measured* without a download.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def digits(train: Count = 6000, val: Count = 1000, test: Count = 2000, seed: int
         train: images of the training split.
         val: images of the validation split.
         test: images of the test split.
-        seed: of all that is drawn.
+        seed: seed of all that is drawn.
     """
     sizes = {"train": train, "val": val, "test": test}
     splits = {}
@@ -75,10 +75,10 @@ def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, tes
         train: images of the training split.
         val: images of the validation split.
         test: images of each test split.
-        seed: of all that is drawn.
+        seed: seed of all that is drawn.
 
     Raises:
-        ValueError: if `rho` is no probability.
+        ValueError: if `rho` is not a probability.
     """
     if not 0 <= rho <= 1:
         raise ValueError(f"rho must be a probability, 0 to 1; got {rho}")

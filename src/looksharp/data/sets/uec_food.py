@@ -6,7 +6,7 @@ From http://foodcam.mobi/dataset100.html (dataset100.zip), unpacked:
     UECFOOD100/N/IMAGE.jpg      photographs that show class N
     UECFOOD100/N/bb_info.txt    "img x1 y1 x2 y2", a dish a line, below a header
 
-A photograph of several dishes lies in each of their folders, under one name; a dish that is there twice has two boxes.
+A photograph of several dishes lies in each of their folders, under one name; a dish that appears twice has two boxes.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _Dish = tuple[str, int, Box]  # path, class, box
 def read_uec_food(root: Path, fold: Fold = 0, crop_to_boxes: bool = True) -> Data:
     """Read the dishes, cut out by their boxes before training as WARN does (sec. 4.1).
 
-    The set has no published division and WARN names none, so the photographs are dealt into five folds once and for
-    all, class by class; one is tested on, the other four are trained on. All dishes of a photograph are in one split.
+    The set has no published division and WARN names none, so the photographs are dealt into five fixed folds, class
+    by class; one is tested on, the other four are trained on. All dishes of a photograph are in one split.
 
     Args:
         root: the folder that holds UECFOOD100, or that folder.
         fold: fold that is tested on, 0 to 4; the others are trained on.
-        crop_to_boxes: an image is a dish's box; else a whole photograph, whose boxes are its mask.
+        crop_to_boxes: cut each image to a dish's box; else keep the whole photograph, with its boxes as its mask.
 
     Raises:
-        ValueError: if a table or an image is missing, a class has no image, or a line is not as it should be.
+        ValueError: if a table or an image is missing, a class has no image, or a line is malformed.
     """
     check_fold(fold)
     home = find_home("uec_food100", root, ("UECFOOD100",), "category.txt")

@@ -3,7 +3,7 @@
 Hariharan et al. 2011, "Semantic Contours from Inverse Detectors", marked the classes in 11,355 images of VOC. Their
 masks come in two forms, and either will do:
 
-- SegmentationClassAug, a folder of PNG files in the VOC year's folder, which segmentation projects pass on; or
+- SegmentationClassAug, a folder of PNG files in the VOC year's folder, which segmentation projects distribute; or
 - benchmark_RELEASE/dataset/{cls/*.mat,train.txt,val.txt}, as
   http://home.bharathh.info/pubs/codes/SBD/download.html has it, in the VOC year's folder or above it (torchvision's
   name for benchmark_RELEASE/dataset, sbd, is found too).
@@ -57,7 +57,7 @@ def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> lis
     Args:
         home: the VOC year's folder.
         train: the images of Segmentation/train.txt.
-        val: those of Segmentation/val.txt.
+        val: the images of Segmentation/val.txt.
 
     Raises:
         ValueError: if SBD's masks are nowhere, or the list has an image of `val`.
@@ -82,7 +82,7 @@ def augmented_names(home: Path, train: Sequence[str], val: Sequence[str]) -> lis
 
 
 def class_mask_marks(home: Path, names: Sequence[str]) -> Marks:
-    """Return the classes in each image's mask: of SegmentationClass, else of SegmentationClassAug, else of SBD.
+    """Return the classes in each image's mask, from SegmentationClass, else SegmentationClassAug, else SBD.
 
     Raises:
         ValueError: if an image has no mask, or one is damaged or of another size.

@@ -34,7 +34,7 @@ def read_waterbirds(root: Path) -> Data:
         root: the folder that holds waterbird_complete95_forest2water2, or that folder.
 
     Raises:
-        ValueError: if the table or an image is missing, a row is not as it should be, or a split lacks a class.
+        ValueError: if the table or an image is missing, a row is malformed, or a split lacks a class.
     """
     home = find_home("waterbirds", root, ("waterbird_complete95_forest2water2",), "metadata.csv")
     table = home / "metadata.csv"

@@ -48,8 +48,8 @@ class DecodedSplit(Split):
     """A split whose images are decoded one by one, by worker processes; masks are of the images' own sizes.
 
     Attributes:
-        value_range: of images with more than 8 bits a channel, the values that become black and white; those of 16
-            bits keep their own range if it is None.
+        value_range: the values that become black and white in images of more than 8 bits a channel; 16-bit images
+            keep their own range if it is None.
     """
 
     value_range: ValueRange | None = None
@@ -210,7 +210,7 @@ def _collate(items: list[Item]) -> Batch:
 
 
 def keep_in_memory(data: Data) -> Data:
-    """Return the data set with splits of small image files read once and for all; others as they are.
+    """Read splits of small image files into memory; leave others as they are.
 
     Small are images of up to 96 px a side that together take up to 1 GiB, and that are not cropped from larger ones.
     Where the training images are among them, the data's own augmentation becomes one that such images can have.

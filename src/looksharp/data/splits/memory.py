@@ -43,7 +43,7 @@ class TensorSplit(Split):
         device: torch.device | str = "cpu",
         workers: int = 0,
     ) -> BatchLoader:
-        """Return batches made on the device; `workers` are not needed.
+        """Return batches made on the device; `workers` is ignored.
 
         Raises:
             ValueError: for "resized_crop_flip", which belongs to image files, or if the images are of another

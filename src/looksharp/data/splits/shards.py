@@ -31,13 +31,13 @@ _DAMAGED = (OSError, ValueError, EOFError, tarfile.TarError)
 
 @dataclass(frozen=True)
 class Sample:
-    """An image as it lies in a shard.
+    """An image in a shard.
 
     Attributes:
         where: shard and name, for messages.
         label: its class.
-        content: the encoded image, or its first byte and length in the file `shard`.
-        shard: the file, if the content was left there.
+        content: the encoded image, or its offset and length in the file `shard`.
+        shard: the file that holds the content, if it is not read yet.
     """
 
     where: str
@@ -100,7 +100,7 @@ def read_shard(shard: str) -> Iterator[Sample]:
 
 
 def stored_samples(shard: str) -> list[Sample]:
-    """Return the samples of a shard in order: places in the file, or, of a URL or packed file, the images themselves.
+    """Return the samples of a shard in order: places in the file, or the images themselves for a URL or packed file.
 
     Raises:
         ValueError: as `read_shard` does.
@@ -129,7 +129,7 @@ def stored_samples(shard: str) -> list[Sample]:
 
 
 def shard_sizes(shards: Sequence[str]) -> list[int] | None:
-    """Return the number of samples of each shard, as sizes.json beside the first says.
+    """Read the number of samples of each shard from sizes.json beside the first.
 
     It is None where there is no such file and all shards are files.
 

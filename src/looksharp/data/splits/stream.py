@@ -33,7 +33,7 @@ class StoredSplit(DecodedSplit):
     samples: Sequence[Sample] = field(repr=False)
 
     def checked(self, classes: int) -> Self:
-        """Return the split itself, if there are as many classes.
+        """Check the labels against the number of classes, and return the split.
 
         Raises:
             ValueError: if a sample is of another class.
@@ -55,13 +55,13 @@ class StoredSplit(DecodedSplit):
 class StreamSplit(Split):
     """A split that is only read from end to end, for training.
 
-    Images cannot be chosen, so there is no guidance, no balance and nothing that measures this split; each of these
-    is refused. `targets` tell how many images there are; they are -1 where sizes.json alone does.
+    Images cannot be chosen, so marks, balance and measuring this split are refused. `targets` has one entry per image;
+    they are -1 if only sizes.json gives the number.
 
     Attributes:
         shards: paths or URLs.
         counts: images of each shard.
-        classes: how many there are.
+        classes: number of classes.
     """
 
     shards: Sequence[str] = field(repr=False)
@@ -69,11 +69,11 @@ class StreamSplit(Split):
     classes: int
 
     def divided(self, share: float, seed: int) -> tuple[Split, Split]:
-        """Return the split without its last shards, and those, as images that are found by their place.
+        """Hold out the last shards; return the rest, and the held-out images, each found by its place.
 
         Args:
-            share: of the shards that are held out, at least one.
-            seed: draws nothing here.
+            share: share of the shards to hold out, at least one.
+            seed: not used.
 
         Raises:
             ValueError: if no shard would be left, or a shard cannot be read.
@@ -89,7 +89,7 @@ class StreamSplit(Split):
         return kept, stored_split(self.shards[-held:]).checked(self.classes)
 
     def image(self, index: int) -> tv_tensors.Image:
-        """Refuse: a stream has no image at a place.
+        """Refuse: a stream's images have no places.
 
         Raises:
             ValueError: always.
@@ -97,7 +97,7 @@ class StreamSplit(Split):
         raise ValueError(f"images of shards such as {self.shards[0]} are read in their order alone; got place {index}")
 
     def taken(self, places: Sequence[int]) -> Self:
-        """Refuse: no image can be had by its place.
+        """Refuse: a stream's images have no places.
 
         Raises:
             ValueError: always.
@@ -122,7 +122,7 @@ class StreamSplit(Split):
 
         An epoch goes through the shards in an order drawn by its number, and draws each next image from a buffer of
         1,024, so every image comes once; the incomplete last batch is dropped. Under `torch.distributed` each process
-        reads its share of the shards; one whose shards hold fewer images than others' begins them again.
+        reads its share of the shards; a process whose shards hold fewer images than others' starts them again.
 
         Raises:
             ValueError: if `batches` choose images, or there are fewer shards than processes.
@@ -130,7 +130,7 @@ class StreamSplit(Split):
         if not isinstance(batches, Shuffled) or batches.strata is not None or batches.marked_per_batch:
             raise ValueError(
                 "a stream of shards is read in its own order, for training alone: balance must be none, and neither "
-                "guidance nor measuring can choose its images"
+                "marks nor measuring can choose its images"
             )
         if len(self.shards) < _processes():
             raise ValueError(f"there must be a shard for each of {_processes()} processes; got {len(self.shards)}")
@@ -202,7 +202,7 @@ def stored_split(shards: Sequence[str]) -> StoredSplit:
         shards: paths or URLs. Files stay where they are; what a URL holds is kept in memory, encoded.
 
     Raises:
-        ValueError: if a shard is damaged, a sample is not as it should be, or there is none.
+        ValueError: if a shard is damaged, a sample is malformed, or there is none.
     """
     samples = [sample for shard in shards for sample in stored_samples(shard)]
     if not samples:

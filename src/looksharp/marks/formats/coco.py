@@ -18,11 +18,11 @@ __all__ = ["Coco", "coco_entries"]
 
 @MARK_FORMATS.register("coco")
 class Coco(MarkFormat):
-    """A COCO instances file: of each annotation the segmentation or, where that marks no pixel, the box.
+    """A COCO instances file: each annotation's segmentation or, where that marks no pixel, its box.
 
-    Polygons become pixels as in pycocotools, but a ring within another that runs the other way round is a hole.
-    Crowds (`iscrowd`) stand for a group whose members nobody told apart; they are left out and counted unless asked
-    for. Images are found by path or URL, without the prefix of an upload; ids may be numbers or text.
+    Polygons become pixels as in pycocotools, but a ring within another that runs the other way round is a hole. Crowds
+    (`iscrowd`) stand for a group of objects in one mask; they are left out and counted unless asked for. Images are
+    found by path or URL, without the prefix of an upload; ids may be numbers or text.
 
     A folder is read where it holds Roboflow's exports (_annotations.coco.json), one for each split.
     """
@@ -35,7 +35,7 @@ class Coco(MarkFormat):
         return bool(_roboflow(path)) or (path.is_file() and path.suffix.lower() == ".json")
 
     def read(self, path: Path, union: MaskUnion) -> None:
-        """Add what a COCO instances file holds to `union`.
+        """Add a COCO instances file to `union`.
 
         Raises:
             ValueError: if the file is not such a file, or an annotation does not fit its image.

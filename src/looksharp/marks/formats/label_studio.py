@@ -28,7 +28,7 @@ class LabelStudio(MarkFormat):
 
     The image is the one that a task's data names by path or URL; the prefix of an upload is left out where the data
     lacks it. Cancelled annotations, predictions and results about whole images are passed over; keypoints are
-    refused. JSON-MIN, which leaves out what was drawn with which tool, is refused too.
+    refused. JSON-MIN, which does not name the tool of each shape, is refused too.
     """
 
     takes = "a Label Studio .json file"
