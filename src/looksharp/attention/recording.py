@@ -178,7 +178,7 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     modes, buffers, `requires_grad` and hooks are as before once the `with` ends, also after an exception.
 
     Args:
-        model: any module; wrappers for data parallelism and compilation are seen through.
+        model: any module; wrappers for data parallelism and compilation are unwrapped.
         layers: names as in `model.named_modules()`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The `looksharp` command: flags are read off signatures, errors are one line."""
+"""The `looksharp` command: flags come from signatures, and errors are one line."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _fail(text: str) -> int:
 
 
 class _UsageError(Exception):
-    """Arguments that are no command, or flags that it does not have."""
+    """An unknown command or flag."""
 
 
 class _Parser(ArgumentParser):

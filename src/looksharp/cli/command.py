@@ -1,4 +1,4 @@
-"""A command, and the registry in which each registers itself."""
+"""Commands, and the registry in which each registers itself."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Command:
 
     Attributes:
         summary: one sentence for `looksharp --help`.
-        add_flags: adds flags to the command's parser; it is also told all arguments, since flags may depend on others.
-        run: does the work with the parsed flags. It raises ValueError or OSError for what the user can mend.
-        after_interruption: how to go on after Ctrl-C.
-        place: order in `looksharp --help`; other people's commands come last.
+        add_flags: adds flags to the command's parser; it also gets all arguments, since flags may depend on them.
+        run: does the work with the parsed flags. It raises ValueError or OSError for errors that the user can mend.
+        after_interruption: advice after Ctrl-C on how to go on.
+        place: order in `looksharp --help`; plugins' commands come last.
     """
 
     summary: str

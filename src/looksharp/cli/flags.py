@@ -1,8 +1,8 @@
-"""Flags read off signatures: a command's flags are the settings of a class or the arguments of a function.
+"""Read flags from signatures: a command's flags are the settings of a class or the arguments of a function.
 
-Lists are separated by commas (`--seeds 0,1,2`); a switch is `--flag`, and `--no_flag` turns it off; what is not given
-is left to the default of the signature. Values are validated where they are used, not here, so that a flag and a file
-are refused in the same words.
+Lists are separated by commas (`--seeds 0,1,2`); a switch is `--flag`, and `--no_flag` turns it off; a flag
+that is not given takes the default of the signature. Values are validated where they are used, not here, so that a
+flag and a file give the same errors.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def add_flags(
     """Add a flag for each setting of a class or argument of a function, described by its docstring.
 
     Args:
-        parser: of a command.
+        parser: parser of a command.
         source: the class or function.
         below: name before a dot in each flag: "icasc" makes `--icasc.theta`.
         positional: arguments that are given without a flag.
-        without: arguments that are no flags.
+        without: arguments that are not flags.
         title: heading of the flags in the help.
     """
     texts = {each.arg_name: each.description or "" for each in docstring_parser.parse(_docs(source)).params}
@@ -75,7 +75,7 @@ def call(function: Callable[..., T], settings: Namespace, **more: object) -> T:
     Args:
         function: the function whose flags `add_flags` added.
         settings: the parsed flags.
-        more: further arguments, which are no flags.
+        more: further arguments, which are not flags.
 
     Raises:
         SettingError: if a value is wrong; the message names the flag.

@@ -125,9 +125,9 @@ def compose(
             at place c has the kind at place c modulo the number of kinds.
         rho: probability that kind and class agree, in training.
         size: side of the images in pixels.
-        train: training images.
-        val: validation images.
-        test: images of each test split.
+        train: number of training images.
+        val: number of validation images.
+        test: number of images in each test split.
         seed: seed of everything drawn.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A canvas for all charts: one width, transparent, inked for a light page or a dark one."""
+"""A transparent canvas of one width for all charts, with ink for a light page or a dark one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ImageFormat = Literal["svg", "png"]
 
 
 class Ink(NamedTuple):
-    """Colours of what is not data."""
+    """Colours of all that is not data."""
 
     text: str
     grid: str
@@ -25,7 +25,7 @@ class Ink(NamedTuple):
 
 
 INK = {False: Ink("#333333", "#dddddd", "#ffffff"), True: Ink("#dddddd", "#444444", "#161616")}
-"""By whether the page is dark."""
+"""Ink for a light page (False) and a dark one (True)."""
 
 _WIDTH = 5.0  # inches: readable at a phone's width
 

@@ -11,7 +11,7 @@ from looksharp.drawing.canvas import INK, ImageFormat, draw_legend, new_canvas, 
 
 __all__ = ["bars", "curves", "run_colors"]
 
-# After Okabe and Ito, for colour-blind readers too; grey for the first run, which others are held against.
+# After Okabe and Ito, for colour-blind readers too; grey for the first run, which others are compared with.
 _COLORS = {
     False: ("#767676", "#0072b2", "#d55e00", "#00805c", "#a6427f", "#8a6d00", "#3b3b9e"),
     True: ("#a8a8a8", "#56b4e9", "#ff9146", "#33c79b", "#e59ac6", "#e6c229", "#a3a3ff"),
@@ -40,9 +40,9 @@ def curves(
 
     Args:
         series: run -> (x, y), of one length; points that are not finite are left out.
-        ylabel: what y is.
-        xlabel: what x is.
-        percent: show y, a share of 1, as per cent.
+        ylabel: label of y.
+        xlabel: label of x.
+        percent: show y, a share in [0, 1], in per cent.
         bands: run -> (lowest, highest) y, shaded around its line; a run may be missing.
         colors: run -> colour; from `run_colors` if not given.
         dark: draw for a dark page. The background is transparent either way.
@@ -100,8 +100,8 @@ def bars(
     """Draw accuracy as bars grouped by split, one bar a run, each with its value.
 
     Args:
-        accuracies: run -> split -> share of 1; a missing split or NaN shows as a dash.
-        chance: accuracy of guessing, a dashed line.
+        accuracies: run -> split -> accuracy in [0, 1]; a missing split or NaN shows as a dash.
+        chance: accuracy of a guess, drawn as a dashed line.
         spreads: run -> split -> standard deviation, drawn to both sides of a bar's end; any may be missing.
         colors: run -> colour; from `run_colors` if not given.
         dark: draw for a dark page. The background is transparent either way.

@@ -32,8 +32,8 @@ class Tile:
 
     Attributes:
         image: (3, H, W) in [0, 1].
-        title: what is written above it.
-        caption: and below it.
+        title: text above it.
+        caption: text below it.
         outline: a mask (h, w), enlarged to the image and outlined on it.
     """
 
@@ -46,11 +46,11 @@ class Tile:
 def contact_sheet(groups: Sequence[tuple[str, Sequence[Tile]]], path: Path, *, columns: int = 8) -> None:
     """Write a PNG of all tiles, group after group: a rule and a heading above each.
 
-    Groups share a row while they fit; one longer than a row begins a row and goes on below.
+    Groups share a row while they fit; a longer group starts a new row and continues below.
 
     Args:
         groups: heading and tiles of each.
-        path: where to write.
+        path: the file to write.
         columns: tiles in a row.
 
     Raises:

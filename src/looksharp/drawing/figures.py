@@ -60,12 +60,13 @@ def attention_grid(
 
     Args:
         rows: images (3, H, W) in [0, 1], each with its panels.
-        path: where to write the PNG; it is returned if there is none.
-        titles: for each row what is written above its image.
-        outlines: for each row a mask (H, W) of the object, outlined on every picture of the row, or None.
+        path: PNG file to write; if None, the PNG is returned.
+        titles: text above each row's image.
+        outlines: each row's mask (H, W) of the object, outlined on every picture of the row, or None.
 
     Raises:
-        ValueError: if there are no rows, or not one title and one outline to a row; see also `overlay`.
+        ValueError: if there are no rows, or their number differs from that of the titles or outlines; see also
+            `overlay`.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Attention laid over an image as colour: strong where a network looks, the image itself where it does not."""
+"""Lay attention over an image as colour: strong where a network looks, the image itself elsewhere."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def overlay(image: Tensor, attention: Tensor, peak: float | None = None, *, sign
 
     Unattended parts stay as they are in the image. A map without negative values is coloured by a perceptual
     sequential scale (purple to yellow); one with negative values by a diverging scale centred on zero, red for
-    the class and blue against it. A map that is zero everywhere leaves the image in grey: no evidence is not
-    stretched to full contrast.
+    the class and blue against it. A map that is zero everywhere shows the image in grey, since it holds no
+    evidence to stretch.
 
     Args:
         image: colours (3, H, W) in [0, 1].
         attention: raw map (h, w), resized bilinearly.
-        peak: the magnitude shown at full strength; the map's own largest if not given. Give the same to maps
-            that are to be compared.
-        signed: whether to use the diverging scale; if the map has negative values, if not given.
+        peak: magnitude shown at full strength; the map's largest if not given. Pass the same peak for maps to be
+            compared.
+        signed: use the diverging scale; if not given, it is used for maps with negative values.
 
     Returns:
         (H', W', 3) bytes, H' and W' the image's size times the whole number of `picture`.

@@ -11,7 +11,7 @@ __all__ = ["Panel"]
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One map to be drawn over an image, and what to write beside it.
+    """A map to draw over an image, and the text beside it.
 
     Attributes:
         title: the class and its probability.

@@ -37,7 +37,7 @@ class Table:
 
 
 RunValues = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""Run -> split -> metric -> value; the first run is the one that the others are held against."""
+"""Run -> split -> metric -> value; the others are compared with the first run."""
 
 
 def splits_of(runs: RunValues) -> list[str]:
@@ -53,8 +53,7 @@ def metrics_of(runs: RunValues) -> list[str]:
 def metric_table(runs: RunValues, name: str) -> Table:
     """Return the table of one metric, without the splits where no run has it.
 
-    A column's best is marked, ties included, unless all that have a value tie. Differences to the first run are
-    given for shares.
+    A column's best is marked, ties included, unless all values tie. Shares have differences to the first run.
     """
     metric = find_metric(name)
     columns = {}

@@ -27,8 +27,8 @@ def cue_test(
 ) -> dict[str, float]:
     """Measure the accuracy of "is there a NAME?" on two folders of images, searched below them too.
 
-    An image counts as positive if the class's probability is above one half (several labels), or if the class
-    scores highest (one label).
+    An image counts as positive if the class's probability is above one half (multi-label), or if the class
+    scores highest (single-label).
 
     Args:
         run: the trained run.
@@ -39,7 +39,7 @@ def cue_test(
         progress: show a progress bar.
 
     Returns:
-        "without_cue" and "cue_alone", the shares answered rightly, and "overall", over the images of both.
+        "without_cue" and "cue_alone", the accuracy on each folder, and "overall", over the images of both.
 
     Raises:
         ValueError: if there is no such class, or a folder holds no image.

@@ -37,14 +37,14 @@ def evaluate(
 ) -> Evaluation:
     """Measure `model` on a split: how well it classifies, and where it looks.
 
-    Memory is bounded but for a few numbers of every image; batch size and order change values by rounding alone.
+    Memory is bounded except for a few numbers per image; batch size and order change values only by rounding.
 
     Args:
-        model: in the mode it is to be measured in; its first parameter's device is used.
-        split: images; their masks, where known, tell where the objects are.
-        pixels: how they become input.
+        model: the classifier, in the mode to measure it in; its first parameter's device is used.
+        split: images, with masks of their objects where known.
+        pixels: the way from their pixels to a network's input.
         suites: names from `SUITES`, or "all"; see there for what each measures and costs.
-        mechanism: how maps are made.
+        mechanism: mechanism that makes the maps.
         layers: (inner, last); found in the network if not given.
         batch_size: images a forward; changes nothing but speed and memory.
         workers: processes that read image files.
@@ -52,7 +52,7 @@ def evaluate(
         classes: class names, for tables; numbers if not given.
 
     Returns:
-        All suites' values, values of every image, and tables.
+        The values, values of every image, and tables of all suites.
 
     Raises:
         ValueError: if a suite is not known, `layers` are not two, or not in the network, or `classes` are not the
@@ -95,9 +95,9 @@ def measure_suites(
     """Return each suite's evaluation, in the order of `suites`.
 
     Args:
-        subject: what is measured.
-        suites: names, checked.
-        advance: told the forwards done, about as many for an image as `forwards` says.
+        subject: the subject to measure.
+        suites: checked names.
+        advance: called with the number of forwards done, about `forwards` per image.
 
     Raises:
         ValueError: if weights, answers or maps are not finite.

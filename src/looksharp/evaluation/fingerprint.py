@@ -1,4 +1,4 @@
-"""Fingerprints of what makes an evaluation another one: the images, their labels and masks, and the weights."""
+"""Fingerprints of all that an evaluation depends on: the images, their labels and masks, and the weights."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ class ObjectMetrics:
     """Metrics of objects, over all of them and over the groups of one class and of one size.
 
     Args:
-        count: the number of classes.
+        count: number of classes.
         metrics: name -> the metric's class.
-        device: of the maps.
+        device: device of the maps.
     """
 
     def __init__(self, count: int, metrics: Mapping[str, Callable[..., Grouped]], device: torch.device) -> None:
@@ -43,8 +43,8 @@ class ObjectMetrics:
     def compute(self) -> Evaluation:
         """Return values over all objects; tables "per_class" and "by_size" hold one entry a class or size.
 
-        In both, "objects" is how many there are; "by_size" also has the "edges" between the sizes, as shares of
-        the image. Nothing where there is no object.
+        In both, "objects" is their number; "by_size" also has the "edges" between the sizes, as shares of the
+        image. Nothing if there is no object.
         """
         if not self.labels.any():
             return Evaluation()

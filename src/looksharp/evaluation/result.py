@@ -25,9 +25,9 @@ class Evaluation:
     """Results of measuring a split.
 
     Attributes:
-        values: metric -> its value over the split; without those that are undefined there.
+        values: metric -> its value over the split; undefined ones are left out.
         per_image: metric -> (N,) float32 on the CPU, a value for each image in the split's order, NaN where
-            undefined. Where an image has several classes or objects, its mean over them.
+            undefined. An image with several classes or objects has its mean over them.
         tables: details; see `Tables` and the suites.
     """
 
@@ -61,7 +61,7 @@ def write_evaluation(path: str | Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(path: str | Path) -> Evaluation:
-    """Read what `write_evaluation` wrote.
+    """Read the files of `write_evaluation`.
 
     Raises:
         ValueError: if a file is missing or damaged.

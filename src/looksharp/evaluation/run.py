@@ -1,4 +1,4 @@
-"""Measure run folders on their test splits, and keep what was found there."""
+"""Measure run folders on their test splits, and keep the results there."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def evaluate_run(
 ) -> dict[str, Evaluation]:
     """Measure a run on every test split of its data, or of other data.
 
-    What is found is kept in RUN/evaluation, a suite and split a pair of files, and read from there when the same is
-    asked again: of the same weights, images, masks, groups, mechanism and layers, and by the same version.
+    Results are kept in RUN/evaluation, a pair of files per suite and split. They are read from there when the same is
+    asked again: the same weights, images, masks, groups, mechanism and layers, by the same version.
 
     Args:
-        run_path: the run folder; or the run, read from this checkpoint already.
-        data: the data set, where it is there already or is another one; else the run's own is built.
+        run_path: the run folder, or a run already loaded from this checkpoint.
+        data: the data set, if already built or another one; else the run's own is built.
         checkpoint: "last" or "best".
         suites: see `evaluate`.
-        mechanism: how maps are made. With a function that is not in `MECHANISMS` nothing is kept.
+        mechanism: mechanism that makes the maps. Results of a function that is not in `MECHANISMS` are not kept.
         layers: (inner, last); found in the network if not given.
-        progress: show a progress bar; or a bar to advance, whose total already counts this run, see `forwards`.
-        refresh: measure again what is kept.
+        progress: show a progress bar; or a bar to advance, whose total already counts this run (see `forwards`).
+        refresh: measure again, even where results are kept.
         reading: device where the network runs ("auto"), batch_size (64 images a forward), and workers (2 processes
             that read image files).
 
     Returns:
-        Split -> what was measured.
+        Split -> its evaluation.
 
     Raises:
         ValueError: if the run cannot be read, the data has other classes, or weights are not finite; see also

@@ -28,10 +28,10 @@ class Subject:
     """A network, the images it is measured on, and the mechanism of its maps.
 
     Attributes:
-        model: in the mode it is to be measured in.
-        split: images.
-        pixels: how they become input.
-        mechanism: how maps are made.
+        model: the classifier, in the mode to measure it in.
+        split: the images.
+        pixels: the way from their pixels to a network's input.
+        mechanism: mechanism that makes the maps.
         layers: (inner, last); found in the network if None.
         batch_size: images a forward.
         workers: processes that read image files.
@@ -66,7 +66,7 @@ class Subject:
         """Return a name for each of the network's `count` classes.
 
         Raises:
-            ValueError: if there are names for more or fewer.
+            ValueError: if the number of names differs.
         """
         if self.classes is not None and len(self.classes) != count:
             raise ValueError(f"classes must name the network's {count}; got {len(self.classes)}")
@@ -92,12 +92,12 @@ class Objects:
 
 @dataclass(frozen=True)
 class Seen:
-    """One batch, as the network saw it. What several suites read of it is computed once, where it is first read.
+    """One batch, as the network saw it. Values that several suites read are computed once, at the first reading.
 
     Attributes:
-        subject: what is measured.
-        forward: of the batch.
-        layers: (inner, last) where they were recorded.
+        subject: the subject to measure.
+        forward: the forward of the batch.
+        layers: (inner, last), if they were recorded.
     """
 
     subject: Subject
@@ -139,7 +139,7 @@ class Seen:
 
 
 class Measure(ABC):
-    """One suite's measuring of a split, batch by batch: memory is bounded but for a few numbers of every image."""
+    """One suite's measurement of a split, batch by batch; memory is bounded except for a few numbers per image."""
 
     @abstractmethod
     def update(self, seen: Seen) -> None:
@@ -172,8 +172,8 @@ def means_by(values: Tensor, index: Tensor, count: int) -> Tensor:
 
     Args:
         values: (P,).
-        index: (P,) which mean each belongs to: its image's, its class's.
-        count: how many means.
+        index: (P,) the mean that each value belongs to, such as its image or its class.
+        count: number of means.
 
     Example:
         >>> means_by(torch.tensor([1.0, 2.0, torch.nan]), torch.tensor([2, 2, 0]), 3)

@@ -17,12 +17,12 @@ class Shared:
     """A suite that reads the one forward of each image that all of its kind share.
 
     Attributes:
-        cost: of one image, in words.
-        start: makes a `Measure` of what is measured and the number of classes.
-        forwards: of one image, beyond the shared one.
-        reads_maps: whether the ends of the last stages are recorded.
-        needs: what a data set must have, in words, where not every one has it.
-        place: order in which suites are listed and measured; other people's come last.
+        cost: cost of one image, in words.
+        start: makes a `Measure` from a subject and the number of classes.
+        forwards: forwards of one image, beyond the shared one.
+        reads_maps: True if it reads maps, so that the ends of the last stages are recorded.
+        needs: needs that not every data set meets, in words.
+        place: order in which suites are listed and measured; plugins' come last.
     """
 
     cost: str
@@ -38,12 +38,12 @@ class Separate:
     """A suite that goes through the images by itself.
 
     Attributes:
-        cost: of one image, in words.
-        measure: measures a subject; its second argument is told how many forwards were done.
-        forwards: of one image.
-        reads_maps: whether it depends on the mechanism and the layers.
-        needs: what a data set must have, in words, where not every one has it.
-        place: order in which suites are listed and measured; other people's come last.
+        cost: cost of one image, in words.
+        measure: measures a subject; its second argument is called with the number of forwards done.
+        forwards: forwards of one image.
+        reads_maps: True if it depends on the mechanism and the layers.
+        needs: needs that not every data set meets, in words.
+        place: order in which suites are listed and measured; plugins' come last.
     """
 
     cost: str
@@ -59,10 +59,10 @@ SUITES: Registry[Shared | Separate] = Registry("suite", "looksharp.evaluation.su
 
 
 def check_suites(suites: Iterable[str] | str) -> tuple[str, ...]:
-    """Return suites by name, each once, in the order of their places; "all" is all of them.
+    """Return the names of suites, each once, in the order of their places; "all" means every suite.
 
     Raises:
-        ValueError: if there is none of that name, or none at all.
+        ValueError: if a suite is not known, or none is named.
     """
     asked = (suites,) if isinstance(suites, str) else tuple(suites)
     for name in asked:

@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 ByColumn = dict[str, list[int | float | None]]
-"""A table by its columns, all of one length; None where nothing is known."""
+"""A table by its columns, all of one length; None for an unknown value."""
 
 
 class ConfusedPair(TypedDict):
-    """A frequent confusion: class names, both numbers, how often, images of the true class, and overlap of maps."""
+    """A frequent confusion: class names, both numbers, its count, images of the true class, and overlap of maps."""
 
     true: str
     taken: str
@@ -45,7 +45,7 @@ class SeparationTable(TypedDict):
 
 
 class SanityTable(TypedDict):
-    """Similarity of maps after each step, and how many images have none; "layer" was the last to be randomised."""
+    """Similarity of maps after each step, and the number of images without one; "layer" is the last randomised."""
 
     layer: list[str]
     rank: list[float | None]
@@ -65,7 +65,7 @@ class InterventionTable(TypedDict):
 
 @with_config(ConfigDict(extra="allow"))
 class Tables(TypedDict, total=False):
-    """Every table that the suites here make; a suite of another package may add others.
+    """Every table of the suites here; a suite of another package may add others.
 
     "classes" are names. "per_class", "by_group" and "by_size" hold an entry a class, group or size, "calibration" one a
     bin. "by_size" also has the "edges" between sizes.
@@ -95,7 +95,7 @@ def read_tables(values: object) -> Tables:
     """Check tables that were read from a file.
 
     Raises:
-        ValueError: if one has not the form that it must have; the message names it.
+        ValueError: if a table is malformed; the message names it.
     """
     try:
         return _adapter().validate_python(values, strict=True)

@@ -1,1 +1,1 @@
-"""Pictures and numbers of where a network looks, for images of one's own."""
+"""Pictures and numbers of where a network looks, for your own images."""

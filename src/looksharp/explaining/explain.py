@@ -62,26 +62,27 @@ def explain(
 ) -> list[Path]:
     """Write attention.png (a row per image, a column per map) and, per image, its raw maps as .npz.
 
-    Each .npz holds "maps" (K, h, w), raw, "classes" (K,) names, "probabilities" (K,) and "layer"; of built-in attention
-    one array of maps for each layer, by its name.
+    Each .npz holds "maps" (K, h, w), raw, "classes" (K,) names, "probabilities" (K,) and "layer"; built-in attention
+    has one array of maps per layer, by its name.
 
     Args:
         run: the trained run.
         images: image files.
-        out: folder for what is written.
+        out: folder to write.
         classes: "top5" or another number, or names separated by commas.
-        mechanism: how maps are made; "built_in" shows what the network's own attention looked at, with no backward.
-            If not given that, where there is such attention, no layer is named and maps are not signed, else Grad-CAM.
+        mechanism: how maps are made; "built_in" shows the network's own attention, without a backward. If not
+            given: "built_in" where the network has such attention, no layer is named and maps are not signed; else
+            Grad-CAM.
         layer: the layer they are read from; found in the network if not given.
-        signed: maps before their ReLU: evidence for the class in red, against it in blue.
+        signed: show maps before their ReLU, evidence for the class in red and against it in blue.
         progress: show a progress bar.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: if a file is no image, a class or layer is not there, layer or signed come with "built_in", or
-            weights, answers or maps are not finite.
+        ValueError: if a file is not an image, a class or layer does not exist, layer or signed are combined with
+            "built_in", or weights, answers or maps are not finite.
     """
     from looksharp.drawing.figures import attention_grid
 

@@ -1,1 +1,1 @@
-"""Proof by intervention: what a classifier answers once an object's surroundings are exchanged or gone."""
+"""Proof by intervention: a classifier's answers once an object's surroundings are exchanged or gone."""

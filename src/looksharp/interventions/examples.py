@@ -1,4 +1,4 @@
-"""The pictures that interventions are made of, for one image."""
+"""The pictures of every intervention, for one image."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Example:
 def example_pictures(split: Split, pixels: Pixels, found: Interventions, image: int) -> Example:
     """Return one image as `intervene` showed it to the network: its first object, and the first of its exchanges.
 
-    `Pixels.denormalize` makes colours of the pictures.
+    `Pixels.denormalize` turns the pictures into colours.
 
     Args:
         split: the images that were intervened on.
-        pixels: how they became input.
-        found: what `intervene` found.
+        pixels: the way from their pixels to a network's input.
+        found: the result of `intervene`.
         image: one of `found.images`.
 
     Raises:
-        ValueError: if the image is none of them.
+        ValueError: if the image is not one of `found.images`.
     """
     objects, partners = found.objects, found.partners
     rows = ((objects.samples == image) & (partners >= 0).flatten(1).all(1)).nonzero().flatten()

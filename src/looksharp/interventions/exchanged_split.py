@@ -1,4 +1,4 @@
-"""A split of exchanged pictures in memory, to validate on."""
+"""A split of exchanged pictures in memory, for validation."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def exchanged_split(
 
     Args:
         split: images, some or all of them with masks or boxes.
-        pixels: how they become input; the result is of its size.
+        pixels: the way from their pixels to a network's input; the result is of its size.
         limit: images to draw objects and surroundings from.
-        seed: draws those images, and who gets whose surroundings.
+        seed: draws those images, and the surroundings of each.
         batch_size: images read at a time.
-        device: where they are exchanged.
+        device: device that exchanges them.
         workers: processes that read image files.
 
     Returns:
-        One image for each object; its target is the object's class alone, an index even where the split has several
-        labels.
+        One image for each object; its target is the object's class alone, an index even where the split is
+        multi-label.
 
     Raises:
         ValueError: if there are no masks, or masks of one class only.

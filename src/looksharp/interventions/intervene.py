@@ -38,8 +38,7 @@ INTERVENTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
     "surroundings_only": ("Accuracy on the surroundings alone", "lower"),
     "follows_surroundings": ("Answers with the class of the surroundings", "lower"),
 }
-"""Each measure's label and which direction is better: "lower" for the gap is towards 0, for surroundings alone towards
-chance."""
+"""Each measure's label and better direction: "lower" is towards 0 for the gap, towards chance for surroundings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +48,12 @@ class Interventions:
     Attributes:
         values: measure -> mean over images; in [0, 1], the gap in [-1, 1].
         intervals: measure -> its 95% interval (lowest, highest).
-        chance: measure -> what guessing gets; 0 for the gap.
-        images: (N,) the places of the images that were used.
+        chance: measure -> its value for a guess; 0 for the gap.
+        images: (N,) places of the images used.
         outcomes: measure -> (N,) each image's value, in float64: 0 or 1, or a mean over its exchanges and objects.
-        left_out: reason -> how many images were not used.
-        objects: what could be exchanged.
-        partners: (G, 2, k) for each object, those whose surroundings it was shown in; see `draw_partners`.
+        left_out: reason -> number of images not used.
+        objects: the objects that could be exchanged.
+        partners: (G, 2, k) the objects in whose surroundings each was shown; see `draw_partners`.
     """
 
     values: dict[str, float]
@@ -79,40 +78,40 @@ def intervene(
     progress: str | None = None,
     chance: float | None = None,
 ) -> Interventions:
-    """Exchange or remove the surroundings of a split's masked objects, and count what `model` still gets right.
+    """Exchange or remove the surroundings of a split's masked objects, and measure how `model` then classifies.
 
-    "original": accuracy on the masked images as they are. "exchanged_within" and "exchanged_across": with the object
-    in the surroundings of another image of the same class, and of another class. "background_gap": the first less the
+    "original": accuracy on the masked images as they are. "exchanged_within" and "exchanged_across": with the object in
+    the surroundings of another image of the same class, and of another class. "background_gap": the first less the
     second. "object_only" and "surroundings_only": with all else replaced by the mean colour, and with the object
-    removed. "follows_surroundings": how many of the objects exchanged across classes are taken for the class whose
-    surroundings they stand in.
+    removed. "follows_surroundings": share of the objects exchanged across classes that are taken for the class of their
+    new surroundings.
 
     The gap is after the BG-Gap of Xiao et al. 2021, "Noise or Signal: The Role of Image Backgrounds in Object
-    Recognition", Mixed-Same less Mixed-Rand. Theirs draws Mixed-Rand's surroundings from any class, the object's own
-    with them, and classes alike; here they come from images of other classes alone, drawn alike, so that the gap is
-    larger, in theirs of nine classes by about an eighth. Theirs tiles the surroundings over the partner's bounding
-    box; here the object's mask is filled smoothly and its outline may show. And both accuracies here are of the same
-    objects.
+    Recognition", Mixed-Same less Mixed-Rand. Theirs draws Mixed-Rand's surroundings from all classes alike, the
+    object's own included; here they come from images of other classes only, which widens the gap, by about an eighth
+    for their nine classes. Theirs tiles the surroundings over the partner's bounding box; here the object's mask is
+    filled smoothly and its outline may show. Both accuracies here are of the same objects.
 
-    Of an image with one class, the object is the union of that class's masks. Of several classes, each (image, class)
-    pair is an object, the union of that class's masks; other objects go with the surroundings. It counts as answered
-    if its class has a probability above one half, is exchanged across with images that do not show the class, and an
-    image's value is the mean over its objects. All values are means over the same images. Masks that are empty or
-    leave no surroundings are left out, and objects without a partner within or across; `left_out` counts them.
+    In an image of one class, the object is the union of that class's masks. In a multi-label image, each (image, class)
+    pair is an object, the union of that class's masks; other objects belong to the surroundings. It is answered
+    correctly if its class has a probability above one half. It is exchanged across with images that do not show the
+    class, and an image's value is the mean over its objects. All values are means over the same images. Masks that are
+    empty or leave no surroundings are left out, as are objects without a partner within or across; `left_out` counts
+    them.
 
     Intervals are Wilson's over images, and for the gap a paired bootstrap over images (see `paired_interval`).
 
     Args:
-        model: in the mode it is to be measured in; its first parameter's device is used.
+        model: the classifier, in the mode to measure it in; its first parameter's device is used.
         split: images, some or all of them with masks or boxes.
-        pixels: how they become input.
+        pixels: the way from their pixels to a network's input.
         batch_size: images read, and images a forward; changes nothing but speed and memory.
         workers: processes that read image files.
-        pairs_per_image: exchanges of an object within its class, and as many across.
+        pairs_per_image: number of exchanges of an object within its class, and across.
         seed: draws the partners and the bootstrap; they depend on nothing else.
         progress: title of a progress bar; none if not given.
-        chance: what guessing gets right. If not given, the share of the commonest class among the objects or, for
-            several labels, among all images, averaged over objects: a guess as often as the class occurs.
+        chance: accuracy of a guess. If not given, the share of the commonest class among the objects; for multi-label
+            images the frequency of each object's class among all images, averaged over objects.
 
     Raises:
         ValueError: if there are no masks, masks of one class only, no two of any class, or a count is below 1.
@@ -154,12 +153,12 @@ def intervene(
 
 
 def answered(logits: Tensor, labels: Tensor, several: bool) -> Tensor:
-    """Return whether images are answered with their labels: (N,) boolean.
+    """Test whether images are answered with their labels: (N,) boolean.
 
     Args:
         logits: (N, C).
         labels: (N,).
-        several: whether all classes whose probability is above one half are the answer, or the first class alone.
+        several: the answer is every class with a probability above one half, and not the highest class alone.
 
     Raises:
         ValueError: if logits are not finite.

@@ -1,4 +1,4 @@
-"""Masked objects of a split, read with their images, and whose surroundings each is shown in."""
+"""Masked objects of a split, read with their images, and the partners that lend them surroundings."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def draw_partners(objects: Objects, targets: Tensor, count: int, seed: int) -> T
     """Draw for each of G objects, with replacement, others in whose surroundings it will be shown.
 
     Args:
-        objects: G of them.
-        targets: those of the split, (N,) or multi-hot (N, classes).
-        count: how many of either kind, k.
-        seed: of the draws.
+        objects: G objects.
+        targets: targets of the split, (N,) or multi-hot (N, classes).
+        count: number of either kind, k.
+        seed: seed of the draws.
 
     Returns:
-        (G, 2, k) places among the objects: of other images' objects of the same class, then of objects in images that
-        do not show the class. -1 where there are none.
+        (G, 2, k) places among the objects: first objects of the same class in other images, then objects in images
+        that do not show the class. -1 where there are none.
     """
     generator = torch.Generator().manual_seed(seed)
     partners = torch.full((len(objects), 2, count), -1)
@@ -92,7 +92,7 @@ def exchangeable(objects: Objects, partners: Tensor) -> Tensor:
     """Return places of the objects that have partners (G, kinds, k) of every kind.
 
     Raises:
-        ValueError: if none has.
+        ValueError: if no object has.
     """
     rows = (partners >= 0).flatten(1).all(1).nonzero().flatten()
     if not len(rows):
@@ -111,8 +111,8 @@ class ObjectReader:
 
     Attributes:
         split: the images.
-        pixels: how they become input.
-        device: where they go.
+        pixels: the way from their pixels to a network's input.
+        device: device that they are moved to.
         workers: processes that read image files.
     """
 

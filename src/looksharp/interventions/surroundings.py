@@ -43,12 +43,12 @@ def feather(masks: Tensor, edge: int | None = None) -> Tensor:
 def fill_holes(images: Tensor, holes: Tensor) -> Tensor:
     """Replace what lies under the holes by a smooth continuation of what lies around them.
 
-    Gortler et al. 1996, "The Lumigraph", Sec. 3.4.3 (pull-push): colours are averaged over what is known at ever
-    coarser resolution, and each hole takes its colour from the finest one that knows any.
+    Gortler et al. 1996, "The Lumigraph", Sec. 3.4.3 (pull-push): known colours are averaged at ever coarser
+    resolution, and each hole takes its colour from the finest resolution that has one.
 
     Args:
         images: (N, C, H, W).
-        holes: (N, H, W) in [0, 1], 1 where nothing is known.
+        holes: (N, H, W) in [0, 1], 1 where pixels are missing.
 
     Returns:
         (N, C, H, W), equal to the images where `holes` is 0; zero throughout where all of an image is a hole.
@@ -62,7 +62,7 @@ def _continue(colours: Tensor, known: Tensor) -> Tensor:
     height, width = colours.shape[-2:]
     if height == width == 1:
         return colours / torch.where(known > 0, known, 1)
-    # Cells at an odd border average what there is of them.
+    # Cells at an odd border average the pixels that they have.
     halve = partial(F.avg_pool2d, kernel_size=(min(2, height), min(2, width)), ceil_mode=True, count_include_pad=False)
     coarse = _continue(halve(colours), halve(known))
     # By 2 and then cut: stretched to an odd size, coarse colours would not lie where they came from.
@@ -74,12 +74,12 @@ def exchange_surroundings(images: Tensor, masks: Tensor, others: Tensor, other_m
     """Put each image's object into another image's surroundings, from which that one's own object is removed.
 
     After Xiao et al. 2021, "Noise or Signal: The Role of Image Backgrounds in Object Recognition" (Mixed-Same,
-    Mixed-Next), who tile the surroundings where this fills the hole smoothly.
+    Mixed-Next), who tile the surroundings; here the hole is filled smoothly.
 
     Args:
         images: (N, C, H, W).
         masks: (N, H, W) in [0, 1], 1 on the object; a box is a mask too. The edge is feathered here.
-        others: (N, C, H, W), where the surroundings come from.
+        others: (N, C, H, W), the images that lend their surroundings.
         other_masks: (N, H, W), the objects in them; None if there are none.
 
     Returns:
@@ -93,7 +93,7 @@ def exchange_surroundings(images: Tensor, masks: Tensor, others: Tensor, other_m
 def surroundings_only(images: Tensor, masks: Tensor) -> Tensor:
     """Remove objects from images (N, C, H, W): masks (N, H, W), grown a little, are filled from around them.
 
-    Smoothly, so in textured surroundings an object's outline may still be made out.
+    The filling is smooth, so in textured surroundings an object's outline may still show.
     """
     return fill_holes(images, feather(masks).gt(0).to(images.dtype))
 

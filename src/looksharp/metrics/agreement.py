@@ -18,8 +18,8 @@ __all__ = ["RankAgreement", "RegionAgreement", "rank_agreement", "region_agreeme
 def rank_agreement(first: Tensor, second: Tensor) -> Tensor:
     """Compute Spearman's rank correlation of two maps over positions, at the finer of their resolutions.
 
-    The maps' scales, and any monotone change of their values, make no difference. Equal values share their mean
-    rank, as positions without evidence do.
+    The maps' scales, and any monotone change of their values, make no difference. Equal values, such as positions
+    without evidence, share their mean rank.
 
     Args:
         first: maps (N, h, w).
@@ -47,7 +47,7 @@ def region_agreement(first: Tensor, second: Tensor, share: float = 0.5) -> Tenso
     Args:
         first: raw maps >= 0, (N, h, w).
         second: raw maps >= 0, (N, h', w'); both are compared at the finer of their resolutions.
-        share: of each map's maximum.
+        share: share of each map's maximum.
 
     Returns:
         (N,) in [0, 1]; NaN if either map is zero everywhere.
@@ -100,7 +100,7 @@ class RegionAgreement(Grouped):
     """The mean of `region_agreement`, updated with two layers' maps.
 
     Args:
-        share: of each map's maximum.
+        share: share of each map's maximum.
         groups: see `Grouped`.
         options: torchmetrics' own.
     """

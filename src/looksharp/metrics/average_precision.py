@@ -21,11 +21,11 @@ _RANGE = 16.0  # log-odds beyond it, of probabilities within 1e-7 of 0 or 1, sha
 def mean_average_precision(metric: MultilabelAveragePrecision) -> Tensor:
     """Average the per-class average precisions over the classes that have a positive image; 0 if none has.
 
-    torchmetrics and scikit-learn count a class without positives as 0 and warn, which would make the mean of a
-    small split a measure of how many classes happen to be in it.
+    torchmetrics and scikit-learn count a class without positives as 0 and warn, which would make the mean over a
+    small split depend on how many classes it happens to hold.
 
     Args:
-        metric: updated, with `average=None`.
+        metric: an updated metric with `average=None`.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No positive samples found")
@@ -68,7 +68,7 @@ class ClassRanking(Metric):
 
     Args:
         classes: C.
-        bins: of the log-odds from -16 to 16; exact if not given. With 2048 a bin is 1/64 wide.
+        bins: number of bins of the log-odds from -16 to 16; exact if not given. With 2048 a bin is 1/64 wide.
         options: torchmetrics' own.
 
     Example:
@@ -100,7 +100,7 @@ class ClassRanking(Metric):
 
         Args:
             scores: log-odds (B, C); see `log_odds`.
-            targets: class indices (B,), or multi-hot (B, C), where an entry below 0 is not known and left out.
+            targets: class indices (B,), or multi-hot (B, C), where an entry below 0 is unknown and left out.
         """
         if self.bins is None:
             self.scores, self.targets = [*self.scores, scores], [*self.targets, targets]

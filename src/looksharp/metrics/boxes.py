@@ -1,4 +1,4 @@
-"""Box accuracy: boxes around the regions where maps are high, held against the objects' boxes."""
+"""Box accuracy: compare boxes around high regions of maps with the objects' boxes."""
 
 from __future__ import annotations
 
@@ -73,20 +73,20 @@ def box_overlaps(
     """Measure how well the best box of a map fits the best fitting box of its objects, at each threshold.
 
     Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right": maps are scaled to [0, 1] by
-    their own minimum and maximum, and boxes drawn around the connected parts of where they reach a threshold.
+    their own minimum and maximum, and boxes are drawn around the connected parts of regions that reach a threshold.
 
-    Where the authors' code differs: it resizes maps by bicubic interpolation, here it is bilinear; it rounds scores
-    to 8 bits, which is `levels=255`, and compares them with 1000 thresholds, 255 of which differ; its boxes reach
-    one pixel too far to the right and below, here they are exact; it also draws boxes around holes; its largest part
-    is the one with the largest polygon through the middles of the outer pixels, here it has the most pixels.
-    Threshold 0, at which the box is the whole image whatever the map, is left out, as it is there.
+    The authors' code differs. It resizes maps by bicubic interpolation, here it is bilinear. It rounds scores to 8
+    bits, which is `levels=255`, and compares them with 1000 thresholds, 255 of which differ. Its boxes reach one pixel
+    too far to the right and below, here they are exact. It also draws boxes around holes. Its largest part has the
+    largest polygon through the centres of the outer pixels, here it has the most pixels. Threshold 0, at which every
+    box is the whole image, is left out in both.
 
     Args:
         maps: (G, h, w).
         masks: (G, H, W) in [0, 1], an object where they are above 1/2; or (G, P, H, W) for several objects, with
             zeros where there are fewer.
         levels: thresholds 1/n, 2/n, ..., 1.
-        largest: use only the box of the part with the most pixels (all of them, if several have as many).
+        largest: use only the box of the part with the most pixels (all such parts in a tie).
         split: take every connected part of a mask for an object, where a mask unites all objects of a class.
 
     Returns:
@@ -178,7 +178,7 @@ class MaxBoxAcc(Grouped):
 
 
 class MaxBoxAccV2(Grouped):
-    """MaxBoxAccV2: as `MaxBoxAcc`, of all parts' boxes, averaged over intersections over union of .3, .5 and .7.
+    """MaxBoxAccV2: as `MaxBoxAcc`, with all parts' boxes, averaged over IoU thresholds .3, .5 and .7.
 
     Choe et al. 2020, the authors' revision of the metric. Each of the three has a best threshold of its own.
 

@@ -1,4 +1,4 @@
-"""One catalogue of metrics: each is registered where it is computed, with what tables, pages and comparisons need."""
+"""A catalogue of metrics: each is registered where it is computed, with its label, direction and order."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Metric:
         label: its name in plain words.
         better: the direction that is better; "" if neither is.
         explanation: one short sentence.
-        percent: its unit: a share, shown as per cent, or a plain number.
-        place: order among the metrics of a table; those without a place come last, as they are measured.
-        topic: "main" if it may head a page, "attention" if it says where a network looks.
+        percent: True for a share, shown in per cent; False for a plain number.
+        place: order among the metrics of a table; metrics without a place come last, in the order of measuring.
+        topic: "main" if it may head a page, "attention" if it measures where a network looks.
     """
 
     label: str
@@ -36,7 +36,7 @@ class Metric:
 
 
 METRICS: Registry[Metric] = Registry("metric", "looksharp.metrics", "looksharp.evaluation.suites")
-"""Every metric by the name under which an evaluation has it; a page shows any other under its own name.
+"""Every metric by its name in an evaluation; a page shows any other under its own name.
 
 A term of a loss has "train_" before its name."""
 

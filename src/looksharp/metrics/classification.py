@@ -1,4 +1,4 @@
-"""Measure how well probabilities say what is there."""
+"""Measure how well probabilities match the true classes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Calibration", "CalibrationError", "log_odds"]
 def log_odds(logits: Tensor, multilabel: bool) -> Tensor:
     """Compute log-odds of every class: log p - log (1 - p), whose order is that of the probabilities.
 
-    Unlike probabilities in float32 they tell apart predictions that are nearly certain.
+    Unlike probabilities in float32, they distinguish predictions that are nearly certain.
 
     Args:
         logits: (B, C).
-        multilabel: p is the sigmoid of the class's logit, and not its softmax.
+        multilabel: take p as the sigmoid of the class's logit, and not its softmax.
 
     Returns:
         (B, C) in float32; infinite if there is no other class.
@@ -46,8 +46,8 @@ class Calibration(NamedTuple):
     Attributes:
         error: () expected calibration error in [0, 1]; NaN without predictions.
         confidence: (bins,) mean confidence of the predictions in each bin; NaN where there is none.
-        accuracy: (bins,) the share of them that are right.
-        predictions: (bins,) how many there are.
+        accuracy: (bins,) share of them that are right.
+        predictions: (bins,) number of predictions.
     """
 
     error: Tensor
@@ -63,7 +63,7 @@ class CalibrationError(Metric):
     same, but keeps every prediction; here only sums are kept.
 
     Args:
-        bins: of confidence in [0, 1]; each but the last includes its lower edge.
+        bins: number of bins of confidence in [0, 1]; each but the last includes its lower edge.
         options: torchmetrics' own.
 
     Example:
@@ -89,7 +89,7 @@ class CalibrationError(Metric):
 
         Args:
             confidence: (N,) in [0, 1].
-            right: (N,) whether each came true.
+            right: (N,) True for each prediction that is right.
         """
         edges = torch.linspace(0, 1, self.bins + 1, device=confidence.device)
         places = (torch.bucketize(confidence, edges, right=True) - 1).clamp(0, self.bins - 1)

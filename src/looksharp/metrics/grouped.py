@@ -16,9 +16,9 @@ class GroupedResult(NamedTuple):
     """Means that a `Grouped` metric found.
 
     Attributes:
-        overall: () over all samples; NaN if there are none.
-        groups: (K,) for each grouping, by its name; NaN for a group without samples.
-        undefined: () how many samples were NaN and left out.
+        overall: () mean over all samples; NaN if there are none.
+        groups: grouping -> (K,) mean of each group; NaN for a group without samples.
+        undefined: () number of samples that are NaN and left out.
     """
 
     overall: Tensor
@@ -41,19 +41,20 @@ class MetricOptions(TypedDict, total=False):
 class Grouped(Metric):
     """Means of per-sample measurements: over all samples, and over the groups of one or several groupings.
 
-    A group is a class, a size of object, a background: whatever has a number. Only sums and counts are kept, so
-    memory is bounded, and batches, their order and the number of processes change nothing but rounding in float64.
+    A group is anything with a number, such as a class, a size of object or a background. Only sums and counts are kept,
+    so memory is bounded, and batches, their order and the number of processes change nothing but rounding in float64.
 
     Args:
-        measure: from what `update` is given to values (N, *shape), a sample each; a sample with a NaN is undefined.
-        groups: the number of groups, at least 2, of each grouping, by its name.
-        shape: of one sample's values.
-        summary: from means (..., *shape) to results (...); the means themselves if not given.
+        measure: function from the inputs of `update` to values (N, *shape), one per sample; a sample with a NaN is
+            undefined.
+        groups: grouping -> number of its groups, at least 2.
+        shape: shape of one sample's values.
+        summary: function from means (..., *shape) to results (...); the means themselves if not given.
         options: torchmetrics' own.
 
     Raises:
-        ValueError: if a grouping has fewer than two groups; by `update` if groupings are missing or unknown, or
-            their numbers do not fit.
+        ValueError: if a grouping has fewer than two groups; by `update`, if groupings are missing or unknown, or
+            group numbers are out of range.
     """
 
     full_state_update = False
@@ -87,7 +88,7 @@ class Grouped(Metric):
         """Measure a batch.
 
         Args:
-            inputs: what is measured.
+            inputs: arguments of `measure`.
             groups: each sample's group (N,) in every grouping, by name.
         """
         values = self.measure(*inputs).double()  # (N, *shape)
@@ -130,7 +131,7 @@ class GroupedMean(Grouped):
     """Means of given values (N,); NaN is left out and counted.
 
     Args:
-        groups: the number of groups, at least 2, of each grouping, by its name.
+        groups: grouping -> number of its groups, at least 2.
         options: torchmetrics' own.
 
     Example:

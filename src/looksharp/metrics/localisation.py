@@ -35,19 +35,19 @@ def attention_inside(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def pointing_game(maps: Tensor, masks: Tensor, tolerance: float = 0) -> Tensor:
-    """Return whether a map's maximum lies on the object.
+    """Test whether a map's maximum lies on the object.
 
     Zhang et al. 2018, "Top-down neural attention by excitation backprop": a hit or a miss, at the image's resolution;
-    the share of hits is the accuracy. Published figures tolerate 15 pixels, on photographs some 500 wide: most of a
-    small image, so here a tolerance must be asked for.
+    the share of hits is the accuracy. Published figures tolerate 15 pixels on photographs some 500 pixels wide.
+    That is most of a small image, so the default is 0.
 
-    Where several pixels share the maximum, the value is the share of them that hit: what choosing one at random
-    gives on average, where peers take the first one in reading order.
+    Where several pixels share the maximum, the value is the share of them that hit: the expectation of
+    choosing one at random. Other libraries take the first one in reading order.
 
     Args:
         maps: raw maps >= 0, (G, h, w).
         masks: (G, H, W) in [0, 1]; the object is where they are above 1/2.
-        tolerance: pixels; a maximum at this distance from a pixel of the object, or nearer, hits.
+        tolerance: largest distance in pixels from the object at which a maximum still hits.
 
     Returns:
         (G,) in [0, 1]; NaN for a map that is zero everywhere, which points nowhere.
@@ -79,7 +79,7 @@ def map_iou(maps: Tensor, masks: Tensor, share: float = 0.2) -> Tensor:
     Args:
         maps: raw maps >= 0, (G, h, w).
         masks: (G, H, W) in [0, 1]; the object is where they are above 1/2.
-        share: of the map's maximum; 0.2 in Zhou et al. 2016, "Learning Deep Features for Discriminative
+        share: share of the map's maximum; 0.2 in Zhou et al. 2016, "Learning Deep Features for Discriminative
             Localization", Sec. 3.2.
 
     Returns:
@@ -103,11 +103,11 @@ def size_groups(masks: Tensor, edges: tuple[float, ...] = (0.1, 0.25)) -> Tensor
     """Group objects by how much of their image they cover: 0 for the smallest.
 
     Areas in pixels, as COCO's, depend on the image's size. The default shares of small, medium and large are near
-    the terciles of the animals in PASCAL VOC 2012, .09 and .24; for other data, take its own quantiles.
+    the terciles of the animals in PASCAL VOC 2012, .09 and .24; for other data, use their own quantiles.
 
     Args:
         masks: (G, H, W) in [0, 1].
-        edges: ascending shares of the image; a group is from one edge, included, to the next, excluded.
+        edges: ascending shares of the image; a group reaches from one edge, included, to the next, excluded.
 
     Returns:
         (G,) in 0 to the number of edges.
@@ -166,7 +166,7 @@ class MapIoU(Grouped):
     """The mean of `map_iou`, updated with (maps, masks).
 
     Args:
-        share: of the map's maximum.
+        share: share of the map's maximum.
         groups: see `Grouped`.
         options: torchmetrics' own.
     """

@@ -1,4 +1,4 @@
-"""Words for the terms of losses that mean something else than the metric of the same name."""
+"""Labels for loss terms that differ from the metric of the same name."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Separation(NamedTuple):
     Attributes:
         probability: (P,) ascending.
         target: (P,) the share of images whose true class has at most that probability.
-        confused: (P,) the same of the most confusing class.
+        confused: (P,) the same for the most confusing class.
         margin: () the largest distance of the two, the KS statistic, in [0, 1]; NaN without images.
         at: () the lowest probability at which it is reached; NaN without images.
     """
@@ -69,10 +69,10 @@ class SeparationChart(Metric):
     """`separation_chart` of any number of images, in bounded memory.
 
     Probabilities are counted in bins that include their upper edge, so the distribution functions are exact at the
-    edges, and the margin is at most what one bin holds below the exact one.
+    edges, and the margin falls short of the exact one by at most the share of images in one bin.
 
     Args:
-        bins: in [0, 1].
+        bins: number of bins in [0, 1].
         options: torchmetrics' own.
 
     Example:

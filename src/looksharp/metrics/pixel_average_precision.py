@@ -21,14 +21,14 @@ def pixel_histograms(maps: Tensor, masks: Tensor, levels: int = 1000) -> Tensor:
     Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right". Sums over samples are a
     data set's histograms; `histogram_average_precision` takes either.
 
-    The authors' code resizes maps by bicubic interpolation, here it is bilinear, and leaves out pixels marked as to
-    be ignored, which masks in [0, 1] have no mark for.
+    The authors' code resizes maps by bicubic interpolation, here it is bilinear, and leaves out pixels
+    marked "ignore", which masks in [0, 1] cannot express.
 
     Args:
         maps: (G, h, w).
         masks: (G, H, W) in [0, 1]; the object is where they are above 1/2.
         levels: thresholds 1/n, ..., 1 on scores that are scaled to [0, 1] by the map's own minimum and maximum. A
-            map that is the same everywhere scores 0 throughout: it counts, and finds nothing first.
+            map that is the same everywhere scores 0 throughout.
 
     Returns:
         (G, 2, levels + 1): off and on the object, scores from lowest to highest.

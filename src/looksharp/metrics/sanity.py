@@ -1,4 +1,4 @@
-"""Sanity checks: maps that stay as they are while the network forgets what it learned do not explain the network."""
+"""Sanity checks: maps that stay the same while a network's parameters are randomised do not explain it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Similarity(NamedTuple):
     """Similarity of maps to those of the network before its layers were randomised, by layer.
 
     Attributes:
-        layers: L names, from the last downwards.
+        layers: names of the L layers, from the last downwards.
         rank: Spearman's rank correlation in [-1, 1], (N, L), or (L,) for means.
         ssim: structural similarity in [-1, 1], likewise.
-        undefined: how many values of `rank` and of `ssim` are NaN and left out of means, (2, L).
+        undefined: (2, L) number of values of `rank` and of `ssim` that are NaN and left out of means.
     """
 
     layers: tuple[str, ...]
@@ -64,23 +64,24 @@ def parameter_randomization(
     rank correlation of their values (see `rank_agreement` for equal ones), and by structural similarity (torchmetrics',
     a Gaussian window of 11 pixels) of the maps, each divided by its own largest magnitude.
 
-    Cost: 1 explanation for each image and layer (or step), and 1; an explanation by Grad-CAM is a forward and at most
-    a backward.
+    Cost: one explanation per image and layer (or step), plus one per image; an explanation by Grad-CAM is a forward
+    and at most one backward.
 
     Args:
         model: any network; it is left as it is.
         images: (N, C, H, W), as the model expects them, at least 11 pixels wide and high.
-        classes: the class each map explains, (N,).
-        explain: from (model, images, classes) to maps (N, h, w), raw and >= 0. It must explain the model it is given.
-        order: "cascading": layers stay randomised while those below follow, until nothing learned is left;
-            "independent": one layer at a time, all others as learned.
-        layers: names of modules, whose parameters are randomised with those of all modules within; every module that
-            has parameters of its own if not given, from the last registered to the first.
-        steps: how many of the layers to explain after, evenly spaced, the last one of them; all if not given.
-        seed: of the random parameters.
+        classes: (N,) the class that each map explains.
+        explain: function from (model, images, classes) to maps (N, h, w), raw and >= 0. It must explain the model
+            passed.
+        order: "cascading" keeps layers randomised while those below follow, until nothing learned is left;
+            "independent" randomises one layer at a time, all others as learned.
+        layers: names of modules to randomise, with all modules within. If not given, every module that has parameters
+            of its own, from the last registered to the first.
+        steps: number of layers to explain after, evenly spaced, the last one included; all if not given.
+        seed: seed of the random parameters.
 
     Returns:
-        Values of each sample and each layer that was explained after. NaN where one of the two maps is zero
+        Values of each sample at each step. NaN where one of the two maps is zero
         everywhere, as after the ReLU of a network that does not know the class; the rank correlation also where one
         is the same everywhere.
 
@@ -120,7 +121,7 @@ def parameter_randomization(
 
 
 def _steps(layers: int, steps: int | None) -> list[int]:
-    """Return which of so many layers, counted from 1, to explain after.
+    """Choose the layers, counted from 1, to explain after.
 
     Raises:
         ValueError: if there are more steps than layers, or none.
@@ -137,18 +138,18 @@ def randomized(
     """Copy the model and randomise the parameters of its layers, one layer after the other.
 
     Each parameter is drawn anew from a normal distribution with the mean and the standard deviation that it had. The
-    paper initialises layers anew; how is not known of any network, and stored statistics of normalisation layers,
-    which stay here as all buffers do, would no longer fit. A parameter whose values are all equal, as normalisation
-    layers start with, stays too.
+    paper initialises layers anew; that is impossible for an arbitrary network, and stored statistics of normalisation
+    layers, which stay here as all buffers do, would no longer fit. A parameter whose values are all equal, as
+    normalisation layers start with, stays too.
 
     Args:
         model: any network; left as it is.
-        layers: see `parameter_randomization`, as `order` and `seed`.
+        layers: see `parameter_randomization`.
         order: "cascading" or "independent".
-        seed: of the random parameters.
+        seed: seed of the random parameters.
 
     Yields:
-        The layer's name and the copy, which is the same one each time: use it before the next.
+        The layer's name and the copy, which is the same object each time: use it before the next step.
 
     Raises:
         ValueError: if a layer is not in the model or has no parameters, or the order is unknown.
@@ -207,14 +208,14 @@ class ParameterRandomization(Metric):
     """Means of `parameter_randomization` by layer, updated with (images, classes).
 
     Only sums and counts are kept: batches, their order and the number of processes change nothing but rounding in
-    float64. A value that is NaN is left out of its own mean alone, and counted.
+    float64. A value that is NaN is left out of its own mean only, and counted.
 
     Args:
-        model: see `parameter_randomization`; it is no part of the metric's state, and stays where it is.
-        explain: makes the maps.
+        model: see `parameter_randomization`; it is not part of the metric's state, and stays on its device.
+        explain: function that makes the maps.
         order: "cascading" or "independent".
         layers: names of modules.
-        seed: of the random parameters.
+        seed: seed of the random parameters.
         options: torchmetrics' own.
 
     Raises:

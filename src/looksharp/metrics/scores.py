@@ -34,8 +34,8 @@ def with_objects(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 def at_resolution(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize maps (G, h, w) bilinearly to `size`, in float32.
 
-    Interpolated in float64, which is more than float32 tells apart: values that are equal stay equal, so that
-    rounding decides neither where a plateau's maximum lies nor how its pixels are ranked.
+    The interpolation is in float64: equal values stay equal in float32, so that rounding decides neither where a
+    plateau's maximum lies nor how its pixels are ranked.
     """
     return resize_maps(maps.double(), size).float()
 
@@ -56,7 +56,7 @@ def score_levels(scores: Tensor, levels: int) -> Tensor:
     """Count the thresholds 1/n, 2/n, ..., 1 that each pixel's score reaches, once scores are scaled to [0, 1].
 
     Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right": each map is normalised by
-    its own minimum and maximum. One that is the same everywhere, or not finite, reaches none.
+    its own minimum and maximum. A map that is the same everywhere, or not finite, reaches none.
 
     Args:
         scores: (G, H, W).

@@ -21,7 +21,7 @@ def separability(inner: Tensor, last: Tensor) -> dict[str, Tensor]:
     ICASC Eq. 3 to 5, with the paper's sigma 0.55 and omega 100.
 
     Args:
-        inner: raw maps (B, T + 1, h, w) at the inner layer, the most confusing class's last.
+        inner: raw maps (B, T + 1, h, w) at the inner layer, that of the most confusing class last.
         last: raw maps (B, T + 1, h', w') at the last layer.
 
     Returns:
@@ -42,8 +42,8 @@ class ConfusedPair(NamedTuple):
     Attributes:
         true: the true class.
         taken: the wrong class that scores higher.
-        times: how often.
-        overlap: the mean overlap of their attention there; NaN where it is not known.
+        times: number of confusions.
+        overlap: mean overlap of their attention there; NaN if unknown.
     """
 
     true: int
@@ -53,7 +53,7 @@ class ConfusedPair(NamedTuple):
 
 
 class ConfusedPairs(Metric):
-    """Count which classes are taken for which, and average how far their attention overlaps there.
+    """Count the pairs of confused classes, and average the overlap of their attention.
 
     Keeps a row for each pair of classes that is confused at least once.
 
@@ -81,9 +81,9 @@ class ConfusedPairs(Metric):
         """Count confusions.
 
         Args:
-            true: (N,) the true class of each.
-            taken: (N,) the class it is taken for.
-            overlap: (N,) of their attention, where it is known.
+            true: (N,) the true classes.
+            taken: (N,) the classes they are taken for.
+            overlap: (N,) overlap of their attention, if known.
         """
         values = torch.full(true.shape, torch.nan) if overlap is None else overlap
         sums = torch.stack([torch.ones_like(values, dtype=torch.float64), values.double()], 1)

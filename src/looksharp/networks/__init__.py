@@ -1,4 +1,4 @@
-"""Classifiers, and what the papers add to them."""
+"""Classifiers, and the papers' additions to them."""
 
 from looksharp.networks.architecture import ARCHITECTURES, Architecture, Attending, OwnMaps
 from looksharp.networks.attend_rectify import AttendAndRectify

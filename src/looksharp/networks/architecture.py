@@ -1,4 +1,4 @@
-"""Architectures built around a backbone, and what each says of itself."""
+"""Architectures built around a backbone, and how each describes itself."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Architecture(nn.Module, ABC):
     It is registered in `ARCHITECTURES`, and its signature without `BUILT_WITH` is its settings.
 
     Attributes:
-        multilabel: whether an image may have several classes; `build_classifier` says so.
-        loss_parts: names of the parts of an objective, in `looksharp.PARTS`, that train what it adds.
+        multilabel: True if an image may have several classes; `build_classifier` sets it.
+        loss_parts: names of the parts of an objective, in `looksharp.PARTS`, that train its additions.
     """
 
     loss_parts: ClassVar[tuple[str, ...]] = ()
@@ -31,11 +31,11 @@ class Architecture(nn.Module, ABC):
 
     @classmethod
     def backbone_outputs(cls, classes: int, multilabel: bool, settings: Mapping[str, object]) -> int:
-        """Return how many outputs the backbone needs; one for each class by default.
+        """Return the number of outputs that the backbone needs; one per class by default.
 
         Args:
             classes: number of classes.
-            multilabel: whether an image may have several.
+            multilabel: True if an image may have several.
             settings: the architecture's own.
 
         Raises:
@@ -49,12 +49,12 @@ class Architecture(nn.Module, ABC):
 
 
 class OwnMaps(NamedTuple):
-    """Maps that a network made in its forward, at one place.
+    """Maps that a network made in its forward, at one layer.
 
     Attributes:
         maps: (B, K, h, w), as the network used them.
-        shares: (B, K), the share of the output that each map's hypothesis has; None where there are no gates.
-        per_class: whether map k belongs to class k.
+        shares: (B, K), share of each map's hypothesis in the output; None where there are no gates.
+        per_class: True if map k belongs to class k.
     """
 
     maps: Tensor

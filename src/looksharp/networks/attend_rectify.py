@@ -35,7 +35,7 @@ _MIXES: dict[_Mixing, Any] = {
 
 @ARCHITECTURES.register("attend_rectify")
 class AttendAndRectify(Wrapping, Attending):
-    """A classifier whose output is rectified by what attention modules find at several of its layers.
+    """A classifier whose output is rectified by attention modules at several of its layers.
 
     Rodríguez et al., Attend and Rectify, 2018 (arXiv 1807.07320): WARN, where the backbone is a wide residual
     network. An `AttentionModule` at each layer (Eq. 1 to 5) gives class scores of its own; gates, softmax(tanh(W z))
@@ -43,8 +43,8 @@ class AttendAndRectify(Wrapping, Attending):
     the backbone's classifier, its mean over positions where the classifier is a convolution.
 
     The result is logits: the log of the mixed probabilities, raised by a constant over classes that leaves the
-    network's own logits as they are where its gate is 1. The backbone is run whole and is not changed, also in the
-    names of its parameters, "backbone.*". What can be recorded by name, in training and evaluation: masks
+    network's own logits as they are where its gate is 1. The backbone runs whole and unchanged; its
+    parameters are named "backbone.*". Outputs that can be recorded by name, in training and evaluation: masks
     (B, heads, h, w) as "attention.N.mask", head gates (B, heads, 1, 1) as "attention.N.gate", global gates
     (B, N + 1, 1, 1) as "gate", the network's own last; N counts layers, the earliest first.
 
@@ -53,27 +53,26 @@ class AttendAndRectify(Wrapping, Attending):
         image_size: pixels, or (height, width), of the images with which stages are found and sizes inferred; others
             can be classified later.
         preset: "paper", or "official_code": BatchNorm in the global gate, and log-probabilities mixed.
-        layers: how many of the backbone's last stages are attended, at their ends, the paper's attention depth AD; or
-            names of its layers, the last one last. The authors' code attends a wide residual network's groups after
+        layers: number of the backbone's last stages to attend at their ends, the paper's attention depth AD; or names
+            of its layers, the last one last. The authors' code attends a wide residual network's groups after
             the BatchNorm and ReLU that follow them: layer2.0.relu1, layer3.0.relu1 and relu of `CifarWideResNet`.
-        heads: masks of each module, the paper's attention width AW.
-        attention: masks by a softmax over positions, or by sigmoids.
-        gate: what mixes the outputs: attention, the paper's global gates; or, to see what they bring (Sec. 4.3, read
-            as being about these gates; head gates stay), linear, a learned projection of all outputs together, which
-            begins as their mean; average; identity, the backbone's output alone, exactly as without attention
-            (modules are then not run).
-        mixing: probability (Eq. 8), log_probability, or scores, raw ones, with the same softmax as log_probability; by
-            preset if not given.
+        heads: number of masks of each module, the paper's attention width AW.
+        attention: make masks by a softmax over positions, or by sigmoids.
+        gate: mixing of the outputs: attention, the paper's global gates; or, for the ablation of Sec. 4.3 (read as
+            being about these gates; head gates stay), linear, a learned projection of all outputs together that starts
+            as their mean; average, their mean; identity, the backbone's output alone (modules then do not run).
+        mixing: mix probabilities (probability, Eq. 8), log-probabilities (log_probability) or raw scores (scores, with
+            the same softmax as log_probability); by preset if not given.
         backbone_gradient: factor, in training mode, of the gradient that modules and gates send into the backbone: 0
             blocks it, so that the backbone learns from its own output alone.
 
     Attributes:
-        layers: the names of the layers that are attended.
-        multilabel: whether classes are independent: probabilities are then sigmoids. `build_classifier` sets it.
+        layers: names of the attended layers.
+        multilabel: True if classes are independent; probabilities are then sigmoids. `build_classifier` sets it.
 
     Raises:
         ValueError: if the backbone has fewer stages than layers, if a layer is not in it or has no map, or if an option
-            has another value than those above.
+            has a value not listed above.
 
     Example:
         >>> from looksharp.networks import CifarResNet

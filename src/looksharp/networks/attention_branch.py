@@ -41,9 +41,9 @@ class AttentionBranch(nn.Module):
 
     Args:
         stage: the copy, at stride 1.
-        channels: of its output.
+        channels: channels of its output.
         classes: K, or T.
-        convolutions: 3x3 convolutions in the place of a classifier's fully connected layers (VGG).
+        convolutions: number of 3x3 convolutions that replace a classifier's fully connected layers (VGG).
         multitask: a map for each class.
         preset: "official_code" makes the one map by a 3x3 convolution; with several tasks it takes the maximum over
             positions as the score, and the raw maps as attention.
@@ -97,7 +97,7 @@ class AttendedStage(nn.Module):
     """A backbone's last stage, on features that the attention branch weighs (ABN Eq. 1, 2 and 4).
 
     Args:
-        branch: makes the maps.
+        branch: the branch that makes the maps.
         stage: the last stage.
         residual: x * (1 + M) rather than x * M.
     """
@@ -119,7 +119,7 @@ class AttendedStage(nn.Module):
 class AttentionBranchNetwork(Wrapping, Attending):
     """Any backbone with an attention branch: the map that explains a decision also takes part in it.
 
-    ABN (Fukui et al. 2019). The backbone is cut before its last stage. What comes before is the feature
+    ABN (Fukui et al. 2019). The backbone is cut before its last stage. The part before the cut is the feature
     extractor; an `AttentionBranch` that starts as a copy of the last stage, weights included, makes a map of its
     features; the last stage and the classifier, the perception branch, read the features weighed by the map
     (Eq. 2). In training add the branch's own classification to the loss (Eq. 3): `objective + BranchLoss()`.
@@ -127,20 +127,20 @@ class AttentionBranchNetwork(Wrapping, Attending):
     `forward` gives the perception branch's logits, so that the network drops into any loop. The map needs no
     backward: `explained`, `with_map` for export, or `record` at `map_layer`.
 
-    With `multitask` every class is an attribute with a map of its own; the perception branch runs once for each map
-    on what the feature extractor computed once, and has two outputs an attribute, whose difference is returned: its
-    sigmoid is the probability that the two outputs' softmax gives. In training mode BatchNorm sees all T runs
+    With `multitask` every class is an attribute with a map of its own. The feature extractor runs once, and the
+    perception branch once per map. It has two outputs per attribute and returns their difference, whose sigmoid is
+    the probability by the two outputs' softmax. In training mode BatchNorm sees all T runs
     together. Give the backbone two outputs for each attribute.
 
     Args:
         backbone: a classifier whose last stage is a module, or the end of an `nn.Sequential`. It is changed: its last
             stage becomes an `AttendedStage`.
-        image_size: pixels, (height, width) or a side, for which the last stage is looked up and channels are counted;
-            images of any size that the backbone takes go forward.
+        image_size: pixels, (height, width) or a side, at which the last stage is found and channels are counted; the
+            network takes images of any size that the backbone takes.
         cut: name of the module at which the last stage begins; found if not given.
-        residual: x * (1 + M), Eq. 2, rather than x * M, Eq. 1; if not given, Eq. 2, and Eq. 4 (x * M) for several
-            tasks.
-        multitask: binary attributes, each with a map.
+        residual: weigh features by x * (1 + M), Eq. 2, and not x * M, Eq. 1. If not given, Eq. 2, or Eq. 4 (x * M) for
+            several tasks.
+        multitask: treat every class as a binary attribute with a map of its own.
         preset: "paper" or "official_code"; see `AttentionBranch`.
 
     Raises:

@@ -18,7 +18,7 @@ _KERNEL = 3
 class SpatialMask(nn.Module):
     """Turn scores (B, K, h, w) into masks (B, K, h, w): a softmax over positions, or a sigmoid at each.
 
-    WARN Eq. 1. float32 at least, also under autocast.
+    WARN Eq. 1. float32 at least, even under autocast.
     """
 
     def __init__(self, attention: Literal["softmax", "sigmoid"]) -> None:
@@ -52,18 +52,18 @@ class AttentionModule(nn.Module):
         g = softmax(tanh(sum_xy H (W_g * Z)))           head gates (B, K, 1, 1), the output of `gate`
         o = sum_k g_k o_k                               (B, classes)
 
-    Convolution and masked sum are both linear and are done the other way round: what each head attends to is
-    summed first, over the 3x3 neighbourhood of every position, and W_O and W_g are applied to that sum alone. It is
-    the same number, at 1 / classes of the cost, and no map of K * classes channels is ever made.
+    Convolution and masked sum are both linear and run in the opposite order: each head's masked sum comes first, over
+    the 3x3 neighbourhood of every position, and W_O and W_g are applied to that sum. The result is the same at
+    1 / classes of the cost, without a map of K * classes channels.
 
     The sums over positions are averages, as the text beside Eq. 3 and 5 says: softmax masks sum to 1, and sums under
     sigmoid masks are divided by the number of positions. Weights are initialised as by He et al. (2015).
 
     Args:
         in_channels: channels of the feature map.
-        classes: how many there are.
+        classes: number of classes.
         heads: K, the paper's attention width AW.
-        attention: what makes the masks.
+        attention: make masks by a softmax over positions, or by sigmoids.
 
     Example:
         >>> AttentionModule(8, classes=5)(torch.rand(2, 8, 7, 7)).shape

@@ -1,4 +1,4 @@
-"""A classifier from settings: a backbone, and what is built around it."""
+"""Build a classifier from settings: a backbone, and an architecture around it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def build_classifier(
         image_size: (height, width) of the images, in pixels.
         architecture: "plain", or one of `ARCHITECTURES`.
         options: the architecture's own settings.
-        multilabel: whether an image may have several classes, where the architecture asks.
+        multilabel: True if an image may have several classes; read by some architectures.
         pretrained: see `build_network`.
-        weights: state of a trained backbone, which it starts from before anything is built around it. The classifier
-            is new where it has another number of outputs.
+        weights: state of a trained backbone to start from, loaded before anything is built around it. The classifier is
+            new if its number of outputs differs.
 
     Raises:
         ValueError: if there is no such architecture or option, backbone and architecture do not go together, or the

@@ -19,8 +19,8 @@ class BuiltInAttention:
     Attributes:
         logits: (B, C).
         maps: place in the network -> maps (B, K, h, w), as the network used them.
-        shares: place -> (B, K), the share of the output that each map's hypothesis has, where there are gates.
-        per_class: whether map k belongs to class k (attention for several tasks).
+        shares: place -> (B, K), share of each map's hypothesis in the output, where there are gates.
+        per_class: True if map k belongs to class k (attention for several tasks).
 
     """
 

@@ -24,8 +24,8 @@ class CAMNetwork(Architecture):
 
     Args:
         backbone: a classifier that `torch.fx` can trace; a copy of it is taken up to its last stage.
-        image_size: pixels, (height, width) or a side, for which the last stage is looked up; images of any size go
-            forward.
+        image_size: pixels, (height, width) or a side, at which the last stage is found; the network takes images of any
+            size.
         cut: name of the module at which the last stage begins; found if not given.
 
     Raises:

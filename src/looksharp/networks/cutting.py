@@ -26,7 +26,7 @@ def find_stage(network: nn.Module, image_size: tuple[int, int], cut: str | None 
 
     Args:
         network: any classifier of colour images.
-        image_size: (height, width) in pixels for which the last stage is looked up.
+        image_size: (height, width) in pixels at which the last stage is found.
         cut: name of the stage's first module. In an `nn.Sequential` the stage goes on to its last map.
 
     Raises:
@@ -44,9 +44,9 @@ def find_stage(network: nn.Module, image_size: tuple[int, int], cut: str | None 
 
 
 def replace_stage(network: nn.Module, found: LastStage, wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    """Put `wrap(stage)` in the stage's place; returns it.
+    """Put `wrap(stage)` in the stage's place, and return it.
 
-    The stage is the module `found.name` and, in an `nn.Sequential`, what follows there up to `found.end`: the last
+    The stage is the module `found.name` and, in an `nn.Sequential`, the modules after it up to `found.end`: the last
     blocks of VGG and DenseNet are runs of modules, not modules.
     """
     path, _, first = found.name.rpartition(".")
@@ -66,10 +66,10 @@ def replace_stage(network: nn.Module, found: LastStage, wrap: Callable[[nn.Modul
 
 
 def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> tuple[Tensor, int]:
-    """Return what the module `name` is given for images of zeros, (2, C, h, w), and the number of logits.
+    """Return the input (2, C, h, w) of the module `name` for images of zeros, and the number of logits.
 
     Raises:
-        ValueError: if it is given no map.
+        ValueError: if its input is no map.
     """
     taken: list[Tensor] = []
 
@@ -87,7 +87,7 @@ def stage_input(network: nn.Module, name: str, image_size: tuple[int, int]) -> t
 
 
 def at_stride_one(stage: nn.Module) -> nn.Module:
-    """Copy a stage, weights included, that keeps its input's resolution.
+    """Copy a stage, weights included, so that it keeps its input's resolution.
 
     ABN Sec. 3.1: "We set the stride of the first convolution layer at the residual block as 1 to maintain the
     resolution". Convolutions and pooling that only skip positions lose their stride; pooling that averages or

@@ -1,4 +1,4 @@
-"""WARN's global gates, and how gated outputs are mixed into one."""
+"""WARN's global gates, and mixtures of gated outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GlobalGate(nn.Module):
 
     Args:
         features: length of z.
-        outputs: how many are gated.
+        outputs: number of gated outputs.
         normalize: put BatchNorm before the tanh.
 
     """
@@ -45,7 +45,7 @@ def mix_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = Fals
     Args:
         outputs: (B, N, classes) logits, the network's own last.
         gates: (B, N), each in [0, 1], which sum to 1.
-        multilabel: whether classes are independent.
+        multilabel: True if classes are independent.
 
     Returns:
         (B, classes).
@@ -74,7 +74,7 @@ def mix_log_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = 
     Args:
         outputs: (B, N, classes) logits, the network's own last.
         gates: (B, N), each in [0, 1], which sum to 1.
-        multilabel: whether classes are independent.
+        multilabel: True if classes are independent.
 
     Returns:
         (B, classes).
@@ -89,13 +89,12 @@ def mix_log_probabilities(outputs: Tensor, gates: Tensor, *, multilabel: bool = 
 def mix_scores(outputs: Tensor, gates: Tensor, *, multilabel: bool = False) -> Tensor:
     """Return the gated mean of the outputs' raw scores: WARN Eq. 8 with scores in the place of probabilities.
 
-    It differs from `mix_log_probabilities` by a constant over classes, so that softmax, and with it the cross-entropy,
-    are the same; only the scale of the logits is another.
+    It differs from `mix_log_probabilities` by a constant over classes, so softmax and cross-entropy are the same.
 
     Args:
         outputs: (B, N, classes) logits.
         gates: (B, N), each in [0, 1], which sum to 1.
-        multilabel: whether classes are independent; the same mean.
+        multilabel: not used; the mean is the same.
 
     Returns:
         (B, classes).

@@ -1,4 +1,4 @@
-"""The parameters of a network's head: its classifier, and what was added to its backbone."""
+"""The parameters of a network's head: its classifier, and all that was added to its backbone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["classifier_of", "head_parameters"]
 
 
 def classifier_of(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Return name and module of the classifier: the last linear layer, or convolution (SqueezeNet), of the backbone.
+    """Find the classifier's name and module: the backbone's last linear layer, or convolution (SqueezeNet).
 
-    The last as modules are registered, the order in which networks define their layers.
+    "Last" is by registration, the order in which networks define their layers.
 
     Raises:
         ValueError: if there is no such layer.
@@ -44,7 +44,7 @@ def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     classifier"). In a network without an `Architecture` they are the classifier's alone.
 
     Args:
-        model: any classifier; wrappers for data parallelism and compilation are seen through.
+        model: any classifier; wrappers for data parallelism and compilation are unwrapped.
 
     Raises:
         ValueError: if there is no classifier.

@@ -22,7 +22,7 @@ class Profile:
     """The cost of one image's forward.
 
     Attributes:
-        parameters: of the network.
+        parameters: number of parameters of the network.
         flops: floating-point operations of matrix products, convolutions and attention; a multiplication and the
             addition that follows it are two, so a paper that counts multiply-adds gives half as many.
         seconds_per_image: median time of a forward, over its batch size.
@@ -39,8 +39,8 @@ def profile(model: nn.Module, size: int | tuple[int, int], *, batch_size: int = 
     Args:
         model: any classifier of colour images.
         size: (height, width) in pixels, or the side of a square.
-        batch_size: images a forward that is timed; with 1 this is a single image's latency.
-        repeats: forwards that are timed.
+        batch_size: images per timed forward; 1 measures a single image's latency.
+        repeats: number of timed forwards.
 
     Raises:
         ValueError: if `batch_size` or `repeats` are below 1.
@@ -111,13 +111,13 @@ def accuracy_per_million(
 ) -> float:
     """Compute the accuracy gained per million parameters added, in percentage points.
 
-    WARN Table 4: of a network by itself, and of one with modules added to it over the network without.
+    WARN Table 4: for a network by itself, or for one with added modules relative to the network without them.
 
     Args:
-        accuracy: share of 1.
-        parameters: of the network.
-        base_accuracy: of the network that it extends.
-        base_parameters: of that network.
+        accuracy: accuracy of the network, in [0, 1].
+        parameters: number of its parameters.
+        base_accuracy: accuracy of the network that it extends.
+        base_parameters: number of that network's parameters.
 
     Raises:
         ValueError: if no parameters are added.

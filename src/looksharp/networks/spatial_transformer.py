@@ -21,26 +21,26 @@ class SpatialTransformer(Architecture):
     Jaderberg et al. 2015, "Spatial Transformer Networks" (arXiv 1506.02025). A localisation network reads the image
     and gives theta (2, 3) (sec. 3.1); each position (x_t, y_t) of the output reads the input at
     (x_s, y_s) = theta (x_t, y_t, 1), both in coordinates that run from -1 to 1 between the image's edges (Eq. 1);
-    it is read bilinearly, and as 0 outside the image (Eq. 5): of normalised images, the mean colour. theta is the
-    identity at the start, so that the backbone's logits are what they were to rounding. The output is of the
-    input's size. All is differentiable, so that any objective trains both networks.
+    it is read bilinearly, and as 0 outside the image (Eq. 5): of normalised images, the mean colour. theta starts as
+    the identity, so that the backbone's logits stay the same up to rounding. The output is of the input's size. All is
+    differentiable, so that any objective trains both networks.
 
     The localisation network is two 5x5 convolutions, each with ReLU and 2x2 max pooling, and two linear layers, as
     in the paper's convolutional networks for MNIST; it has no norm. Maps larger than 10 x 10 (of images above 40 px)
     are averaged to that before they are flattened.
 
-    What is recorded inside `backbone` is laid out as the sampled image is, not as the image itself. `localisation`
-    gives theta (B, 2, 3) to whoever hooks it, and `theta` computes it.
+    Maps recorded inside `backbone` follow the sampled image, not the image itself. The output of `localisation` is
+    theta (B, 2, 3), and `theta` computes it.
 
     Args:
         backbone: a classifier of images (B, in_channels, H, W).
-        image_size: side of the images in pixels, or (height, width); what the linear layers are made for. Other sizes
-            are sampled at their own, their maps averaged to as many positions.
+        image_size: side of the images in pixels, or (height, width), for which the linear layers are made. Other sizes
+            are sampled at their own size, and their maps averaged to as many positions.
         in_channels: channels of the images.
-        width: channels of both convolutions; the hidden linear layer has as many units.
+        width: channels of both convolutions, and units of the hidden linear layer.
         localisation_gradient: factor, in training mode, of the gradient that reaches the localisation network: under
             SGD, its learning rate over the backbone's. At 1 and the backbone's usual rate of 0.1, theta leaves the
-            image in some ten steps; as all that is read there is 0, no gradient brings it back.
+            image in some ten steps; all pixels there are 0, so no gradient brings it back.
 
     Raises:
         ValueError: if `image_size` is below 4 pixels, `in_channels` or `width` is below 1, or `localisation_gradient`
@@ -107,7 +107,7 @@ class SpatialTransformer(Architecture):
         return theta
 
     def sample(self, images: Tensor, theta: Tensor) -> Tensor:
-        """Read images (B, C, H, W) where theta (B, 2, 3) says, of the same size.
+        """Read images (B, C, H, W) at the positions of theta (B, 2, 3), at the same size.
 
         With the images' outer edges at -1 and 1 (`align_corners=False`) a theta means the same at every resolution.
         """

@@ -1,4 +1,4 @@
-"""Read what chosen layers of a network put out, and what its classifier takes in, during one forward."""
+"""Read the outputs of chosen layers, and the input of the classifier, during one forward."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Taps:
     classified: Tensor | None = None
 
     def features(self, layer: str, images: Tensor) -> Tensor:
-        """Return the map (B, C, h, w) of a layer, for the images that went in.
+        """Return the map (B, C, h, w) of a layer for these images.
 
         Raises:
-            ValueError: if the layer did not run, or if what it returned has no map.
+            ValueError: if the layer did not run, or its output has no map.
 
         """
         if layer not in self.outputs:
@@ -47,7 +47,7 @@ class Taps:
 def tap(network: nn.Module, layers: Sequence[str], classifier: str) -> Iterator[Taps]:
     """Read `layers` and the input of `classifier` in the forward that runs inside the `with`.
 
-    Unlike `record` it leaves the graph alone: no gradient is made possible that was not. If a layer runs more than
+    Unlike `record` it leaves the graph alone and enables no gradient. If a layer runs more than
     once, its last call is kept.
     """
     taps = Taps(network)

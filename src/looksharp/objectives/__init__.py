@@ -1,4 +1,4 @@
-"""Objectives: what one training step minimises, as parts and their sums."""
+"""Objectives: the loss that a training step minimises, as parts and their sums."""
 
 from looksharp.objectives.base import PARTS, Objective, Part, Step, Sum
 from looksharp.objectives.branch_loss import BranchLoss

@@ -1,7 +1,7 @@
 """Objectives: `objective(model, batch) -> Step`, one part or a sum of parts that share one forward.
 
-It owns no network and works in anybody's loop. A part names the layers it needs recorded and turns the forward
-into weighted terms, so parts combine freely: `GAIN() + Guidance("energy")`.
+An objective owns no network and works in any training loop. A part names the layers it needs recorded and turns the
+forward into weighted terms, so parts combine freely: `GAIN() + Guidance("energy")`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Step:
         loss: scalar to call `backward` on.
         logits: (B, classes), part of the graph, unless under `torch.no_grad`.
         terms: name -> detached scalar, each before its weight; a second term of one name is called NAME#2.
-        maps: name -> detached maps (B, K, h, w) that the step computed on the way.
+        maps: name -> detached maps (B, K, h, w) that the step computed.
     """
 
     loss: Tensor
@@ -49,10 +49,10 @@ class Forward:
 
     Attributes:
         model: the model that ran.
-        batch: what it ran on.
-        output: what it returned.
+        batch: the batch that it ran on.
+        output: its output.
         logits: (B, classes).
-        features: the layers that all parts asked for, recorded.
+        features: recording of the layers that the parts asked for.
     """
 
     model: nn.Module
@@ -75,7 +75,7 @@ class Term(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """A loss for one training step. It is a module only so that a schedule's counter is saved with a checkpoint."""
+    """A loss for one training step; a module only so that a schedule's counter is saved with a checkpoint."""
 
     @property
     @abstractmethod
@@ -120,13 +120,13 @@ class Objective(nn.Module, ABC):
 
 
 class Part(Objective):
-    """A term, or a family of terms. Alone it is an objective; with others it is part of a sum.
+    """A term, or a family of terms: an objective alone, or part of a sum with others.
 
     A part is registered in `PARTS`, and its signature is its settings: most are dataclasses, `@dataclass(eq=False)`.
 
     Attributes:
-        classifies: whether the classification loss is one of its terms. A sum has one such part at most.
-        reads_marks: whether it asks something of marked images.
+        classifies: True if the classification loss is one of its terms. A sum has at most one such part.
+        reads_marks: True if it reads the marks of images.
     """
 
     classifies: bool = False
@@ -159,20 +159,20 @@ class Part(Objective):
         """Return terms by name, and the maps (B, K, h, w) they were read from, by layer."""
 
     def prepare(self, images: Split, pixels: Pixels, seed: int) -> None:
-        """Read what training is about to need, before it starts; nothing by default.
+        """Read what the part needs before training starts; nothing by default.
 
         Args:
             images: the training images.
-            pixels: how images become a network's input.
-            seed: of what is drawn at random.
+            pixels: the way from images to a network's input.
+            seed: seed of everything drawn.
 
         Raises:
-            ValueError: if the data lack what the part needs.
+            ValueError: if the data lack something the part needs.
         """
 
 
 class Extension(Part):
-    """A part that adds altered copies of a batch's images, which then go through the one forward with the others."""
+    """A part that adds altered copies of a batch's images, which then share the one forward with the others."""
 
     @abstractmethod
     def extend(self, batch: Batch) -> Batch:

@@ -21,10 +21,10 @@ class BranchLoss(Part):
     """The term "branch": the classification loss of an attention branch's own logits.
 
     ABN Eq. 3: L = L_att + L_per is `Classification() + BranchLoss()`; with `ICASC() + BranchLoss()` the branch is
-    trained beside ICASC's terms. Where images may have several classes the loss is that of binary labels, Sec. 3.4.
+    trained beside ICASC's terms. For multi-label images it is the loss of binary labels, Sec. 3.4.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
         label_smoothing: share of the target spread over all classes.
 
     Example:

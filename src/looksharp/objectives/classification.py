@@ -24,12 +24,12 @@ def classification_loss(
 ) -> Tensor:
     """Compute cross-entropy for class indices, multi-label soft margin loss for multi-hot targets.
 
-    ICASC Sec. 3.4, L_C; GAIN Sec. 3.1, L_cl. Of multi-hot targets those below 0 are not known: an image's loss is the
-    mean over the classes that are, and 0 if there are none.
+    ICASC Sec. 3.4, L_C; GAIN Sec. 3.1, L_cl. Multi-hot targets below 0 are unknown: an image's loss is the mean over
+    its known classes, and 0 if there are none.
 
     Args:
         logits: (B, classes).
-        batch: its targets are used.
+        batch: the batch, whose targets are read.
         label_smoothing: share of the target spread over all classes; for class indices only.
         reduction: "mean" over the batch, or "none".
 

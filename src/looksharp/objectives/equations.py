@@ -28,10 +28,10 @@ __all__ = [
 _SPATIAL = (-2, -1)
 
 Overlap = Literal["cosine", "product"]
-"""How WARN's regulariser compares two masks; see `head_diversity`."""
+"""Comparison of two masks in WARN's regulariser; see `head_diversity`."""
 
 Normalize = Literal["none", "mask", "each"]
-"""Which of ICASC's maps are divided by their own maximum; see `separation_and_consistency`."""
+"""Choice of ICASC's maps to divide by their own maximum; see `separation_and_consistency`."""
 
 
 def soft_threshold(attention: Tensor, threshold: Tensor | float, omega: float) -> Tensor:
@@ -40,8 +40,8 @@ def soft_threshold(attention: Tensor, threshold: Tensor | float, omega: float) -
     ICASC Eq. 4 (threshold sigma times the map's maximum) and GAIN Eq. 4 (threshold sigma).
 
     Args:
-        attention: maps (..., h, w). Where they lie far below 1 / omega the mask is about one half everywhere and
-            thresholds nothing; in maps that reach 1 it spans 0 to 1.
+        attention: maps (..., h, w). Far below 1 / omega the mask is about one half everywhere and thresholds nothing;
+            for maps that reach 1 it spans 0 to 1.
         threshold: sigma, a number or a tensor that broadcasts to the maps.
         omega: steepness.
 
@@ -107,20 +107,20 @@ def separation_and_consistency(
     ICASC Eq. 3 to 5. One mask, from the last layer's map of the true class, resized bilinearly for the inner layer,
     serves all.
 
-    Eq. 3 is about raw maps: the weaker the confusing class's map, the smaller the overlap. Where each map is divided
-    by its own maximum the strength of the evidence is lost, and only its place counts: a confusing map a thousand
-    times weaker leaves L_AS as it was. Raw maps of an untrained network lie far below 1 / omega, so that Eq. 4 is one
+    Eq. 3 is about raw maps: the weaker the confusing class's map, the smaller the overlap. Dividing each map by its
+    own maximum loses the strength of the evidence and keeps only its place: a confusing map a thousand times weaker
+    gives the same L_AS. Raw maps of an untrained network lie far below 1 / omega, so that Eq. 4 is one
     half everywhere; their peaks grow within a few epochs, and with them the mask spans 0 to 1.
 
     Args:
-        inner: raw maps >= 0, (B, T + 1, h, w), at the inner layer; the last one the most confusing class's.
+        inner: raw maps >= 0, (B, T + 1, h, w), at the inner layer, that of the most confusing class last.
         last: raw maps >= 0, (B, T + 1, h', w'), at the last layer.
         sigma: the mask's threshold as a share of the map's maximum.
         omega: the mask's steepness.
         theta: offset of L_AC.
         detach_mask: stop the gradient through the mask.
-        normalize: which maps are divided by their own maximum: "none", as the paper has it; "mask", the map that
-            Eq. 4 makes the mask of, so that it thresholds at any strength; or "each" map.
+        normalize: maps to divide by their own maximum: "none", as in the paper; "mask", the map that Eq. 4 turns into
+            the mask, so that it thresholds at any strength; or "each" map.
 
     Returns:
         "separation_inner" and "separation_last" in [0, 1], "consistency" in [theta - 1, theta], each (B, T).
@@ -148,7 +148,7 @@ def mask_out(images: Tensor, mask: Tensor, fill: float | Tensor = 0.0) -> Tensor
     Args:
         images: (P, C, H, W), normalised.
         mask: T(A), (P, H, W) in [0, 1], Eq. 4.
-        fill: what stands in the removed region, in normalised colours: 0 is the data set's mean colour.
+        fill: colour of the removed region, normalised; 0 is the data set's mean colour.
 
     Returns:
         (P, C, H, W); the image where the mask is 0, the fill where it is 1.
@@ -157,7 +157,7 @@ def mask_out(images: Tensor, mask: Tensor, fill: float | Tensor = 0.0) -> Tensor
 
 
 def attention_mining(logits: Tensor, classes: Tensor, *, multilabel: bool) -> Tensor:
-    """Read what is left of a class's probability once its attention is masked out of the image, L_am.
+    """Read a class's remaining probability once its attention is masked out of the image, L_am.
 
     GAIN Eq. 5; the paper's "prediction score" is read as the probability.
 
@@ -192,7 +192,7 @@ def guidance_squared_error(attention: Tensor, mask: Tensor) -> Tensor:
 def guidance_energy(attention: Tensor, mask: Tensor) -> Tensor:
     """Compute the share of the map's mass outside the mask: 1 - sum_ij |A_ij| H_ij / sum_ij |A_ij|.
 
-    The complement of the energy-based pointing game (Wang et al. 2020, "Score-CAM", Sec. 4.2). For maps taken
+    The complement of the energy-based pointing game (Wang et al. 2020, "Score-CAM", Sec. 4.2). For maps
     before their ReLU it weighs evidence for and against alike.
 
     Args:
@@ -229,12 +229,12 @@ def head_diversity(masks: Tensor, overlap: Overlap = "cosine") -> Tensor:
     equation. "cosine" is this library's choice: each mask is first divided by its length, so that two heads' entry of
     H H^T is the cosine between their masks, 0 if they share no position and 1 for equal masks alone. "product" is the
     authors' code: masks as they are, averaged over 2x2 positions, and a mean that counts the diagonal's zeros. There
-    the product of two equal masks that are spread out is smaller than that of two peaked ones that differ, so that
+    two equal masks that are spread out have a smaller product than two different masks that are peaked, so that
     spreading lowers it as well.
 
     Args:
         masks: H >= 0, (B, K, h, w).
-        overlap: see above.
+        overlap: "cosine" or "product", as above.
 
     Returns:
         (B,), a mean over pairs of heads; in [0, 1] for "cosine". 0 for one head.

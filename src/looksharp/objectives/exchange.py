@@ -1,4 +1,4 @@
-"""Marked objects in exchanged surroundings, and how far two predictions for them differ."""
+"""Marked objects in exchanged surroundings, and the disagreement of two predictions for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Exchange", "disagreement", "exchange_partners", "marked_objects"]
 
 
 def exchange_partners(labels: Tensor) -> Tensor:
-    """Return for each of G images another one, of another class wherever no class has more than half of them.
+    """Pair each of G images with another one, of another class unless one class has more than half of them.
 
     Args:
         labels: (G,) one class per image.
@@ -46,7 +46,7 @@ def disagreement(logits: Tensor, others: Tensor, present: Tensor | None = None) 
     Args:
         logits: (N, C).
         others: (N, C).
-        present: for multi-label images, which classes to compare, (N, C) in {0, 1}; None for a softmax.
+        present: (N, C) in {0, 1}, the classes of multi-label images to compare; None for a softmax.
 
     Returns:
         (N,) >= 0; 0 if the predictions agree.
@@ -65,8 +65,8 @@ def marked_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the marked images of a batch, each once, with the masks of its true classes united.
 
     Returns:
-        samples (P,) places in rising order, masks (P, H, W), and the targets of what the masks cover: (P,) or
-        multi-hot (P, C), without the classes that have no mask and stay behind with the surroundings.
+        samples (P,) places in rising order, masks (P, H, W), and targets (P,), or multi-hot (P, C), of the
+        classes that the masks cover; classes without a mask stay behind with the surroundings.
     """
     marks = batch.marks
     assert marks is not None
@@ -74,7 +74,7 @@ def marked_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     present = (
         targets.gather(1, marks.label.unsqueeze(1)).squeeze(1) > 0.5 if batch.multilabel else targets == marks.label
     )
-    # An object that fills nothing or everything has no surroundings to exchange.
+    # An object that fills nothing or all of the image has no surroundings to exchange.
     share = marks.mask.mean((-2, -1))
     chosen = present & (share > 0) & (share < 1)
     samples, place = marks.sample[chosen].unique(return_inverse=True)
@@ -96,7 +96,7 @@ class Exchange(Extension, ABC):
     Each marked image of the batch gets a copy whose object stands in the surroundings of another marked image, of
     another class where there are any (see `exchange_surroundings`). The copies join the batch once, however many
     parts ask for them, and every loss of class labels reads them like other images. At least two marked images a
-    batch are needed, unless there are backgrounds; the cost is that of as many more images.
+    batch are needed, unless there are backgrounds; the cost is that of the added images.
 
     Args:
         backgrounds: surroundings to draw from instead: a folder of photographs, which `prepare` reads, or a tensor
@@ -128,7 +128,7 @@ class Exchange(Extension, ABC):
         if not batch.marks or batch.copies is not None:
             return batch
         samples, masks, targets = marked_objects(batch)
-        if len(samples) <= (self.backgrounds is None):  # nothing, or none to exchange with
+        if len(samples) <= (self.backgrounds is None):  # nothing to exchange, or nothing to exchange it with
             return batch
         copies = self._exchanged(batch.image[samples], masks.to(batch.image.dtype), targets)
         return replace(

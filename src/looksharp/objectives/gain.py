@@ -1,4 +1,4 @@
-"""GAIN: attention that leaves nothing of the class outside. GAIN_ext is `GAIN() + Guidance()`."""
+"""GAIN: attention that covers all evidence of the class. GAIN_ext is `GAIN() + Guidance()`."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ __all__ = ["GAIN"]
 @PARTS.register("gain")
 @dataclass(eq=False)
 class GAIN(Part):
-    """Classification and attention mining: masking out the attended region must leave nothing of the class.
+    """Classification and attention mining: without the attended region, nothing of the class must remain.
 
     GAIN Eq. 6: L_self = L_cl + alpha L_am. The map of each true class at the last layer (Eq. 1 and 2), divided by
-    its maximum and resized to the image, becomes a soft mask (Eq. 4), the image loses what the mask covers
-    (Eq. 3), goes through the same network, and L_am is the class's remaining probability (Eq. 5). The paper gives
+    its maximum and resized to the image, becomes a soft mask (Eq. 4). The image without the masked region (Eq. 3)
+    goes through the same network, and L_am is the class's remaining probability (Eq. 5). The paper gives
     no numbers for sigma and omega. BatchNorm's statistics do not see the masked images.
 
-    With a guidance loss it is GAIN_ext (Eq. 8 and Fig. 3): places of a batch that are drawn for their marks
-    (`Batch.external`) are the stream S_e, which serves L_e alone, while the others, images with labels, are the stream
-    S_cl of L_cl and L_am.
+    With a guidance loss it is GAIN_ext (Eq. 8 and Fig. 3). Images drawn for their marks (`Batch.external`) are the
+    stream S_e, which serves L_e alone; the other images are the stream S_cl of L_cl and L_am.
 
     Args:
-        mechanism: how maps are made; Grad-CAM in the paper.
-        layer: the layer they are read from; found in the backbone if not given.
+        mechanism: mechanism that makes the maps; Grad-CAM in the paper.
+        layer: layer whose maps are read; found in the backbone if not given.
         alpha: weight of L_am.
         sigma: threshold of the soft mask, as a share of the map's maximum.
-        omega: its steepness.
-        fill: what replaces the masked region, in normalised colours; 0 is the data set's mean colour.
-        external: "alone", as in the paper's Fig. 3, leaves places drawn for their marks to the guidance loss;
-            "shared" has them in L_cl and L_am as well.
-        labels: "all" true classes of a multi-label image (one masked image each), or one "sampled" per step: about
-            the cost of single-label training, the same loss in expectation.
+        omega: steepness of the soft mask.
+        fill: colour that replaces the masked region, normalised; 0 is the data set's mean colour.
+        external: "alone", as in the paper's Fig. 3, uses images drawn for their marks in the guidance loss alone;
+            "shared" uses them in L_cl and L_am as well.
+        labels: mine "all" true classes of a multi-label image (one masked image each), or one "sampled" per step: about
+            the cost of single-label training, and the same loss in expectation.
         warmup: training steps over which alpha rises from 0.
         label_smoothing: share of the target spread over all classes.
-        classifies: have the classification loss among the terms; off to combine with another part that has it.
+        classifies: include the classification loss; off to combine with another part that has it.
 
     Example:
         >>> from looksharp.networks import CifarResNet

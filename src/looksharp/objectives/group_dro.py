@@ -1,4 +1,4 @@
-"""GroupDRO: the groups that do worst weigh most. The baseline where groups are known."""
+"""GroupDRO: the groups with the highest loss weigh most; the baseline where groups are known."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ class GroupDRO(Part):
 
     Sagawa et al. 2020, "Distributionally Robust Neural Networks for Group Shifts", Algorithm 1 on batches: with
     l_g the mean loss of group g in the batch, q_g <- q_g exp(step_size (l_g + adjustment / sqrt(n_g))), divided by
-    their sum; the loss is sum_g q_g l_g. As in the authors' code q moves before the loss is weighted; unlike
-    there, the weight of a group that a batch lacks moves only by the division, since nothing was observed of it.
+    their sum; the loss is sum_g q_g l_g. As in the authors' code, q moves before the loss is weighted. Unlike
+    there, the weight of a group that a batch lacks moves only by the division, since its loss was not observed.
     The paper uses it with strong weight decay or early stopping: a network that fits every training image has no
     worse group left. Draw groups equally often (`balance: group`), as the paper does.
 
-    A group without a training image (the cue's counter-examples at rho 1.0, say) can have no weight: where
-    `group_sizes` says 0 it gets none, and with one group left this is plain training. Evaluation
+    A group without a training image (the cue's counter-examples at rho 1.0, say) cannot have a weight: it gets
+    none where `group_sizes` is 0, and with one group left this is plain training. Evaluation
     leaves q as it is. Over several processes groups' losses are those of all processes' batches together.
 
     Args:
-        step_size: eta_q, how fast q moves.
+        step_size: eta_q, the step size of q.
         adjustment: C of the group adjustment C / sqrt(n_g) (Sec. 3.3), which weights small groups up; off at 0.
-        group_sizes: n_g, each group's number of training images; `prepare` counts them. Without, groups are
-            taken up as they come.
+        group_sizes: n_g, each group's number of training images; `prepare` counts them. Without them, groups are
+            added as they occur.
         label_smoothing: share of the target spread over all classes.
 
     Attributes:
         log_weights: (G,) logarithms of the groups' weights but for a constant; saved with a checkpoint.
 
     Raises:
-        ValueError: in the call, if the batch has no groups or has others than `group_sizes` says.
+        ValueError: in the call, if the batch has no groups, or a group that `group_sizes` lacks.
 
     Example:
         >>> from looksharp.networks import CifarResNet
@@ -94,7 +94,7 @@ class GroupDRO(Part):
         self._count(sizes)
 
     def prepare(self, images: Split, pixels: Pixels, seed: int) -> None:
-        """Count each group's training images, unless `group_sizes` says how many there are.
+        """Count each group's training images, unless `group_sizes` is given.
 
         Raises:
             ValueError: if groups are not known.

@@ -1,4 +1,4 @@
-"""WARN's regulariser: attention heads look at different places."""
+"""WARN's regulariser: attention heads should look at different places."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["HeadDiversity"]
 class HeadDiversity(Part):
     """The term "head_diversity": heads of one attention module should overlap little.
 
-    WARN Sec. 3.2; it combines with any objective: `Classification() + HeadDiversity()`. The mean over
-    the batch and over the network's attention modules; see `head_diversity`. 0 where the modules do not run (gate
-    identity).
+    WARN Sec. 3.2; it combines with any objective: `Classification() + HeadDiversity()`. It is the
+    mean over the batch and over the network's attention modules; see `head_diversity`. It is 0 where the modules do not
+    run (gate identity).
 
     Args:
-        weight: of the term; 0.001 in the authors' code, the paper gives none.
-        overlap: how two masks are compared: "cosine", this library's choice, or "product", the authors' code; if not
+        weight: weight of the term; 0.001 in the authors' code, the paper gives none.
+        overlap: comparison of two masks: "cosine", this library's choice, or "product", the authors' code. If not
             given, product where the network's preset is official_code.
 
     Raises:

@@ -66,18 +66,18 @@ class ICASC(Part):
     ICASC Eq. 6: L = L_C + L_AS^in + L_AS^la + L_AC, on maps of the true and of the most confusing class, at the
     last feature layer and at the end of the stage before. One mask, from the last layer's map of the true class,
     resized bilinearly for the inner layer, serves all three terms. In multi-label images the terms average over an
-    image's true classes. An image with no wrong class adds nothing to them.
+    image's true classes. An image without a wrong class adds nothing to them.
 
     The paper writes Eq. 3 to 5 for raw maps (preset "literal"); preset "paper" divides each map by its own maximum.
     See `separation_and_consistency` for the difference.
 
-    L_AS can be asked at further layers (Sec. 3.2, "any other layers"): name them all, the last one last. The term of
+    L_AS can be added at further layers (Sec. 3.2, "any other layers"): name them all, the last one last. The term of
     a further layer is called separation_LAYER and has the weight of L_AS^in.
 
     Terms: "classification", "separation_inner", "separation_last", "consistency".
 
     Args:
-        mechanism: how maps are made; `channel_weighted` is the paper's A_ch.
+        mechanism: mechanism that makes the maps; `channel_weighted` is the paper's A_ch.
         layers: (inner, last), further ones before them; found in the backbone if not given.
         separation_inner: weight of L_AS^in.
         separation_last: weight of L_AS^la.
@@ -85,14 +85,13 @@ class ICASC(Part):
         sigma: the mask's threshold as a share of the map's maximum (Eq. 4).
         omega: the mask's steepness (Eq. 4).
         theta: offset of L_AC (Eq. 5).
-        preset: "paper", or "literal", the equations as they are written: without normalising.
-        normalize: which maps are divided by their own maximum: "none", the "mask"'s alone, or "each"; by preset if
-            not given.
+        preset: "paper", or "literal", the equations as written, without normalising.
+        normalize: maps to divide by their own maximum: "none", the "mask"'s alone, or "each"; by preset if not given.
         warmup: training steps over which the three weights rise from 0.
         detach_mask: stop the gradient through the mask.
         detach_weights: stop the gradient through the maps' channel weights: no second-order terms, cheaper.
         label_smoothing: share of the target spread over all classes.
-        classifies: have the classification loss among the terms; off to combine with another part that has it.
+        classifies: include the classification loss; off to combine with another part that has it.
 
     Example:
         >>> from looksharp.networks import CifarResNet

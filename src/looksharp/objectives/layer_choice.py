@@ -17,11 +17,11 @@ class LayerChoice:
 
     Args:
         names: names of layers, the last one last; None to find them.
-        count: how many are needed, and found.
-        more: whether more may be named.
+        count: number of layers needed, and found.
+        more: allow naming more layers.
 
     Raises:
-        ValueError: if there are fewer names, or more.
+        ValueError: if too few or too many layers are named.
     """
 
     def __init__(self, names: Sequence[str] | None, count: int, *, more: bool = False) -> None:

@@ -50,8 +50,8 @@ def pair_maps(
         samples: (P,) the pairs' images, in rising order.
         classes: (P,) the pairs' classes.
         mechanism: a name from `MECHANISMS`, or a function.
-        signed: the maps before their ReLU.
-        most: the most pairs that one image has, where it is known: then nothing waits for the device.
+        signed: return the maps before their ReLU.
+        most: largest number of pairs in one image, if known; the CPU then need not wait for the device.
     """
     first = torch.searchsorted(samples, samples)  # where each pair's image begins
     rank = torch.arange(len(samples), device=samples.device) - first

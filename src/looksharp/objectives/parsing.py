@@ -1,4 +1,4 @@
-"""Objectives as settings hold them: a list of parts, each a name with settings of its own, or one short line."""
+"""Read objectives from settings: a list of parts, each a name with settings of its own, or one short line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class PartSettings:
     """One part of an objective.
 
     Attributes:
-        name: in `PARTS`.
-        settings: the part's own, those that are given; the others take their defaults.
+        name: name in `PARTS`.
+        settings: the part's settings that are given; the others take their defaults.
     """
 
     name: str
@@ -43,8 +43,8 @@ def parse_objective(value: object) -> tuple[PartSettings, ...]:
     """Read an objective as flags and files write it.
 
     Args:
-        value: names joined by "+", each with a weight after a colon where its default is not wanted, such as
-            "icasc+agreement:0.3"; or a list whose items are such text, or a mapping of names to settings.
+        value: names joined by "+", where `:WEIGHT` after a name overrides its default weight, such as
+            "icasc+agreement:0.3"; or a list whose items are such text, or mappings of names to settings.
 
     Returns:
         The parts, their names and settings checked.
@@ -94,7 +94,7 @@ def build_objective(parts: Sequence[PartSettings]) -> Objective:
 
 
 def written_objective(parts: Sequence[PartSettings]) -> list[str | dict[str, object]]:
-    """Return what a file holds of some parts: a list of plain values that `parse_objective` reads back."""
+    """Write parts as a list of plain values for a file, which `parse_objective` reads back."""
     return [{part.name: to_jsonable_python(dict(part.settings))} if part.settings else part.name for part in parts]
 
 

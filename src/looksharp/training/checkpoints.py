@@ -16,8 +16,8 @@ __all__ = ["WholeCheckpoints"]
 class WholeCheckpoints(TorchCheckpointIO):
     """Write a checkpoint beside its target and move it there; until then the previous one stays.
 
-    Lightning writes into the system's temporary folder and moves the file from there. On another file system moving is
-    copying, and a copy that is killed leaves a part.
+    Lightning writes into the system's temporary folder and moves the file from there. Across file systems a
+    move is a copy, and a killed copy leaves a part.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, object], path: str | Path, storage_options: object = None) -> None:
@@ -27,7 +27,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             OSError: if the disk is full, or the folder cannot be written.
         """
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)  # not to the disk: where it is full, torch may end the process
+        torch.save(checkpoint, buffer)  # in memory first: torch may end the process where the disk is full
         with replacing(Path(path)) as temporary:
             try:
                 temporary.write_bytes(buffer.getbuffer())

@@ -13,10 +13,10 @@ __all__ = ["check_classes", "moved_data", "run_data"]
 
 
 def moved_data(config: DataConfig, data: str | None = None, root: Path | str | None = None) -> DataConfig:
-    """Return the settings of a run's images where they are elsewhere, or are other images.
+    """Return the settings of a run's images, moved to another folder or replaced by another set.
 
     Args:
-        config: the run's.
+        config: settings of the run's images.
         data: another set or folder; the run's if not given.
         root: the folder of its files; the run's if not given.
     """
@@ -31,7 +31,7 @@ def moved_data(config: DataConfig, data: str | None = None, root: Path | str | N
 
 
 def run_data(run: Run, data: str | None = None, root: Path | str | None = None) -> Data:
-    """Read the images of a run, or others.
+    """Read a run's images, or others with the same classes.
 
     Args:
         run: the trained run.

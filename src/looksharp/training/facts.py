@@ -28,12 +28,12 @@ class RunFacts:
 
     Attributes:
         classes: class names, in the order of the logits.
-        pixels: how images become input.
-        multilabel: whether an image may have several classes.
+        pixels: the way from images to the network's input.
+        multilabel: True if an image may have several classes.
         data: name of the data set.
-        images: images of each split.
-        marked: number of marked training images that were used.
-        notes: counted remarks of reading the data.
+        images: split -> number of images.
+        marked: number of marked training images used.
+        notes: remarks from reading the data -> their number.
         versions: versions of Python and of the packages.
         seed: seed of the run.
         seconds: training time; None until training has ended.
@@ -85,7 +85,7 @@ def read_facts(folder: Path | str) -> RunFacts:
     """Read FOLDER/run.json.
 
     Raises:
-        ValueError: if the folder is no run, or the file is damaged; the message names the file and the field.
+        ValueError: if the folder is not a run, or the file is damaged; the message names the file and the field.
     """
     folder = Path(folder)
     for name in ("config.yaml", "run.json"):

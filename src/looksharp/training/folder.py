@@ -1,4 +1,4 @@
-"""A run folder, read back: settings, weights, and what was logged."""
+"""Read a run folder back: settings, weights and history."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Run:
         config: its settings.
         model: the network with its trained weights, in evaluation mode.
         classes: class names.
-        pixels: how images become input.
-        multilabel: whether an image may have several classes.
+        pixels: the way from images to the network's input.
+        multilabel: True if an image may have several classes.
         seconds: training time.
     """
 
@@ -69,7 +69,7 @@ def load_run(path: Path | str, checkpoint: str = "last", device: str = "auto") -
     Args:
         path: the folder that `train` left.
         checkpoint: "last" or "best".
-        device: where the model goes.
+        device: device of the model.
 
     Raises:
         ValueError: if the folder is no run, or has no such checkpoint.
@@ -98,11 +98,11 @@ def build_model(
 
     Args:
         config: all settings.
-        classes: how many there are.
-        pixels: how images become input.
-        multilabel: whether an image may have several classes.
-        pretrained: start from published weights; as the settings say if not given.
-        weights: state of a trained backbone that it starts from; see `build_classifier`.
+        classes: number of classes.
+        pixels: the way from images to the network's input.
+        multilabel: True if an image may have several classes.
+        pretrained: start from published weights; by the settings if not given.
+        weights: state of a trained backbone to start from; see `build_classifier`.
 
     Raises:
         ValueError: if there is no such network or option.

@@ -46,7 +46,7 @@ class History(Callback):
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read the rows of a metrics.csv; there are none if there is no file.
+    """Read the rows of a metrics.csv; none if there is no file.
 
     Raises:
         ValueError: if the file is damaged.

@@ -61,19 +61,19 @@ class Training(LightningModule):
 
     Args:
         model: any classifier.
-        objective: what a step minimises.
+        objective: the objective that a step minimises.
         config: optimiser and schedule.
-        classes: how many there are.
-        multilabel: whether targets are multi-hot.
+        classes: number of classes.
+        multilabel: True if targets are multi-hot.
         steps_per_epoch: training batches an epoch.
-        epochs: how many are planned; the cosine schedule ends there.
-        select_by: the score that chooses the best checkpoint. For "exchanged_across" a second validation loader yields
+        epochs: number of planned epochs, at whose end the cosine schedule ends.
+        select_by: score that chooses the best checkpoint. "exchanged_across" needs a second validation loader of
             objects in others' surroundings, with their classes (B,) as targets.
-        groups: how many there are among the validation images, for "worst_group".
+        groups: number of groups in the validation split, for "worst_group".
     """
 
     external: int = 0
-    """Last places of every training batch that are drawn for their marks; see `Batch.external`."""
+    """Number of last images of every training batch that are drawn for their marks; see `Batch.external`."""
     fused: bool = True
     """True if the optimiser steps over all weights at once; not where the loss is scaled (16-mixed), as Lightning then
     cannot clip gradients."""
@@ -95,7 +95,7 @@ class Training(LightningModule):
         self.model, self.objective, self.config = model, objective, config
         self.multilabel, self.steps_per_epoch, self.epochs = multilabel, steps_per_epoch, epochs
         self.score: Metric = (
-            MultilabelAveragePrecision(classes, average=None, ignore_index=-1)  # of what is not known
+            MultilabelAveragePrecision(classes, average=None, ignore_index=-1)  # unknown targets
             if multilabel
             else MulticlassAccuracy(classes, average="micro")
         )
@@ -103,7 +103,7 @@ class Training(LightningModule):
         self.val_loss = MeanMetric()
         self.worst_group = GroupedMean({"group": groups}) if select_by == "worst_group" else None
         self.exchanged_across = MeanMetric() if select_by == "exchanged_across" else None
-        self.started = False  # whether a checkpoint was restored, where there is one
+        self.started = False  # True once a checkpoint, if there is one, was restored
 
     def on_train_start(self) -> None:
         """Mark training as started: all has been set up and restored."""

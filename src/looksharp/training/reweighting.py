@@ -39,24 +39,25 @@ def reweight_last_layer(
 
     Deep feature reweighting: Kirichenko et al. 2023, "Last Layer Re-Training is Sufficient for Robustness to Spurious
     Correlations", Sec. 5 and appendix. Logistic regression, one class against the rest, on the standardised input
-    of the last linear layer. Its strength is the one of the best worst-group accuracy on half of the images
-    (then the best accuracy), fitted to a group-balanced subset of the other half; the weights are then averaged
-    over regressions on several group-balanced subsets of all the images, as large as the smallest group allows.
+    of the last linear layer. Its strength is chosen by worst-group accuracy on half of the images
+    (then by accuracy), after fitting to a group-balanced subset of the other half. The weights are then averaged
+    over regressions on several group-balanced subsets of all images, as large as the smallest group allows.
 
-    As in the authors' code, but: features are standardised by these images, not by the training set's; the halves
-    are drawn group by group; and a class that a subset lacks takes its weights from the subsets that have it.
+    It follows the authors' code with three differences: features are standardised by these images, not by the training
+    set's; the halves are drawn group by group; and a class that a subset lacks takes its weights from the subsets that
+    have it.
 
-    Groups that have no image in the split are left out. Where only one is left (a cue that never fails, rho 1.0)
-    there is nothing to balance: the layer is fitted again to what was learnt already, and cures nothing.
+    Groups without an image in the split are left out. If only one is left (a cue that never fails, rho 1.0) there is
+    nothing to balance: the layer is fitted again to the same cue, and cures nothing.
 
     Args:
-        model: any classifier whose logits are the output of one `nn.Linear`; it is left as it is.
+        model: any classifier whose logits are the output of one `nn.Linear`; it is not changed.
         split: images of known groups, one class each; the paper takes the validation split.
-        pixels: how they become input.
-        penalty: "l1" or "l2", on the weights.
+        pixels: the way from their pixels to a network's input.
+        penalty: penalty of the weights, "l1" or "l2".
         strengths: inverse strengths C of the penalty to choose from.
-        subsets: how many regressions are averaged.
-        seed: of the halves and subsets.
+        subsets: number of regressions to average.
+        seed: seed of the halves and subsets.
         batch_size: images a forward.
         workers: processes that read image files.
 
@@ -65,7 +66,7 @@ def reweight_last_layer(
         their softmax is the regression's probability.
 
     Raises:
-        ValueError: if an option is out of range, groups are not known, images have several classes, a group or class
+        ValueError: if an option is out of range, groups are not known, images are multi-label, a group or class
             has too few images, or the network does not end in a linear layer.
     """
     if penalty not in get_args(Penalty):

@@ -41,18 +41,18 @@ from looksharp.training.weights import start_from
 __all__ = ["prepared_objective", "train"]
 
 _UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-"""How Lightning and torch complain of a checkpoint of which a part is damaged."""
+"""Errors of Lightning and torch for a checkpoint of which a part is damaged."""
 
 
 def prepared_objective(config: RunConfig, data: Data) -> Objective:
-    """Build the objective of some settings, and let its parts read what they need of the training images.
+    """Build the objective that the settings describe, and prepare its parts on the training images.
 
     Args:
         config: all settings.
         data: the data set.
 
     Raises:
-        ValueError: if a part or one of its settings is wrong, or the data lack what it needs.
+        ValueError: if a part or one of its settings is wrong, or the data lack something it needs.
     """
     objective = build_objective(config.objective)
     for part in objective.parts:
@@ -77,8 +77,8 @@ def train(
     Args:
         config: all settings.
         out: the run folder.
-        data: the data set, where it is there already; else it is built from the settings.
-        resume: continue a run from its last whole epoch, also for more epochs than it had.
+        data: the data set, if already built; else it is built from the settings.
+        resume: continue a run from its last whole epoch, possibly for more epochs than before.
         progress: show a progress bar.
 
     Raises:

@@ -13,7 +13,7 @@ from looksharp.training.settings import SelectBy
 __all__ = ["EXCHANGED", "validation_splits"]
 
 EXCHANGED = 500
-"""Validation images from which surroundings are exchanged, at most: each epoch validates on as many more."""
+"""Largest number of validation images whose surroundings are exchanged; each epoch validates on as many more."""
 
 
 def validation_splits(

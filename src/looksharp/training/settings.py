@@ -1,7 +1,7 @@
 """A run's settings: one validated tree, the same from flags, YAML, a recipe and Python.
 
 The flat form, in which flags and config.yaml write them, has one name for each setting; settings of a part of the
-objective, of a data set and of an architecture stand below its name.
+objective, of a data set and of an architecture are nested below its name.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ Count = Annotated[int, Ge(1)]
 
 @settings
 class NetworkConfig:
-    """The network.
+    """Settings of the network.
 
     Args:
         backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
             cifar_resnext29_8x64, cifar_wrn28_10 or cifar_wrn28_4_drop30 (with dropout 0.3), cifar_densenet100_12, each
             also with other numbers, small, small_deep or clutter_cnn.
         pretrained: start from published weights; needs network access or a local cache of them.
-        weights: start from the weights of a run: its model.safetensors, or one of its checkpoints. A plain run's start
-            the backbone inside an architecture, whose own parameters are new.
+        weights: start from a run's weights: its model.safetensors or one of its checkpoints. Weights of a plain run
+            initialise the backbone inside an architecture, whose own parameters are new.
         architecture: network built around the backbone: none (plain); pooled class maps (cam); an attention branch
             whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
             (attend_rectify, WARN); or a spatial transformer before it (spatial_transformer). Each has settings of its
@@ -86,16 +86,16 @@ class MarksConfig:
 
     Args:
         marks: a file or folder of marks, such as a COCO .json file or a folder of masks laid out like the images;
-            "data" for the masks that the data set itself has. What is asked of marked images is a part of the
-            objective, such as agreement in classification+agreement:0.3.
+            "data" for the data set's own masks. Parts of the objective read them, such as agreement in
+            classification+agreement:0.3.
         marked: number of marked images to use, or a share of the training images below 1, drawn by seed; all if not
             given.
         marked_classes: use marks of these classes alone; all if not given.
-        marked_per_batch: places of each batch that are drawn from the marked images; 0 leaves them where they fall.
+        marked_per_batch: number of images of each batch drawn from the marked ones; with 0 all images are drawn alike.
         mark_boxes: replace every mask by the box around it.
         marks_orientation: coordinates of the marks: those of the upright image, or of the pixels as stored, before the
             EXIF orientation turns them.
-        mark_crowds: take COCO's crowds (iscrowd) for marks too.
+        mark_crowds: use COCO's crowds (iscrowd) as marks too.
     """
 
     marks: str | None = None
@@ -117,13 +117,13 @@ class MarksConfig:
 
 @settings
 class OptimizationConfig:
-    """The optimiser and its schedule.
+    """Settings of the optimiser and its schedule.
 
     Args:
         optimizer: sgd (with momentum) or adamw.
         lr: initial learning rate.
-        head_lr_factor: factor of the learning rate for the classifier and for what a network adds to its backbone; 10
-            for fine-tuning.
+        head_lr_factor: factor of the learning rate for the classifier and for an architecture's own parameters; 10 for
+            fine-tuning.
         momentum: momentum of sgd.
         nesterov: use Nesterov's momentum, for sgd.
         weight_decay: weight decay of all parameters.
@@ -131,7 +131,7 @@ class OptimizationConfig:
             constant.
         milestones: epochs after which the learning rate is multiplied by gamma, for schedule step.
         gamma: factor of the learning rate at each milestone.
-        clip: largest norm of the gradient; no clipping if not given.
+        clip: clip gradients to this norm; no clipping if not given.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -160,17 +160,17 @@ class TrainingConfig:
 
     Args:
         epochs: passes through the training images.
-        batch_size: images of one step on each device; with several devices a step reads devices x batch_size images.
+        batch_size: images per step and device.
         augment: none, crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the shorter side to
-            256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize, mirror); what suits
-            the data if not given.
-        balance: draw as many training images of each class, or of each group where groups are known; none draws each
-            image once an epoch.
+            256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize, mirror); the data
+            set's own if not given.
+        balance: draw equally many training images of each class, or of each group where groups are known; none draws
+            each image once per epoch.
         seed: seed of everything drawn at random.
-        select_by: validation score that chooses the best checkpoint: score, top-1 accuracy or, for multi-label
-            images, mean average precision; worst_group, accuracy in the group where it is lowest, where groups are
-            known; or exchanged_across, accuracy on up to 500 marked validation images in the surroundings of another
-            class. Where validation images have the shortcut too, score prefers the network that takes it.
+        select_by: validation score that chooses the best checkpoint: score, top-1 accuracy or, for multi-label images,
+            mean average precision; worst_group, the lowest accuracy of a group, where groups are known; or
+            exchanged_across, accuracy on up to 500 marked validation images in the surroundings of another class. If
+            validation images have the shortcut too, score prefers a network that takes it.
         patience: stop after this many epochs without a better validation score; never if not given.
         precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu, cuda or mps.
@@ -203,13 +203,13 @@ class RunConfig:
     """All settings of a run.
 
     Args:
-        objective: parts of the objective, of which one classifies, or the short form, "icasc+agreement:0.3". Parts that
-            the architecture brings are added.
+        objective: parts of the objective, exactly one of which classifies, or the short form, "icasc+agreement:0.3".
+            The architecture's own parts are added.
         data: the images.
         network: the network.
         marks: masks or boxes for a few training images.
         optimization: the optimiser and its schedule.
-        training: how long to train, on what, and what to keep.
+        training: length of training, its batches, and the checkpoint to keep.
 
     Raises:
         SettingError: if settings contradict each other.
@@ -269,7 +269,7 @@ class RunConfig:
 
     @classmethod
     def from_flat(cls, values: Mapping[str, object]) -> RunConfig:
-        """Make settings from their flat form; what is missing takes its default.
+        """Make settings from their flat form; missing ones take their defaults.
 
         Raises:
             SettingError: if a name, type or value is wrong.
@@ -296,7 +296,7 @@ _SECTIONS: dict[str, str | None] = {
     "optimization": None,
     "training": None,
 }
-"""Each section of `RunConfig`, and which of its settings names what has settings of its own."""
+"""Section of `RunConfig` -> its setting that names a thing with settings of its own."""
 
 _KINDS = (DataConfig, NetworkConfig, MarksConfig, OptimizationConfig, TrainingConfig)
 Section = TypeVar("Section", DataConfig, NetworkConfig, MarksConfig, OptimizationConfig, TrainingConfig)
@@ -311,11 +311,11 @@ _FORMER = {
     "branch_weight": "it is now the weight of the part branch",
     "diversity_weight": "it is now the weight of the part head_diversity",
 }
-"""Settings of earlier versions, and what became of them."""
+"""Settings of earlier versions, and what replaces them."""
 
 
 PLACE = ("root", "device", "devices", "workers")
-"""Settings that say where a run is made, and not what it is: another machine may go on with it."""
+"""Settings of where a run is made, not of what it is; another machine may continue it."""
 
 
 def differing(one: RunConfig, other: RunConfig, besides: Sequence[str] = ()) -> str | None:
@@ -324,7 +324,7 @@ def differing(one: RunConfig, other: RunConfig, besides: Sequence[str] = ()) -> 
     Args:
         one: settings of a run.
         other: settings of another.
-        besides: settings that may differ too, beside those of `PLACE`.
+        besides: settings that may differ too, in addition to `PLACE`.
     """
     first, second = one.flat(), other.flat()
     names = [name for name in {**first, **second} if name not in (*PLACE, *besides)]
@@ -354,7 +354,7 @@ def _section(kind: type[Section], below: str | None, rest: dict[str, object]) ->
 
     Args:
         kind: the section's class.
-        below: which of its settings names what has settings of its own.
+        below: its setting that names a thing with settings of its own.
         rest: flat values that no section has taken yet.
     """
     chosen = {each.name: rest.pop(each.name) for each in fields(kind) if each.name in rest and each.name != "settings"}

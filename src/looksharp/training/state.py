@@ -1,4 +1,4 @@
-"""Files of weights, read as what they claim to be, and put only into a network that they fit."""
+"""Read files of weights, and load them only into a network that they fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from looksharp.files import replacing
 __all__ = ["check_finite", "fit_weights", "misfit", "read_checkpoint", "read_state", "save_weights", "write_tensors"]
 
 _STATE = {"state_dict": dict, "epoch": int, "loops": dict, "callbacks": dict, "optimizer_states": list}
-"""What a run's checkpoint holds; all but the first are read where the run goes on from it."""
+"""Content of a run's checkpoint; all but the first are read when the run is resumed."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -55,10 +55,10 @@ def misfit(model: nn.Module, state: Mapping[str, Tensor]) -> str | None:
 
 
 def check_finite(state: Mapping[str, Tensor], what: str) -> None:
-    """Refuse weights that are infinite or no numbers.
+    """Refuse weights that are infinite or NaN.
 
     Raises:
-        ValueError: naming the first of them.
+        ValueError: if there are any; the message names the first.
     """
     bad = next((name for name, value in state.items() if not torch.isfinite(value).all()), None)
     if bad is not None:
@@ -70,10 +70,10 @@ def read_checkpoint(path: Path, resuming: bool = False) -> dict[str, Tensor]:
 
     Args:
         path: the checkpoint.
-        resuming: whether it must also hold what training goes on from.
+        resuming: require all that resuming the training needs.
 
     Raises:
-        ValueError: if the file is damaged or no checkpoint of a run.
+        ValueError: if the file is damaged, or not a checkpoint of a run.
     """
     found = _load(path)
     if found and _is_state(found):

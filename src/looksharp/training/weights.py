@@ -1,4 +1,4 @@
-"""Start from weights that are there already."""
+"""Start from existing weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["load_weights", "new_modules", "start_from"]
 
 
 def start_from(build: Callable[..., nn.Module], path: Path) -> nn.Module:
-    """Build a network and let it start from a run's weights.
+    """Build a network that starts from a run's weights.
 
-    They are the whole network's, or a plain run's, which fit the backbone inside an architecture: what the
-    architecture adds is then new, and said so on stderr.
+    The weights are the whole network's, or a plain run's for the backbone inside an architecture; the architecture's
+    own parameters are then new, which is reported on stderr.
 
     Args:
-        build: makes the network; with `weights`, the state of a trained backbone, around that.
+        build: makes the network, around a trained backbone if given its state as `weights`.
         path: a run's model.safetensors or one of its checkpoints.
 
     Raises:

@@ -21,17 +21,17 @@ class ComposeSettings:
     """Settings of `looksharp compose`.
 
     Args:
-        foregrounds: digits, mnist, or an image folder whose objects FOLDER/masks cuts out.
-        backgrounds: photographs, KIND=FOLDER for each kind.
-        out: folder to write; train on it with --data.
+        foregrounds: digits, mnist, or an image folder with masks of its objects in FOLDER/masks.
+        backgrounds: folders of photographs, KIND=FOLDER for each kind.
+        out: folder to write, for train --data.
         root: folder that holds MNIST/raw.
         labels: classes made of several foreground classes, CLASS=NAME+NAME, such as small=0+1+2,large=5+6+7. The n-th
             class goes with the n-th kind of background.
         rho: probability that background and class agree.
         size: side of the images in pixels.
-        train: training images.
-        val: validation images.
-        test: images of each test split.
+        train: number of training images.
+        val: number of validation images.
+        test: number of images in each test split.
         seed: seed of everything drawn at random.
     """
 

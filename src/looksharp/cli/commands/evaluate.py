@@ -32,17 +32,17 @@ class EvaluateSettings:
         runs: run folders.
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
-        mechanism: how attention maps are made.
-        suite: suites to measure, or all. What was measured is kept in RUN/evaluation.
-        refresh: measure again what is kept in RUN/evaluation.
-        data: other images than the runs' own; see train.
-        root: folder of that set's files.
-        layers: the inner layer and the last; found if not given.
-        cue_class: instead of suites: does this class survive without its cue?
+        mechanism: mechanism that makes attention maps.
+        suite: suites to measure, or all. Results are kept in RUN/evaluation.
+        refresh: measure again, even where RUN/evaluation holds results.
+        data: data set to measure on, in place of the runs' own; see train.
+        root: folder of its files.
+        layers: inner and last layer; found in the network if not given.
+        cue_class: in place of suites, test whether this class is recognised without its cue.
         without_cue: images of that class without its cue.
         cue_alone: images of the cue without that class.
-        json: also write values, tables and costs to this file; of several runs, a list.
-        batch_size: images of one forward.
+        json: also write values, tables and costs to this file; a list if there are several runs.
+        batch_size: images per forward.
         workers: processes that read image files.
     """
 

@@ -32,8 +32,8 @@ def show(
         images: image files.
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
-        mechanism: how attention maps are made; built_in shows the network's own attention, and is taken where it has
-            one.
+        mechanism: mechanism that makes attention maps; built_in, the default where there is one, shows the network's
+            own attention.
         classes: top5, or class names separated by commas.
         layer: layer to read; the last one if not given.
         signed: draw evidence for a class in red, against it in blue.

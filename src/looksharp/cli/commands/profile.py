@@ -22,10 +22,10 @@ class ProfileSettings:
     Args:
         names: backbones, as in train --backbone.
         architecture: architectures to build around each of them, or all.
-        classes: number of classes; 100 for cifar_*, else 1000, if not given.
-        image_size: side of the images, px; 32 for cifar_*, else 224, if not given.
-        batch_size: images of a forward that is timed.
-        repeats: forwards that are timed, taking turns.
+        classes: number of classes; if not given, 100 for cifar_*, else 1000.
+        image_size: side of the images in pixels; if not given, 32 for cifar_*, else 224.
+        batch_size: images per timed forward.
+        repeats: number of timed forwards of each network, in turns.
         device: auto, cpu, cuda or mps.
     """
 

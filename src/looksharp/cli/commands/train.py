@@ -31,7 +31,7 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument(
         "--objective",
         default=SUPPRESS,
-        help=f"Parts joined by '+', each with its weight after a colon where it is not to have its own: "
+        help=f"Parts joined by '+'; append :WEIGHT to a part to override its default weight: "
         f"icasc+agreement:0.3. Parts: {', '.join(PARTS)}. Naming one adds its own flags to this help. "
         f"(default: classification)",
     )

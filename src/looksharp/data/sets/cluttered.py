@@ -63,9 +63,9 @@ def cluttered_mnist(
     Args:
         root: the folder that holds MNIST/raw.
         distractors: number of distractors, D.
-        train: images of the training split.
-        val: images of the validation split.
-        test: images of each test split.
+        train: number of training images.
+        val: number of validation images.
+        test: number of images in each test split.
         test_distractors: other numbers of distractors to test with, as in WARN Fig. 4e: splits "test4", "test64" and so
             on beside "test", of the same digits in the same places; a smaller set of distractors is part of a larger
             one.
@@ -101,9 +101,9 @@ def cluttered_digits(
 
     Args:
         distractors: number of distractors, D.
-        train: images of the training split.
-        val: images of the validation split.
-        test: images of each test split.
+        train: number of training images.
+        val: number of validation images.
+        test: number of images in each test split.
         test_distractors: other numbers of distractors to test with.
         seed: seed of all that is drawn.
 

@@ -48,9 +48,9 @@ def digits(train: Count = 6000, val: Count = 1000, test: Count = 2000, seed: int
     handwriting is in two splits whatever the seed; place, size, colour and clutter are drawn from `seed`.
 
     Args:
-        train: images of the training split.
-        val: images of the validation split.
-        test: images of the test split.
+        train: number of training images.
+        val: number of validation images.
+        test: number of test images.
         seed: seed of all that is drawn.
     """
     sizes = {"train": train, "val": val, "test": test}
@@ -72,9 +72,9 @@ def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, tes
 
     Args:
         rho: probability that the colour is the class's, in training; otherwise it is drawn from all ten.
-        train: images of the training split.
-        val: images of the validation split.
-        test: images of each test split.
+        train: number of training images.
+        val: number of validation images.
+        test: number of images in each test split.
         seed: seed of all that is drawn.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The suite "attention": where a network looks for the true class and for the one it confuses it with."""
+"""The suite "attention": where a network looks for the true class and for the class it confuses with it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Attention(Measure):
 
     Values, means over images and their true classes: "overlap_last", "overlap_inner" and "consistency", see
     `separability`; "rank_agreement" and "region_agreement" of the two layers. Over objects whose masks are known:
-    "attention_inside", "pointing_game" and "map_iou"; "no_attention", the share of them whose map is zero everywhere
-    and left out of these; "pixel_ap", see `PixelAveragePrecision`.
+    "attention_inside", "pointing_game" and "map_iou"; "no_attention", the share of objects whose map is zero
+    everywhere and which these leave out; "pixel_ap", see `PixelAveragePrecision`.
 
-    Of every image: its means of all but the last two. Tables: "per_class" and "by_size", see `ObjectMetrics`;
+    Every image has its means of all values except the last two. Tables: "per_class" and "by_size", see `ObjectMetrics`;
     "confused_pairs", see `pair_rows`, with the overlap at the last layer.
 
     Args:
-        subject: what is measured.
-        count: the number of classes.
+        subject: the subject to measure.
+        count: number of classes.
     """
 
     def __init__(self, subject: Subject, count: int) -> None:
@@ -115,7 +115,7 @@ _OVERLAP_INNER = METRICS.add(
         topic="attention",
     ),
 )
-# The names of the two in older histories and in losses.
+# Names of both in older histories and in losses.
 METRICS.add("separation_last", _OVERLAP_LAST)
 METRICS.add("separation_inner", _OVERLAP_INNER)
 METRICS.add(

@@ -1,4 +1,4 @@
-"""The suite "boxes": boxes around attention, held against the boxes around objects."""
+"""The suite "boxes": compare boxes around attention with the boxes around objects."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Boxes"]
 
 
 class Boxes(Measure):
-    """The suite "boxes": boxes around the last layer's attention, held against the box around each object's mask.
+    """The suite "boxes": compare boxes around the last layer's attention with the box around each object's mask.
 
     Values: "max_box_acc" and "max_box_acc_v2", see `MaxBoxAcc` and `MaxBoxAccV2`; by class and by size in the
-    tables, see `ObjectMetrics`. Connected parts are found on the CPU: 0.1 s an object at 224 px, whatever the device.
+    tables, see `ObjectMetrics`. Connected parts are found on the CPU, on any device: 0.1 s per object at 224 px.
 
     Args:
-        subject: what is measured.
-        count: the number of classes.
+        subject: the subject to measure.
+        count: number of classes.
     """
 
     def __init__(self, subject: Subject, count: int) -> None:

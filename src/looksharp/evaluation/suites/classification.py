@@ -1,4 +1,4 @@
-"""The suite "classification": how well a network classifies, and how sure it is."""
+"""The suite "classification": how well a network classifies, and how confident it is."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _LISTED = 50
 class Classification(Measure):
     """Classification of a split.
 
-    Values: "top1", "top5" and, where groups are known, "worst_group", the lowest top-1 of a group (one class for
-    each image); "attribute_accuracy", the mean over classes of how often presence and absence are told right where
-    they are known (several labels; ABN Table 4); "map" and "roc_auc", means over the classes that have positives, each
+    Values: "top1", "top5" and, where groups are known, "worst_group", the lowest top-1 of a group
+    (single-label); "attribute_accuracy", the accuracy of presence or absence, averaged over classes, where known
+    (multi-label; ABN Table 4); "map" and "roc_auc", means over the classes that have positives, each
     against all others; "loss"; "calibration_error"; "ks_margin" and "ks_at", see `separation_chart`. Average precision
     and ROC AUC are exact up to 2^26 scores (images x classes) and taken from bins of 1/64 of log-odds above, so that
     memory is bounded.
 
-    Of every image: "top1", "top5", "loss", "confidence" (probability of the predicted class), "true_probability"
+    Every image has "top1", "top5", "loss", "confidence" (probability of the predicted class), "true_probability"
     (the mean over its true classes) and "confused_probability" (of its most confusing class).
 
     Tables: "classes"; "per_class" and "by_group", columns of one entry each; "calibration", of one entry a bin;
     "separation_chart"; "confused_pairs", see `pair_rows`, of true classes that a wrong class outscores.
 
     Args:
-        subject: what is measured.
-        count: the number of classes.
+        subject: the subject to measure.
+        count: number of classes.
     """
 
     def __init__(self, subject: Subject, count: int) -> None:
@@ -153,9 +153,9 @@ def pair_rows(pairs: ConfusedPairs, names: list[str], images: Tensor) -> list[Co
     """List the 50 most frequent confusions for a table.
 
     Args:
-        pairs: counted.
-        names: of the classes.
-        images: (C,) how many images each class has.
+        pairs: the counted pairs.
+        names: class names.
+        images: (C,) number of images of each class.
 
     Returns:
         Rows of "true" and "taken" (names), "classes" (both numbers), "count", "images" (of the true class) and

@@ -1,4 +1,4 @@
-"""The suite "faithfulness": does the prediction hang on what the map of the predicted class shows?"""
+"""The suite "faithfulness": test whether the prediction depends on the region of the predicted class's map."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FORWARDS = 122  # 51 to insert, 51 to delete, 2 for the drop, 18 for ROAD
 
 
 class Faithfulness(Measure):
-    """Measure how the probability of the predicted class answers to changes of the image in the order of its map.
+    """Measure how the predicted class's probability follows changes of the image in the order of its map.
 
     Values, means over images, and values of every image: "insertion", "deletion", "average_drop" and
     "confidence_increase" (shares of 1, not of 100) and "road" (`RoadCurves.combined`); see the functions of these
-    names. They are of the last layer's map. NaN where it is zero or the same everywhere.
+    names. They use the last layer's map, and are NaN where it is zero or the same everywhere.
 
     Args:
-        subject: what is measured; its network must be in evaluation mode.
-        count: the number of classes.
+        subject: the subject to measure; its network must be in evaluation mode.
+        count: number of classes.
     """
 
     def __init__(self, subject: Subject, count: int) -> None:

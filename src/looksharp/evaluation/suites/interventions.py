@@ -19,14 +19,14 @@ _FORWARDS = 5  # as it is, alone, gone, exchanged within the class and across
 
 
 def interventions(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
-    """Measure what a network still gets right of objects whose masks are known; see `intervene`.
+    """Measure accuracy on objects with known masks under interventions; see `intervene`.
 
     Values and values of every image: each of `INTERVENTIONS`. Table "interventions": "intervals", "chance" and
-    "left_out" as they are there, and "images", how many were used. Nothing where no mask is known.
+    "left_out" as there, and "images", the number used. Nothing if no mask is known.
 
     Args:
-        subject: what is measured.
-        advance: told the forwards done.
+        subject: the subject to measure.
+        advance: called with the number of forwards done.
     """
     split = subject.split
     if split.marks is None or not len(split.marks):

@@ -1,4 +1,4 @@
-"""The suite "sanity": do maps change once the network forgets what it learned?"""
+"""The suite "sanity": test whether maps change once the network forgets what it learned."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ def sanity(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
     See `parameter_randomization`; layers stay randomised while those before them follow, in five steps.
 
     Values, and values of every image: "randomised_rank" and "randomised_ssim", the similarity once every weight is
-    random: the lower, the better. An image counts where both of its maps show something. Table "sanity": for each step
-    the last layer that was randomised, both means, and how many images are "undefined" in each. Nothing for images of
-    fewer than 11 px.
+    random: the lower, the better. An image counts if both of its maps show something. Table "sanity": for each step the
+    last randomised layer, both means, and the number of images "undefined" in each. Nothing for images below 11 px.
 
     Args:
-        subject: what is measured.
-        advance: told the forwards done.
+        subject: the subject to measure.
+        advance: called with the number of forwards done.
     """
     if min(subject.pixels.size) < _SMALLEST or not len(subject.split):
         advance(_FORWARDS * len(subject.split))

@@ -29,14 +29,13 @@ def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation
     """Classify by the mean probability of ten views: four corners and the middle, each also mirrored.
 
     Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", Sec. 4.1. Views are cut
-    from images 8/7 as large as the network takes (256 for 224); images in memory, which are as small as that, are
-    enlarged bilinearly.
+    from images 8/7 the size that the network takes (256 for 224); smaller images in memory are enlarged bilinearly.
 
-    Values: "top1_ten_crop" and "top5_ten_crop", of every image too; "map_ten_crop" where images have several classes.
+    Values: "top1_ten_crop" and "top5_ten_crop", for every image too; "map_ten_crop" for multi-label images.
 
     Args:
-        subject: what is measured.
-        advance: told the forwards done.
+        subject: the subject to measure.
+        advance: called with the number of forwards done.
     """
     split, (height, width) = subject.split, subject.pixels.size
     size = round(height * LARGER), round(width * LARGER)

@@ -1,4 +1,4 @@
-"""Measure whether a class's probability follows what its map says: images are changed where the map is high, or low."""
+"""Measure whether a class's probability follows its map: images are changed where the map is high, or low."""
 
 from looksharp.metrics.faithfulness.average_drop import AverageDrop, ConfidenceChange, average_drop
 from looksharp.metrics.faithfulness.imputation import noisy_linear_imputation

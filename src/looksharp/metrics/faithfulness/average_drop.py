@@ -1,4 +1,4 @@
-"""Average drop and increase in confidence: how well a class is recognised from what its map shows alone."""
+"""Average drop and increase in confidence: how well a class is recognised from the region of its map alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def average_drop(
     divided by its maximum.
 
     pytorch-grad-cam's `DropInConfidence` is max(0, Y - O), not divided by Y, and neither resizes nor scales the map;
-    its `IncreaseInConfidence` is the same, but for increases by less than a 100,000th of Y, which here are none.
+    its `IncreaseInConfidence` is the same, except that increases below a 100,000th of Y do not count here.
 
     Cost: 2 forwards of the model for each image.
 
@@ -64,9 +64,9 @@ def average_drop(
         model: any classifier, in eval mode.
         images: (N, C, H, W), as the model expects them.
         maps: (N, h, w), raw, at any scale; negative values of signed maps show nothing.
-        classes: the class each map explains, (N,).
-        baseline: what is seen where the map is zero: a number, or a tensor that broadcasts to the images. Zero is the
-            mean colour of the data set where images are normalised, and multiplication as in the paper.
+        classes: (N,) the class that each map explains.
+        baseline: pixels where the map is zero: a number, or a tensor that broadcasts to the images. Zero is the mean
+            colour of the data set where images are normalised, and multiplication as in the paper.
         multilabel: probabilities from a sigmoid, not a softmax.
         batch_size: images a forward: bounds the memory and changes nothing else.
 
@@ -104,8 +104,8 @@ class AverageDrop(Grouped):
     is (K, 2).
 
     Args:
-        model: see `average_drop`; it is no part of the metric's state, and stays where it is.
-        baseline: what is seen where a map is zero.
+        model: see `average_drop`; it is not part of the metric's state, and stays on its device.
+        baseline: pixels where a map is zero.
         multilabel: probabilities from a sigmoid, not a softmax.
         batch_size: images a forward.
         groups: see `Grouped`.

@@ -15,7 +15,7 @@ _CACHED = 2**18  # numbers
 def noisy_linear_imputation(
     images: Tensor, removed: Tensor, *, noise: float = 0.01, tolerance: float = 1e-3, seed: int = 0
 ) -> Tensor:
-    """Replace removed pixels by what lies around them, so that neither colour nor outline tells that they are gone.
+    """Fill removed pixels from their neighbours, so that neither colour nor outline shows that they are gone.
 
     Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods": each removed
     pixel equals the mean of its neighbours, weights 1/6 for those beside it and 1/12 for those at its corners, scaled
@@ -24,11 +24,12 @@ def noisy_linear_imputation(
 
     Args:
         images: (N, C, H, W).
-        removed: (N, H, W) bool. In each image a pixel at least must be left.
+        removed: (N, H, W) bool. Each image must keep at least one pixel.
         noise: standard deviation of the normal noise on removed pixels, in the units of the images.
-        tolerance: the error that a pixel of the solution may have, in the units of the images, as the multigrid cycle
-            estimates it, which may be some 5 times too low, and 200 times where a strip of 200 px has one pixel left.
-        seed: of the noise. It is one field, laid over every image, so that values depend on no other image.
+        tolerance: largest error of a pixel of the solution, in the units of the images, as the multigrid cycle
+            estimates it. The estimate may be some 5 times too low, and 200 times where a strip of 200 px keeps one
+            pixel.
+        seed: seed of the noise, one field for every image, so that values depend on no other image.
 
     Returns:
         (N, C, H, W), equal to the images where nothing is removed.
@@ -71,7 +72,7 @@ def _solve(known: Tensor, unknown: Tensor, tolerance: float) -> Tensor:
     error = _cycle(residual, grids)  # estimates solution - exact, but for its sign
     direction, product = error, _dot(residual, error)
     for _ in range(_ITERATIONS):
-        # A system that is solved rests while others go on: what it becomes does not depend on them.
+        # A solved system rests while others go on, so that its solution does not depend on them.
         active = error.abs().amax((-2, -1), keepdim=True) > allowed  # (N, C, 1, 1)
         if not active.any():
             return solution
@@ -109,8 +110,8 @@ def _grids(unknown: Tensor) -> list[tuple[Tensor, Tensor]]:
 def _cycle(residual: Tensor, grids: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Approximate the system's solution for a residual by a multigrid V-cycle, symmetric and positive definite.
 
-    One Jacobi step before and one after the correction from the next coarser grid, which damp what that grid cannot
-    see to a third or less, as the eigenvalues there lie in 2/3 to 4/3.
+    One Jacobi step before and one after the correction from the next coarser grid damp the error that this grid cannot
+    represent to a third or less, as its eigenvalues lie in 2/3 to 4/3.
     """
     (mask, weight), coarser = grids[0], grids[1:]
     inverse = mask / (weight - 4).clamp(min=1)  # 0 only where the image is a single pixel

@@ -1,4 +1,4 @@
-"""Insertion and deletion: does a class's probability follow what the map says is important?"""
+"""Insertion and deletion: test whether a class's probability follows the order of its map."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def insertion(model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, *
     Petsiuk et al. 2018, "RISE", and the authors' code: pixels in the order of the map, as many in each step up to
     rounding, inserted into the blurred image (11 pixels, standard deviation 5); area by trapezoids.
 
-    Where the authors' code differs: it follows the class that it finds most probable, pads the blur with zeros where
-    here the border is reflected, and orders pixels of equal value as its sort leaves them (see `pixel_ranks`).
+    The authors' code differs: it follows the most probable class, pads the blur with zeros (here the border is
+    reflected), and orders pixels of equal value as its sort leaves them (see `pixel_ranks`).
 
     Cost: `steps` + 1 forwards of the model for each image.
 
@@ -101,7 +101,7 @@ def insertion(model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, *
         model: any classifier, in eval mode.
         images: (N, C, H, W), as the model expects them.
         maps: (N, h, w), raw, at any scale; resized bilinearly to the images. May be signed.
-        classes: the class each map explains, (N,).
+        classes: (N,) the class that each map explains.
         options: `steps`, 50; `baseline`, "blur", "mean" (each channel's mean in the image), "zero" (the mean colour of
             the data set, where images are normalised) or a tensor that broadcasts to the images; `multilabel`, for
             probabilities from a sigmoid, not a softmax; `batch_size`, 64 images a forward, which bounds the memory
@@ -188,9 +188,9 @@ class Insertion(Grouped):
     """The mean of `insertion`, updated with (images, maps, classes).
 
     Args:
-        model: see `insertion`; it is no part of the metric's state, and stays where it is.
-        steps: forwards of the model for each image, less one.
-        baseline: what pixels are inserted into.
+        model: see `insertion`; it is not part of the metric's state, and stays on its device.
+        steps: number of forwards of the model per image, less one.
+        baseline: image into which pixels are inserted.
         multilabel: probabilities from a sigmoid, not a softmax.
         batch_size: images a forward.
         groups: see `Grouped`.
@@ -215,9 +215,9 @@ class Deletion(Grouped):
     """The mean of `deletion`, updated with (images, maps, classes).
 
     Args:
-        model: see `insertion`; it is no part of the metric's state, and stays where it is.
-        steps: forwards of the model for each image, less one.
-        baseline: what pixels are replaced by.
+        model: see `insertion`; it is not part of the metric's state, and stays on its device.
+        steps: number of forwards of the model per image, less one.
+        baseline: image that replaces pixels.
         multilabel: probabilities from a sigmoid, not a softmax.
         batch_size: images a forward.
         groups: see `Grouped`.

@@ -39,8 +39,8 @@ def pixel_ranks(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         size: height and width of the images.
 
     Returns:
-        ranks (N, H, W), 0 for the most attended pixel, int64; and whether the map ranks anything, (N,) bool: not if
-        it is the same everywhere, zero or not, or not finite.
+        ranks (N, H, W), 0 for the most attended pixel, int64; and (N,) bool, False for a map that ranks
+        nothing: one that is the same everywhere, zero or not, or not finite.
 
     Example:
         >>> ranks, ranking = pixel_ranks(torch.tensor([[[0.0, 9], [5, 2]], [[0, 0], [0, 0]]]), (2, 2))
@@ -78,8 +78,8 @@ def class_probabilities(
     Args:
         model: any classifier, in eval mode.
         classes: (N,).
-        perturb: from samples (B,) and steps (B,) to images (B, C, H, W); samples of one step follow each other.
-        steps: of every sample.
+        perturb: function from samples (B,) and steps (B,) to images (B, C, H, W); samples of one step are adjacent.
+        steps: number of steps of every sample.
         multilabel: probabilities from a sigmoid, not a softmax.
         batch_size: images a forward; changes nothing but speed and memory.
 
@@ -87,7 +87,7 @@ def class_probabilities(
         (N, steps) in [0, 1], float64.
 
     Raises:
-        ValueError: if the model is in training mode, a class is not one of its, or there is no image a forward.
+        ValueError: if the model is in training mode, a class is not one of the model's, or `batch_size` is below 1.
     """
     network = unwrapped(model)  # a wrapper for data parallelism would wait for processes that have fewer images
     if network.training:

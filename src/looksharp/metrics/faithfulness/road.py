@@ -1,4 +1,4 @@
-"""ROAD: remove pixels in the order of the map, or against it, by imputation that leaves no trace of what is gone."""
+"""ROAD: remove pixels in the order of the map, or against it, by imputation that leaves no trace of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RoadCurves(NamedTuple):
 
     Attributes:
         most: (N, S) probabilities of the class once the most attended pixels are removed, MoRF: the lower, the better.
-        least: (N, S) once the least attended are, LeRF: the higher, the better.
+        least: (N, S) once the least attended pixels are removed, LeRF: the higher, the better.
     """
 
     most: Tensor
@@ -66,22 +66,22 @@ def road(
     """Compute probabilities of a class where shares of the pixels are removed, the most or the least attended first.
 
     Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"; the paper measures the
-    accuracy of the model. `RoadCurves.combined` is pytorch-grad-cam's `ROADCombined`, with these differences: its
-    percentile p removes the share 1 - p / 100, with all pixels that equal the last one, where here it is a number of
-    pixels, to the nearest (see `pixel_ranks` for ties); its two curves are differences from the probability for the
-    whole image, which the combination cancels; its scores may be logits; its noise differs with each call.
+    accuracy of the model. `RoadCurves.combined` is pytorch-grad-cam's `ROADCombined`, with these differences. Its
+    percentile p removes the share 1 - p / 100 with all pixels that equal the last one; here a number of pixels is
+    removed, rounded to the nearest (see `pixel_ranks` for ties). Its two curves are differences from the probability
+    for the whole image, which the combination cancels. Its scores may be logits. Its noise differs with each call.
 
-    Cost: twice as many forwards of the model for each image as there are shares, and as many linear systems.
+    Cost: two forwards of the model, and two linear systems, per image and share.
 
     Args:
         model: any classifier, in eval mode.
         images: (N, C, H, W), as the model expects them.
         maps: (N, h, w), raw, at any scale; resized bilinearly to the images. May be signed.
-        classes: the class each map explains, (N,).
+        classes: (N,) the class that each map explains.
         shares: of the pixels, above 0 and below 1.
-        noise: see `noisy_linear_imputation`, as `tolerance` and `seed`.
-        tolerance: of the imputation.
-        seed: of the noise.
+        noise: noise of the imputation; see `noisy_linear_imputation`.
+        tolerance: tolerance of the imputation.
+        seed: seed of the noise.
         multilabel: probabilities from a sigmoid, not a softmax.
         batch_size: images that are imputed and put through the model at once: bounds the memory and changes nothing
             else.
@@ -121,11 +121,11 @@ class Road(Grouped):
     """The mean of `RoadCurves.combined`, updated with (images, maps, classes).
 
     Args:
-        model: see `road`; it is no part of the metric's state, and stays where it is.
-        shares: of the pixels.
-        noise: of the imputation, as `tolerance` and `seed`.
-        tolerance: of the imputation.
-        seed: of the noise.
+        model: see `road`; it is not part of the metric's state, and stays on its device.
+        shares: shares of the pixels.
+        noise: noise of the imputation.
+        tolerance: tolerance of the imputation.
+        seed: seed of the noise.
         multilabel: probabilities from a sigmoid, not a softmax.
         batch_size: images that are imputed and put through the model at once.
         groups: see `Grouped`.

@@ -21,9 +21,9 @@ _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
 def network_names() -> tuple[str, ...]:
-    """List looksharp's own networks, of each family the common sizes.
+    """List looksharp's own networks, with the common sizes of each family.
 
-    `build_network` knows the families' other sizes and the networks of torchvision and timm besides.
+    `build_network` also knows the families' other sizes, and the networks of torchvision and timm.
     """
     return tuple(sorted(name for family in FAMILIES.values() for name in family.names))
 

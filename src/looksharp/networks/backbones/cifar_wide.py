@@ -15,7 +15,7 @@ class WideBlock(nn.Module):
 
     Zagoruyko & Komodakis, Wide Residual Networks, 2016 (arXiv 1605.07146), sec. 2, Fig. 1 (c, d), with
     a = relu(bn1(x)). Where shapes agree the shortcut is x itself. Where they do not, it is a 1x1 convolution
-    without BatchNorm, and what it reads is a, not x, as in the authors' code.
+    without BatchNorm that reads a, not x, as in the authors' code.
     Maps (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)).
 
     Args:

@@ -33,7 +33,7 @@ class ClutterNet(nn.Module):
 
     The linear layers read the last map flattened, 5 x 5 positions for a 40 px image; images (B, in_channels, H, W) of
     another size have theirs averaged to as many. Width 32 costs 17.9 MFLOPs a 40 px colour image, two for each
-    multiply-add. What a ReLU follows is initialised by He et al. (2015, arXiv 1502.01852), Eq. 10: normal, variance
+    multiply-add. Layers before a ReLU are initialised by He et al. (2015, arXiv 1502.01852), Eq. 10: normal, variance
     2 / fan-in, biases 0. The last layer keeps torch's default.
 
     Args:

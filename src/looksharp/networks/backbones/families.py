@@ -14,11 +14,11 @@ __all__ = ["FAMILIES", "Family"]
 
 @dataclass(frozen=True)
 class Family:
-    """Networks whose names differ in numbers alone.
+    """A family of networks whose names differ only in numbers.
 
     Attributes:
-        build: makes one from the numbers in its name, `num_classes` and `in_channels`.
-        names: the common ones.
+        build: function that makes one from the numbers in its name, `num_classes` and `in_channels`.
+        names: the common names.
     """
 
     build: Callable[..., nn.Module]

@@ -24,13 +24,13 @@ class SmallNet(nn.Module):
     | `stage3` | 1 (2)                 | 2 width   | H/8 x W/8         | 31 px           |
 
     The receptive field of a position of `stage3` is 31 x 31 px, centred on the pixel at 8 times its index, so
-    in a 48 px image every position of both last maps (12 x 12 and 6 x 6) is local: what it says cannot come
-    from the far side. With `deep`, four residual blocks follow in `stage3`; its receptive field becomes
+    in a 48 px image every position of both last maps (12 x 12 and 6 x 6) is local: it cannot depend
+    on the far side. With `deep`, four residual blocks follow in `stage3`; its receptive field becomes
     159 x 159 px, and every position sees the whole of an image of up to 80 px. (In training mode BatchNorm's
     statistics connect all positions of a batch, as in any such network.)
 
     Width 32 costs 11.1 MFLOPs a 48 px colour image (32.4 with `deep`), two for each multiply-add. Images
-    (B, in_channels, H, W) of any size give logits (B, num_classes). Not from a paper: made for experiments on
+    (B, in_channels, H, W) of any size give logits (B, num_classes). It is from no paper, but made for experiments on
     where a network looks. Convolutions are initialised normal with variance 2 / fan-out.
 
     Args:

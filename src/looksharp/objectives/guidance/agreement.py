@@ -18,11 +18,11 @@ __all__ = ["Agreement"]
 class Agreement(Exchange):
     """Exchanged backgrounds, and the term "agreement": both predictions for a marked object agree.
 
-    The copies are those of `BackgroundExchange`, which it brings along; the term is the divergence both ways between
-    the predictions for an image and its copy, averaged over the batch's copies.
+    The copies are those of `BackgroundExchange`. The term is the symmetric divergence between the predictions for an
+    image and its copy, averaged over the batch's copies.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
         warmup: training steps over which the weight rises from 0.
         backgrounds: folder of photographs to draw surroundings from, or a tensor of them (N, C, H, W), normalised;
             those of other marked images if not given.

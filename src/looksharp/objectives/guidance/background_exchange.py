@@ -17,8 +17,8 @@ __all__ = ["BackgroundExchange"]
 class BackgroundExchange(Exchange):
     """Add a copy of each marked image to the batch, its object in other surroundings; see `Exchange`.
 
-    It has no term of its own: the other parts read the copies like other images. An intervention and no statement
-    about maps, so that it reaches networks in which every position sees the whole image.
+    It has no term of its own: the other parts read the copies like other images. It is an intervention and asks nothing
+    of maps, so it also works in networks in which every position sees the whole image.
 
     Args:
         backgrounds: folder of photographs to draw surroundings from, or a tensor of them (N, C, H, W), normalised;

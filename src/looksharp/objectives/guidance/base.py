@@ -22,13 +22,13 @@ __all__ = ["Guidance", "GuidanceLoss", "MapGuidance", "guidance_losses", "masks_
 
 @dataclass(eq=False)
 class GuidanceLoss(Part, ABC):
-    """The term "guidance": a loss of each marked (image, class) pair.
+    """The term "guidance": the loss of marked (image, class) pairs.
 
     It is averaged over an image's marked classes, as in GAIN Eq. 7, then over the batch's marked images. GAIN Eq. 8,
     L_ext = L_cl + alpha L_am + 10 L_e, is `GAIN() + Guidance("squared_error")`. Batches without marks add nothing.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
         warmup: training steps over which the weight rises from 0.
     """
 
@@ -58,7 +58,7 @@ class GuidanceLoss(Part, ABC):
         """Return the loss (G,) of each marked pair.
 
         Args:
-            forward: the batch's.
+            forward: the forward of the batch.
             marks: the pairs, at least one, in rising order of their images.
         """
 
@@ -68,9 +68,9 @@ class MapGuidance(GuidanceLoss, ABC):
     """A guidance loss of the marked classes' maps at one layer.
 
     Args:
-        weight: of the term.
-        mechanism: how maps are made.
-        layer: the layer they are read from; found in the backbone if not given.
+        weight: weight of the term.
+        mechanism: mechanism that makes the maps.
+        layer: layer whose maps are read; found in the backbone if not given.
         warmup: training steps over which the weight rises from 0.
     """
 
@@ -128,9 +128,9 @@ def Guidance(loss: str = "squared_error", weight: float | None = None, **setting
             "contrast", the same for the difference between the class's map and that of the most confusing class;
             "evidence_all", the same for the maps of all classes together;
             "rrr", no input gradient outside the mask;
-            or a loss of yours that is registered in `PARTS`.
-        weight: of the term; the loss's own default if not given.
-        settings: the loss's others: warmup and, for losses of maps, mechanism and layer.
+            or your own loss, registered in `PARTS`.
+        weight: weight of the term; the loss's own default if not given.
+        settings: the loss's other settings: warmup and, for losses of maps, mechanism and layer.
 
     Raises:
         ValueError: if there is no such loss.

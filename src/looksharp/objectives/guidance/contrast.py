@@ -20,13 +20,13 @@ __all__ = ["Contrast"]
 class Contrast(MapGuidance):
     """Keep all that tells the class from the most confusing one inside the mask.
 
-    As `Evidence`, for the class's signed map minus that of the wrong class with the highest score. An image that has
-    no wrong class counts as 0.
+    As `Evidence`, for the class's signed map minus that of the wrong class with the highest score. An image without a
+    wrong class counts as 0.
 
     Args:
-        weight: of the term.
-        mechanism: how maps are made.
-        layer: the layer they are read from; found in the backbone if not given.
+        weight: weight of the term.
+        mechanism: mechanism that makes the maps.
+        layer: layer whose maps are read; found in the backbone if not given.
         warmup: training steps over which the weight rises from 0.
     """
 

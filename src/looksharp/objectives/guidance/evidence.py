@@ -22,9 +22,9 @@ class Evidence(MapGuidance):
     As `Energy`, with the map before its ReLU.
 
     Args:
-        weight: of the term.
-        mechanism: how maps are made.
-        layer: the layer they are read from; found in the backbone if not given.
+        weight: weight of the term.
+        mechanism: mechanism that makes the maps.
+        layer: layer whose maps are read; found in the backbone if not given.
         warmup: training steps over which the weight rises from 0.
     """
 

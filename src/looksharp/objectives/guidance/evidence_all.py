@@ -19,13 +19,13 @@ __all__ = ["EvidenceAll"]
 class EvidenceAll(MapGuidance):
     """Keep the evidence for and against all classes inside the mask.
 
-    As `Evidence`, for the maps of all classes together. Where an image has one class their mean is taken off first,
-    since it moves no softmax. A backward per class is run where the layer is not pooled into one linear classifier.
+    As `Evidence`, for the maps of all classes together. For images of one class their mean is subtracted first, since
+    softmax ignores it. It runs a backward per class unless the layer is pooled into one linear classifier.
 
     Args:
-        weight: of the term.
-        mechanism: how maps are made.
-        layer: the layer they are read from; found in the backbone if not given.
+        weight: weight of the term.
+        mechanism: mechanism that makes the maps.
+        layer: layer whose maps are read; found in the backbone if not given.
         warmup: training steps over which the weight rises from 0.
     """
 

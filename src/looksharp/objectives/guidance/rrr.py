@@ -27,7 +27,7 @@ class RightForTheRightReasons(GuidanceLoss):
     Costs another pass over the marked images and a second derivative through the whole network.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
         warmup: training steps over which the weight rises from 0.
     """
 

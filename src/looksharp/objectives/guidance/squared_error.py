@@ -21,9 +21,9 @@ class SquaredError(MapGuidance):
     """Make the map divided by its maximum equal the mask: GAIN Eq. 7; see `guidance_squared_error`.
 
     Args:
-        weight: of the term.
-        mechanism: how maps are made.
-        layer: the layer they are read from; found in the backbone if not given.
+        weight: weight of the term.
+        mechanism: mechanism that makes the maps.
+        layer: layer whose maps are read; found in the backbone if not given.
         warmup: training steps over which the weight rises from 0.
     """
 
