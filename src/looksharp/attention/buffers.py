@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 __all__ = ["forward_on_copies"]
 
 
-def forward_on_copies(network: nn.Module, images: Tensor) -> Any:
-    """Return what the network returns; BatchNorm in training mode updates copies of its buffers, not its own.
+def forward_on_copies(network: nn.Module, images: Tensor) -> object:
+    """Run a network whose BatchNorm, in training mode, updates copies of its buffers and not its own.
 
-    It normalises by these images' own statistics all the same.
+    BatchNorm still normalises by these images' own statistics.
 
     Args:
         network: any network, without wrappers.

@@ -1,17 +1,16 @@
-"""Forward and backward passes that show what each module of a network is given and returns."""
+"""Forward and backward passes that show the inputs and outputs of each module of a network."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from looksharp.attention.buffers import forward_on_copies
 from looksharp.attention.layout import layout_of
-from looksharp.attention.recording import logits_of
+from looksharp.attention.recording import first_tensor, logits_of, with_first
 from looksharp.attention.threads import hook_here
 
 __all__ = ["Call", "probe", "reads_patches", "untouched_forward"]
@@ -21,7 +20,7 @@ __all__ = ["Call", "probe", "reads_patches", "untouched_forward"]
 class Call:
     """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps.
 
-    `repeated` is a map of more images than went in: what runs once for each of several tasks has none of an image.
+    `repeated` marks a map of more images than went in, as of a module that runs once per task.
     `tokens` says that the output is (B, N, C), or a map with something beside it, as class tokens are; `unplaced`
     are tokens that fit no grid of the image's shape.
     """
@@ -36,14 +35,14 @@ class Call:
 
     @property
     def spans_stages(self) -> bool:
-        """Whether more than one stage may lie inside: it makes a third or less of a side, and a stride half."""
+        """Return True if more than one stage may lie inside: a side shrinks to a third or less; a stride halves it."""
         if self.before is None or self.after is None:
             return True
         return self.before[0] >= 3 * self.after[0] or self.before[1] >= 3 * self.after[1]
 
 
-def untouched_forward(network: nn.Module, images: Tensor, gradients: bool = False) -> Any:
-    """Return what the network returns, with or without a graph; no buffer, mode or random state changes."""
+def untouched_forward(network: nn.Module, images: Tensor, gradients: bool = False) -> object:
+    """Run a network with or without a graph; no buffer, mode or random state changes."""
     devices = [images.device] if images.is_cuda else []
     with torch.inference_mode(False), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
         return forward_on_copies(network, images)
@@ -54,30 +53,30 @@ def probe(network: nn.Module, images: Tensor) -> dict[str, Call]:
     calls: dict[str, Call] = {}
     image_size = (images.shape[-2], images.shape[-1])
 
-    def size(name: str, value: Any) -> tuple[int, int] | None:
-        value = value[0] if isinstance(value, tuple | list) and value else value
-        if not isinstance(value, Tensor) or value.ndim not in (3, 4):
+    def size(name: str, value: object) -> tuple[int, int] | None:
+        found = first_tensor(value)
+        if found is None or found.ndim not in (3, 4):
             return None
         try:
-            shape = layout_of(network, name, value, image_size).to_map(value).shape
+            shape = layout_of(network, name, found, image_size).to_map(found).shape
         except ValueError:
             return None
         return shape[-2], shape[-1]
 
-    def note(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def note(name: str, module: nn.Module, args: tuple[object, ...], output: object) -> None:
         # The input of the first layers is the image, whatever the layout within.
-        first = args[0] if args else None
-        is_image = isinstance(first, Tensor) and first.shape[-2:] == image_size
-        before = image_size if is_image else size(name, first)
+        read, made = first_tensor(args), first_tensor(output)
+        is_image = read is not None and read.shape[-2:] == image_size
+        before = image_size if is_image else size(name, args[0] if args else None)
         calls.pop(name, None)
-        repeated = isinstance(output, Tensor) and output.ndim == 4 and len(output) != len(images)
-        first = output[0] if isinstance(output, tuple | list) and output else output
+        alone = made is output  # and not the first of several
+        repeated = made is not None and alone and made.ndim == 4 and len(made) != len(images)
         parts, unplaced = False, False
         after = size(name, output)
-        if isinstance(first, Tensor) and first.ndim == 3:
-            parts = len(first) != len(images)  # windows, or the pixels of a patch
-            unplaced = after is None and not parts and first.shape[1] > 1
-        tokens = unplaced or isinstance(output, tuple | list) or (isinstance(output, Tensor) and output.ndim == 3)
+        if made is not None and made.ndim == 3:
+            parts = len(made) != len(images)  # windows, or the pixels of a patch
+            unplaced = after is None and not parts and made.shape[1] > 1
+        tokens = unplaced or isinstance(output, tuple | list) or (made is not None and made.ndim == 3)
         calls[name] = Call(name, module, before, None if parts else after, repeated, tokens, unplaced)
 
     with ExitStack() as stack:
@@ -98,15 +97,18 @@ def reads_patches(network: nn.Module, layer: str, images: Tensor) -> bool | None
     read: list[Tensor] = []
     entry: list[Tensor] = []
 
-    def enter(_module: nn.Module, _args: Any, output: Any) -> Any:
-        tokens = output[0] if isinstance(output, tuple | list) else output
+    def enter(_module: nn.Module, _args: object, output: object) -> object:
+        tokens = first_tensor(output)
+        if tokens is None:
+            return output
         entry[:] = [tokens.detach().requires_grad_()]
         copy = entry[0].clone()  # what follows may write in place
-        return (copy, *output[1:]) if isinstance(output, tuple | list) else copy
+        return with_first(output, copy)
 
-    def keep(_module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
-        if args and isinstance(args[0], Tensor) and args[0].ndim == 2:
-            read[:] = [args[0]]
+    def keep(_module: nn.Module, args: tuple[object, ...], _output: object) -> None:
+        found = first_tensor(args)
+        if found is not None and found.ndim == 2:
+            read[:] = [found]
 
     with ExitStack() as stack:
         hook_here(stack, network.get_submodule(layer).register_forward_hook, enter)

@@ -175,7 +175,7 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     not change. The maps are differentiable and lead to the logits even under `torch.no_grad`, under
     `torch.inference_mode` and with every parameter frozen: the graph then starts at the first recorded layer.
     If a layer runs more than once, its last call is kept. Forwards of other threads are not recorded. `.grad`,
-    modes, buffers, `requires_grad` and hooks are as before once the `with` ends, also after an exception.
+    modes, buffers, `requires_grad` and hooks are as before once the `with` ends, even after an exception.
 
     Args:
         model: any module; wrappers for data parallelism and compilation are unwrapped.

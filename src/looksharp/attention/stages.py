@@ -29,12 +29,12 @@ _KEEPING = Lock()
 def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, ...]:
     """Find the layers that end the last `count` stages that still have positions, the earliest first.
 
-    A stage is a run of layers of one resolution that holds parameters; it ends where the network next pools or
-    strides. In a network of one resolution throughout (ViT) the stages are blocks, the last one and one a
-    quarter of the depth before it. Each layer is one whose positions are read by what is classified: where a class
-    token reads nothing of the last block's output, that is the norm before its attention. Two images go forward
-    and back once for each network and image size, and what is found is kept; no buffer, mode or random state
-    changes. In a network around another (`Wrapping`) they are stages of its backbone.
+    A stage is a run of layers of one resolution that holds parameters; it ends where the network next pools or strides.
+    In a network of one resolution throughout (ViT) the stages are blocks, the last one and one a quarter of the depth
+    before it. The classifier reads the positions of each layer: where a class token reads nothing of the last block's
+    output, the layer is the norm before its attention. Two images go forward and back once per network and image size,
+    and the result is kept; no buffer, mode or random state changes. In a `Wrapping` the stages are those of its
+    backbone.
 
     Args:
         model: any classifier.

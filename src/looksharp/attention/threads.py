@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 __all__ = ["hook_here", "lock_of"]
 
@@ -24,18 +24,20 @@ def lock_of(network: nn.Module) -> threading.RLock:
         return _LOCKS.setdefault(network, threading.RLock())
 
 
-def hook_here(stack: ExitStack, register: Callable[..., Any], hook: Callable[..., Any], **options: Any) -> None:
-    """Register a hook for the calls of this thread, until the stack is left; those of others pass unnoticed.
+def hook_here(
+    stack: ExitStack, register: Callable[..., RemovableHandle], hook: Callable[..., object], **options: object
+) -> None:
+    """Register a hook for the calls of this thread, until the stack is left; calls of other threads pass unnoticed.
 
     Args:
         stack: removes the hook.
         register: a module's method, such as `register_forward_hook`.
-        hook: what that method takes.
-        options: its other arguments.
+        hook: the hook to register.
+        options: other arguments of that method.
     """
     own = threading.get_ident() if not torch.compiler.is_compiling() else 0
 
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def called(*args: object, **kwargs: object) -> object:
         if torch.compiler.is_compiling() or threading.get_ident() == own:
             return hook(*args, **kwargs)
         return None

@@ -17,7 +17,7 @@ _MULTI_HEAD = signature(F.multi_head_attention_forward)
 
 
 class UnfusedAttention(TorchFunctionMode):
-    """Inside this context scaled dot-product attention is computed by matrix products and a softmax.
+    """Compute scaled dot-product attention by matrix products and a softmax inside this context.
 
     Fused kernels have no second derivative, and no batched first one. `torch.nn.attention.sdpa_kernel` switches them
     off for the whole process, other threads included, and two threads that use it may leave them off; this context
@@ -40,11 +40,11 @@ class UnfusedAttention(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
-        types: Any,
+        func: Callable[..., object],
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> object:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and self.active():
             return _attention(*args, **kwargs)
@@ -80,7 +80,7 @@ def _attention(
 
 
 def _multi_head(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    """Return what `F.multi_head_attention_forward` returns; asked for its weights, it computes them unfused."""
+    """Call `F.multi_head_attention_forward` for its weights, because it then computes attention unfused."""
     given = _MULTI_HEAD.bind(*args, **kwargs)
     wanted = given.arguments.get("need_weights", True)
     given.arguments["need_weights"] = True

@@ -30,18 +30,18 @@ class DataConfig:
     Args:
         data: a named set, such as digits, cifar100 or voc, which has settings of its own; or an image folder
             (train/CLASS/..., with val and test folders beside it; or CLASS/..., divided by seed). hf:NAME_OR_PATH is
-            what Hugging Face's datasets reads, wds:PATTERN WebDataset's shards, such as
-            wds:shards/train-{0000..0009}.tar, by path or URL.
-        root: folder that holds the files of a named set that is read, such as cifar10 or voc.
-        image_size: side to which image files are brought, in pixels, or HEIGHT,WIDTH; the set's own if not given.
+            a set that Hugging Face's datasets reads; wds:PATTERN names WebDataset's shards by path or URL, such as
+            wds:shards/train-{0000..0009}.tar.
+        root: folder with the files of a named set such as cifar10 or voc.
+        image_size: side to which image files are resized, in pixels, or HEIGHT,WIDTH; the set's own if not given.
         val_share: share of the training images held out for validation where the set has no validation split; with 0,
             validation reads the test split.
         range: LOW,HIGH, the values that become black and white in images of more than 8 bits a channel: 0,4095 for 12
-            bits. If not given, those of 16 bits keep their own range; others need it.
-        crop_share: side of the middle of an image file that is evaluated, as a share of the resized image's shorter
-            side: 0.875 cuts 224 pixels from 256; with 1 images are resized to fit.
-        fit: how image files of other proportions come to that size: crop, resized to cover it and the middle cut out;
-            or resize, both sides resized, so that nothing is cut off.
+            bits. 16-bit images keep their own range if it is not given; others need it.
+        crop_share: side of the centre crop that is evaluated, as a share of the resized image's shorter side: 0.875
+            cuts 224 pixels from 256; 1 resizes images to fit.
+        fit: for image files of other proportions, crop resizes them to cover that size and cuts out the middle; resize
+            resizes both sides, so that nothing is cut off.
         settings: the set's own settings, the arguments of its reader; in flat form they stand below its name.
 
     Raises:

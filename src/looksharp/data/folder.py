@@ -33,9 +33,8 @@ def read_folder(root: Path, size: int | tuple[int, int] | None = None) -> Data:
 
     Args:
         root: the folder.
-        size: side to which images are brought, or (height, width). If not given it is that of the first image, if
-            that is square and small, else 224; which is why it is told here and not applied after reading, as for
-            other sets.
+        size: side to which images are resized, or (height, width). If not given it is that of the first image, if
+            that is square and small, else 224.
 
     Raises:
         ValueError: if the folder or a class is missing or empty, there is one class only, splits disagree about
