@@ -173,6 +173,7 @@ def test_help_of_train_names_every_choice(capsys):
     for flag in ("--icasc.theta", "--icasc.mechanism", "--gain.sigma", "--gain.mechanism", "--voc.set"):
         assert flag in flags
     assert {"--attend_rectify.heads", "--head_diversity.weight"} <= flags.keys()
+    assert "number of the backbone's last stages" in flags["--attend_rectify.layers"]  # not the attribute of that name
 
 
 # What works ------------------------------------------------------------------------------------------------------

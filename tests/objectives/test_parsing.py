@@ -7,8 +7,9 @@ import yaml
 from looksharp.data.split import Pixels
 from looksharp.objectives import ICASC, PARTS, Agreement, BackgroundExchange, Classification
 from looksharp.objectives.guidance.base import guidance_losses
-from looksharp.objectives.parsing import build_objective, parse_objective, written_objective
+from looksharp.objectives.parsing import build_objective, parse_objective
 from looksharp.settings import SettingError
+from looksharp.training.settings import MarksConfig, RunConfig
 
 
 @pytest.mark.parametrize("name", guidance_losses())
@@ -47,7 +48,7 @@ def test_every_form_is_the_same_objective(form):
     assert isinstance(icasc, ICASC)
     assert (type(contrast), contrast.weight) == (PARTS["contrast"], 3)
     assert (type(agreement), agreement.weight) == (Agreement, 2)
-    assert parse_objective(written_objective(parts)) == parts
+    assert parse_objective([{part.name: part.settings} for part in parts]) == parts
 
 
 def test_settings_of_a_part_reach_it_and_come_back():
@@ -55,7 +56,7 @@ def test_settings_of_a_part_reach_it_and_come_back():
     parts = parse_objective(value)
     contrast = build_objective(parts).parts[1]
     assert (contrast.layer, contrast.warmup, contrast.mechanism, contrast.weight) == ("layer3", 5, "layer_cam", 1)
-    assert written_objective(parts) == value
+    assert [{part.name: part.settings} if part.settings else part.name for part in parts] == value
 
 
 def test_settings_are_converted_as_files_hold_them():
@@ -129,4 +130,7 @@ def test_what_is_written_is_plain_yaml():
     icasc, agreement = parts = parse_objective(value)
     assert icasc.settings == {"layers": ("a", "b")}
     assert agreement.settings == {"backgrounds": Path("photos")}
-    assert yaml.safe_load(yaml.safe_dump(written_objective(parts))) == value
+    written = yaml.safe_load(yaml.safe_dump(RunConfig(parts, marks=MarksConfig("data")).flat()))["objective"]
+    assert [list(part) for part in written] == [["icasc"], ["agreement"]]
+    assert written[0]["icasc"]["layers"] == value[0]["icasc"]["layers"]
+    assert written[1]["agreement"]["backgrounds"] == value[1]["agreement"]["backgrounds"]

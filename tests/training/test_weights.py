@@ -5,7 +5,12 @@ from looksharp.data.sets.synthetic import digits
 from looksharp.networks import build_classifier, build_network
 from looksharp.training import train
 from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
-from looksharp.training.weights import load_weights, start_from
+from looksharp.training.state import fit_weights, read_state
+from looksharp.training.weights import start_from
+
+
+def load_weights(model, path):
+    fit_weights(model, read_state(path), path)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,9 @@ def add_flags(
         without: arguments that are not flags.
         title: heading of the flags in the help.
     """
-    texts = {each.arg_name: each.description or "" for each in docstring_parser.parse(_docs(source)).params}
+    described = docstring_parser.parse(_docs(source)).params
+    # Of an argument and an attribute of one name the first, the argument, describes the flag.
+    texts = {each.arg_name: each.description or "" for each in reversed(described)}
     group: _ActionsContainer = parser.add_argument_group(title) if title else parser
     for name, setting in settings_of(source, without).items():
         text = " ".join(texts.get(name, "").split())

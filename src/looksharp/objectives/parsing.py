@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic_core import to_jsonable_python
-
 from looksharp.objectives.base import PARTS, Objective, Part, Sum
 from looksharp.settings import SettingError, checked_arguments, settings_of
 
-__all__ = ["PartSettings", "build_objective", "parse_objective", "written_objective"]
+__all__ = ["PartSettings", "build_objective", "parse_objective"]
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,6 @@ def build_objective(parts: Sequence[PartSettings]) -> Objective:
         return Sum(*built)
     except TypeError as error:
         raise SettingError(str(error)) from None
-
-
-def written_objective(parts: Sequence[PartSettings]) -> list[str | dict[str, object]]:
-    """Write parts as a list of plain values for a file, which `parse_objective` reads back."""
-    return [{part.name: to_jsonable_python(dict(part.settings))} if part.settings else part.name for part in parts]
 
 
 def _item(item: object) -> list[PartSettings]:

@@ -76,7 +76,7 @@ def read_checkpoint(path: Path, resuming: bool = False) -> dict[str, Tensor]:
         ValueError: if the file is damaged, or not a checkpoint of a run.
     """
     found = _load(path)
-    if found and _is_state(found):
+    if _is_state(found) and found:
         raise ValueError(f"{path} is a state_dict, not a run's checkpoint: start a training from it with --weights")
     if not isinstance(found, Mapping):
         raise ValueError(f"{path} holds a {type(found).__name__}, not a run's checkpoint; train again")

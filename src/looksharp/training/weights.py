@@ -10,9 +10,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from looksharp.networks import Architecture
-from looksharp.training.state import fit_weights, misfit, read_state
+from looksharp.training.state import misfit, read_state
 
-__all__ = ["load_weights", "new_modules", "start_from"]
+__all__ = ["new_modules", "start_from"]
 
 
 def start_from(build: Callable[..., nn.Module], path: Path) -> nn.Module:
@@ -69,16 +69,3 @@ def _print(values: Tensor) -> tuple[object, ...]:
     """Return what tells parameters apart: shape, sum and extremes."""
     values = values.detach()
     return (*values.shape, values.double().sum().item(), values.min().item(), values.max().item())
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a file's weights into a network of the same names and shapes.
-
-    Args:
-        model: the network.
-        path: a run's model.safetensors, one of its checkpoints, or a state_dict that `torch.save` wrote.
-
-    Raises:
-        ValueError: if the file is missing or damaged, or its weights are of another network or not finite.
-    """
-    fit_weights(model, read_state(path), path)

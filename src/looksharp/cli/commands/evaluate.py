@@ -66,7 +66,7 @@ class EvaluateSettings:
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     from looksharp.evaluation.suite import suite_costs
 
-    costs = f"Suites, each with what it costs for an image: {suite_costs()}. Those of 1 forward share it."
+    costs = f"Suites, with their cost per image: {suite_costs()}. Suites of 1 forward share it."
     parser.description = f"{parser.description} {costs}"
     add_flags(parser, EvaluateSettings, positional=("runs",))
 

@@ -1,4 +1,4 @@
-"""Print what networks cost: parameters, operations and time, beside their backbones."""
+"""Print parameters, operations and time of networks, beside their backbones."""
 
 from __future__ import annotations
 
@@ -101,7 +101,5 @@ def _run(flags: Namespace) -> None:
 
 COMMANDS.add(
     "profile",
-    Command(
-        "Print what networks cost: parameters, operations and time, beside their backbones.", _add_flags, _run, place=6
-    ),
+    Command("Print parameters, operations and time of networks, beside their backbones.", _add_flags, _run, place=6),
 )

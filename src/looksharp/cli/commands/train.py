@@ -27,7 +27,7 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 
     parser.add_argument("--config", type=Path, default=None, help="YAML file of settings, such as a run's config.yaml.")
     parser.add_argument("--out", type=Path, default=None, help="Run folder; runs/DATA-OBJECTIVE-SEED if not given.")
-    parser.add_argument("--resume", action="store_true", help="Go on with an interrupted run in --out.")
+    parser.add_argument("--resume", action="store_true", help="Continue an interrupted run in --out.")
     parser.add_argument(
         "--objective",
         default=SUPPRESS,
