@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+
+from looksharp.attention.replaced import ReplacedFunctions, Replacements
 
 __all__ = ["FastSecondDerivative"]
 
@@ -149,10 +150,10 @@ def _fold(
     return output.unflatten(0, (size, -1)), 0
 
 
-class FastSecondDerivative(TorchFunctionMode):
+class FastSecondDerivative(ReplacedFunctions):
     """Compute 2-D convolutions by the functions above inside this context; values are the same.
 
-    So is the hard sigmoid (MobileNetV3), by its definition, since torch has no second derivative of its own.
+    The hard sigmoid (MobileNetV3) is computed by its definition, since torch has no second derivative of its own.
 
     Args:
         active: asked at every convolution; those for which it is False are left alone.
@@ -160,22 +161,15 @@ class FastSecondDerivative(TorchFunctionMode):
     """
 
     def __init__(self, active: Callable[[], bool] = lambda: True) -> None:
-        super().__init__()
-        self.active = active
+        def wanted() -> bool:
+            return torch.is_grad_enabled() and active() and not torch.compiler.is_compiling()
 
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> object:
-        kwargs = kwargs or {}
-        convolves = func in (F.conv2d, torch.conv2d) and not kwargs
-        wanted = (convolves or func is F.hardsigmoid) and torch.is_grad_enabled() and self.active()
-        if wanted and not torch.compiler.is_compiling():
-            return _convolve(*args) if convolves else _hardsigmoid(*args, **kwargs)
-        return func(*args, **kwargs)
+        replacements: Replacements = {F.conv2d: _conv2d, torch.conv2d: _conv2d, F.hardsigmoid: _hardsigmoid}
+        super().__init__(replacements, wanted)
+
+
+def _conv2d(*args: Any, **kwargs: Any) -> Tensor:
+    return torch.conv2d(*args, **kwargs) if kwargs else _convolve(*args)
 
 
 def _convolve(

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+
+from looksharp.attention.replaced import ReplacedFunctions, Replacements
 
 __all__ = ["UnfusedAttention"]
 
 _MULTI_HEAD = signature(F.multi_head_attention_forward)
 
 
-class UnfusedAttention(TorchFunctionMode):
+class UnfusedAttention(ReplacedFunctions):
     """Compute scaled dot-product attention by matrix products and a softmax inside this context.
 
     Fused kernels have no second derivative, and no batched first one. `torch.nn.attention.sdpa_kernel` switches them
@@ -35,22 +36,11 @@ class UnfusedAttention(TorchFunctionMode):
     """
 
     def __init__(self, active: Callable[[], bool] = lambda: True) -> None:
-        super().__init__()
-        self.active = active
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> object:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention and self.active():
-            return _attention(*args, **kwargs)
-        if func is F.multi_head_attention_forward and self.active():
-            return _multi_head(*args, **kwargs)
-        return func(*args, **kwargs)
+        replacements: Replacements = {
+            F.scaled_dot_product_attention: _attention,
+            F.multi_head_attention_forward: _multi_head,
+        }
+        super().__init__(replacements, active)
 
 
 def _attention(
