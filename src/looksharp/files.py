@@ -72,7 +72,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        what: what it should hold, for messages, such as "a run's settings".
+        what: the expected content, for messages, such as "a run's settings".
 
     Raises:
         ValueError: if it is not YAML or holds something else; the message names the file.

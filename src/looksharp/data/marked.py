@@ -119,7 +119,7 @@ def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int
 
     Args:
         found: the marks as read.
-        marks: those of a split.
+        marks: marks of a split.
         targets: the split's (N,) classes, or (N, classes) multi-hot.
     """
     notes = {f"marks: {reason}": count for reason, count in found.skipped.items()}

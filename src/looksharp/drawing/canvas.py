@@ -31,7 +31,7 @@ _WIDTH = 5.0  # inches: readable at a phone's width
 
 
 def new_canvas(height: float, dark: bool) -> tuple[Figure, Axes]:
-    """An empty chart, `height` inches high."""
+    """Make an empty chart, `height` inches high."""
     from matplotlib.figure import Figure
 
     ink = INK[dark]
@@ -47,7 +47,7 @@ def new_canvas(height: float, dark: bool) -> tuple[Figure, Axes]:
 
 
 def draw_legend(figure: Figure, handles: Iterable[Artist], names: Iterable[str], dark: bool) -> None:
-    """Names above the chart, in as many columns, up to four, as its width holds."""
+    """Write names above the chart, in up to four columns as its width allows."""
     # A leading space, because matplotlib leaves out names that begin with an underscore.
     handles, labels = list(handles), [f" {name}" for name in names]
     for columns in (4, 3, 2, 1):

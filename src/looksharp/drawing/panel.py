@@ -16,7 +16,7 @@ class Panel:
     Attributes:
         title: the class and its probability.
         attention: the map (h, w), raw: not normalised, any size; None if there is none to show.
-        emphasis: whether this is the true class, framed in red as in ICASC's figures.
+        emphasis: True for the true class, framed in red as in ICASC's figures.
         caption: a smaller line below.
 
     Example:

@@ -27,7 +27,7 @@ _LARGEST = 256  # pixels a side of a picture on the page
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of a page: its content, what it shows in words, its size and the map drawn on it."""
+    """A picture of a page: its content, a description, its size and the map drawn on it."""
 
     source: str
     alt: str

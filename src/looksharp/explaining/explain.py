@@ -70,8 +70,8 @@ def explain(
         images: image files.
         out: folder to write.
         classes: "top5" or another number, or names separated by commas.
-        mechanism: how maps are made; "built_in" shows the network's own attention, without a backward. If not
-            given: "built_in" where the network has such attention, no layer is named and maps are not signed; else
+        mechanism: mechanism that makes the maps; "built_in" shows the network's own attention, without a backward. If
+            not given: "built_in" where the network has such attention, no layer is named and maps are not signed; else
             Grad-CAM.
         layer: the layer they are read from; found in the network if not given.
         signed: show maps before their ReLU, evidence for the class in red and against it in blue.

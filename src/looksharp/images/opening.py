@@ -97,15 +97,17 @@ def _learn(suffix: str) -> None:
 
 def reason_of(error: BaseException, path: Path | str) -> str:
     """Return in one line why an image could not be opened or decoded."""
-    if isinstance(error, UnidentifiedImageError):
-        needed = _PLUGINS.get(Path(path).suffix.lower())
-        return "cannot identify its format" + (f" without {needed.replace('_', '-')}: pip install it" if needed else "")
-    if isinstance(error, MemoryError):
-        return "its pixels do not fit in memory"
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        pixels = re.search(r"\d+", str(error))
-        return f"it has {pixels[0] if pixels else 'more'} pixels, which exceeds what is safe to decode"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    match error:
+        case UnidentifiedImageError():
+            needed = _PLUGINS.get(Path(path).suffix.lower())
+            mend = f" without {needed.replace('_', '-')}: pip install it" if needed else ""
+            return f"cannot identify its format{mend}"
+        case MemoryError():
+            return "its pixels do not fit in memory"
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            pixels = re.search(r"\d+", str(error))
+            return f"it has {pixels[0] if pixels else 'more'} pixels, which exceeds what is safe to decode"
+        case OSError(strerror=str(reason)) if reason:
+            return reason
     said = one_line((str(error).splitlines() or [""])[0])
     return said or type(error).__name__

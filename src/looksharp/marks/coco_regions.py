@@ -24,7 +24,7 @@ def add_region(entry: Mapping[str, object], place: Place) -> None:
 
     Args:
         entry: with `segmentation`, `bbox` or both.
-        place: where it belongs.
+        place: its image and class.
 
     Raises:
         ValueError: if the entry marks nothing, is damaged or does not fit the image.

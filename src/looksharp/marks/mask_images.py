@@ -23,7 +23,7 @@ def load_pixels(file: Path | str, content: IO[bytes] | None = None) -> tuple[str
 
     Args:
         file: the file, or a name for messages.
-        content: what it holds, if it is open already.
+        content: its content, if it is open already.
 
     Raises:
         ValueError: if the file is no image, is damaged, or has more pixels than PIL takes for safe.

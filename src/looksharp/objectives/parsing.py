@@ -92,10 +92,11 @@ def build_objective(parts: Sequence[PartSettings]) -> Objective:
 
 
 def _item(item: object) -> list[PartSettings]:
-    if isinstance(item, str):
-        return [_short(text.strip()) for text in item.split("+")]
-    if isinstance(item, Mapping):
-        return [_checked(str(name), settings or {}) for name, settings in item.items()]
+    match item:
+        case str():
+            return [_short(text.strip()) for text in item.split("+")]
+        case Mapping():
+            return [_checked(str(name), settings or {}) for name, settings in item.items()]
     raise SettingError(f"a part of objective must be its name, or name: settings; got {item!r:.80}")
 
 

@@ -78,7 +78,7 @@ def road(
         images: (N, C, H, W), as the model expects them.
         maps: (N, h, w), raw, at any scale; resized bilinearly to the images. May be signed.
         classes: (N,) the class that each map explains.
-        shares: of the pixels, above 0 and below 1.
+        shares: shares of the pixels to remove, above 0 and below 1.
         noise: noise of the imputation; see `noisy_linear_imputation`.
         tolerance: tolerance of the imputation.
         seed: seed of the noise.
