@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
@@ -50,17 +49,16 @@ def turn_of(image: Image.Image) -> Transpose | None:
     return _TURNS.get(orientation_of(image))
 
 
-def read_orientation(path: Path | str, content: IO[bytes] | None = None) -> int:
+def read_orientation(path: Path | str) -> int:
     """Return the EXIF orientation of an image file, 1 to 8; 1, upright, where it has none.
 
     Args:
-        path: the file, or a name for messages.
-        content: its content, if it is open already.
+        path: the file.
 
     Raises:
         ValueError: if it is missing or not an image.
     """
-    with opened(path, content) as image:
+    with opened(path) as image:
         return orientation_of(image)
 
 
