@@ -9,11 +9,11 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Lt
 
-__all__ = ["Fold", "check_fold", "divide", "fold_of", "held_out"]
+__all__ = ["FOLDS", "Fold", "check_fold", "divide", "fold_of", "held_out"]
 
-_FOLDS = 5
+FOLDS = 5
 
-Fold = Annotated[int, Ge(0), Lt(_FOLDS)]
+Fold = Annotated[int, Ge(0), Lt(FOLDS)]
 """One of five folds, 0 to 4."""
 
 
@@ -47,8 +47,8 @@ def divide(labels: Sequence[int], shares: tuple[float, ...], seed: int) -> list[
 
 def check_fold(fold: int) -> None:
     """Raise ValueError unless `fold` is one of five."""
-    if not 0 <= fold < _FOLDS:
-        raise ValueError(f"fold must be 0 to {_FOLDS - 1}, the one that is tested on; got {fold}")
+    if not 0 <= fold < FOLDS:
+        raise ValueError(f"fold must be 0 to {FOLDS - 1}, the one that is tested on; got {fold}")
 
 
 def fold_of(owners: Sequence[Hashable], labels: Sequence[int]) -> list[int]:
@@ -61,7 +61,7 @@ def fold_of(owners: Sequence[Hashable], labels: Sequence[int]) -> list[int]:
     found, dealt = list(dict.fromkeys(owners)), Counter[int]()
     folds: dict[Hashable, int] = {}
     for owner in (found[place] for place in order):
-        folds[owner] = dealt[first[owner]] % _FOLDS
+        folds[owner] = dealt[first[owner]] % FOLDS
         dealt[first[owner]] += 1
     return [folds[owner] for owner in owners]
 

@@ -12,6 +12,7 @@ from looksharp.data.splits.files import keep_in_memory
 from looksharp.experiments.record import Values
 from looksharp.experiments.study import conduct
 from looksharp.experiments.trial import Trial, kept_record, plan
+from looksharp.reproducing.folds import ALL, chosen_folds, fold_folder, mean_over_folds, with_fold
 from looksharp.reproducing.measuring import CUE_FOLDERS, measure_run
 from looksharp.reproducing.reading import read_recipe
 from looksharp.reproducing.recipe import Recipe
@@ -36,7 +37,8 @@ def reproduce(
     Each row and seed leaves a run folder, OUT/RECIPE/ROW/seed-N, and its figures there; the table is written anew
     after each, as results.md, results.csv and results.json in OUT/RECIPE. Started again, finished rows are kept and
     an unfinished one goes on from its last whole epoch. With a `scale` below 1 all this is in OUT/RECIPE/scale-S,
-    and the table says that it is no reproduction.
+    and the table says that it is no reproduction. With a `fold` it is in folds/fold-N below that; with all folds the
+    table of their means is in folds, where a row and seed stand once every fold is finished.
 
     Args:
         recipe: a name from `recipe_names`, or a recipe.
@@ -67,7 +69,16 @@ def reproduce_table(
     changes = _changes(recipe, chosen)
     rows = recipe.rows if chosen.rows is None else dict.fromkeys(chosen.rows)
     variants = {row: scaled_config(recipe.config(row, **changes), scale) for row in rows}
-    trials = plan(variants, dict.fromkeys(chosen.seeds), home)
+    folds = chosen_folds(chosen.fold)
+    trials = [
+        trial
+        for fold in folds
+        for trial in plan(
+            {row: with_fold(recipe.name, config, fold) for row, config in variants.items()},
+            dict.fromkeys(chosen.seeds),
+            fold_folder(home, fold),
+        )
+    ]
     images = _Images(recipe, scale)
     for trial in trials:  # all of them, before the first is trained
         if kept_record(trial) is None:
@@ -88,9 +99,12 @@ def reproduce_table(
     def say(trial: Trial, kept: bool) -> None:
         report(f"{recipe.name} {trial.variant} seed {trial.seed}: {'kept' if kept else trial.folder}")
 
-    for _ in conduct(trials, images.of, measure, report=say, progress=progress):
-        write_tables(recipe, home, scale)
-    return home
+    done = conduct(trials, images.of, measure, report=say, progress=progress)
+    for trial, _ in zip(trials, done, strict=True):
+        write_tables(recipe, trial.folder.parent.parent, scale)
+        if chosen.fold == ALL:
+            write_tables(recipe, home / "folds", scale, mean_over_folds(home))
+    return home / "folds" if chosen.fold == ALL else fold_folder(home, folds[0])
 
 
 def _changes(recipe: Recipe, chosen: ReproduceSettings) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from looksharp.data.dividing import Fold
 from looksharp.settings import SettingError, settings
 
 __all__ = ["ReproduceSettings"]
@@ -23,6 +24,8 @@ class ReproduceSettings:
         cue: folder with without_cue and cue_alone, for a recipe that tests a cue.
         rows: short names of the rows; all if not given.
         seeds: seeds; each row is trained once with each.
+        fold: fold that is tested on, in place of the recipe's, for data sets that are divided into folds; all trains on
+            each in turn and takes the mean.
         scale: share of epochs and images, for a smoke run.
         device: auto, cpu, cuda or mps.
         workers: processes that read image files.
@@ -36,6 +39,7 @@ class ReproduceSettings:
     cue: Path | None = None
     rows: tuple[str, ...] | None = None
     seeds: tuple[Annotated[int, Ge(0)], ...] = (0,)
+    fold: Fold | Literal["all"] | None = None
     scale: Annotated[float, Gt(0), Le(1)] = 1.0
     device: str = "auto"
     workers: Annotated[int, Ge(0)] = 2

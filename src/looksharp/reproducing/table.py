@@ -52,9 +52,16 @@ class Line:
     hardware: str
 
 
-def write_tables(recipe: Recipe, folder: Path, scale: float = 1.0) -> None:
-    """Write the table of all finished runs below a folder, each file at once; see `reproduce` for `scale`."""
-    records = read_records(folder)
+def write_tables(recipe: Recipe, folder: Path, scale: float = 1.0, records: Sequence[Record] | None = None) -> None:
+    """Write the table of all finished runs below a folder, or of other records, each file at once.
+
+    Args:
+        recipe: whose table it is.
+        folder: where it is written.
+        scale: see `reproduce`.
+        records: what was measured; read from the folder if not given.
+    """
+    records = read_records(folder) if records is None else records
     lines = lines_of(recipe, records, scale)
     write_text(folder / "results.md", markdown(recipe, lines, scale))
     text = io.StringIO()
