@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
 from looksharp.evaluation.suite import SUITES
@@ -50,6 +50,7 @@ class Recipe:
         gflops: of one image's forward through the table's largest network; a multiplication and an addition are two.
         folder: whether the images are a folder of the user's, which no setting can name.
         cue: the class that is tested with and without its cue.
+        chart: metrics "across" and "up" of the chart that is drawn of the rows; none if empty.
         notes: readings: where the paper leaves something open, or differs from its authors' code.
     """
 
@@ -63,6 +64,7 @@ class Recipe:
     gflops: float
     folder: bool = False
     cue: str | None = None
+    chart: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
 
     def config(self, row: str, **changes: Any) -> RunConfig:
@@ -104,7 +106,12 @@ def parse_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
     for row, each in parsed.items():
         if each.over is not None and each.over not in parsed:
             raise ValueError(f"{where}, row {row}: over names {each.over!r}, which is no row")
-    return Recipe(name=name, rows=parsed, measure=found, **given)
+    chart = _mapping(given.pop("chart", {}), f"{where}: chart")
+    if chart and (chart.keys() != {"across", "up"} or not set(chart.values()) <= found.keys()):
+        raise ValueError(
+            f"{where}: chart must name a metric across and one up, of {', '.join(found)}; got {chart!r:.80}"
+        )
+    return Recipe(name=name, rows=parsed, measure=found, chart=chart, **given)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data
 from looksharp.data.splits.files import keep_in_memory
-from looksharp.experiments.record import Values
+from looksharp.experiments.record import Record, Values, read_records
 from looksharp.experiments.study import conduct
 from looksharp.experiments.trial import Trial, kept_record, plan
+from looksharp.files import replacing
+from looksharp.reproducing.chart import draw_chart, points_of
 from looksharp.reproducing.folds import ALL, chosen_folds, fold_folder, mean_over_folds, with_fold
 from looksharp.reproducing.measuring import CUE_FOLDERS, measure_run
 from looksharp.reproducing.reading import read_recipe
 from looksharp.reproducing.recipe import Recipe
 from looksharp.reproducing.scaling import scaled_config, scaled_data
 from looksharp.reproducing.settings import ReproduceSettings
-from looksharp.reproducing.table import write_tables
+from looksharp.reproducing.table import lines_of, write_tables
 from looksharp.training.folder import Run, find_device
 
 __all__ = ["reproduce", "reproduce_table"]
@@ -35,7 +37,8 @@ def reproduce(
     """Train and measure rows of a paper's table with the paper's settings, and write paper against measured.
 
     Each row and seed leaves a run folder, OUT/RECIPE/ROW/seed-N, and its figures there; the table is written anew
-    after each, as results.md, results.csv and results.json in OUT/RECIPE. Started again, finished rows are kept and
+    after each, as results.md, results.csv and results.json in OUT/RECIPE, and chart.svg where the recipe has a chart.
+    Started again, finished rows are kept and
     an unfinished one goes on from its last whole epoch. With a `scale` below 1 all this is in OUT/RECIPE/scale-S,
     and the table says that it is no reproduction. With a `fold` it is in folds/fold-N below that; with all folds the
     table of their means is in folds, where a row and seed stand once every fold is finished.
@@ -101,10 +104,20 @@ def reproduce_table(
 
     done = conduct(trials, images.of, measure, report=say, progress=progress)
     for trial, _ in zip(trials, done, strict=True):
-        write_tables(recipe, trial.folder.parent.parent, scale)
+        _write(recipe, trial.folder.parent.parent, scale)
         if chosen.fold == ALL:
-            write_tables(recipe, home / "folds", scale, mean_over_folds(home))
+            _write(recipe, home / "folds", scale, mean_over_folds(home))
     return home / "folds" if chosen.fold == ALL else fold_folder(home, folds[0])
+
+
+def _write(recipe: Recipe, folder: Path, scale: float, records: Sequence[Record] | None = None) -> None:
+    """Write the table and, where the recipe has one, its chart, chart.svg."""
+    records = read_records(folder) if records is None else records
+    write_tables(recipe, folder, scale, records)
+    if recipe.chart:
+        lines = lines_of(recipe, records, scale)
+        with replacing(folder / "chart.svg") as path:
+            path.write_bytes(draw_chart(recipe, points_of(recipe, lines)))
 
 
 def _changes(recipe: Recipe, chosen: ReproduceSettings) -> dict[str, Any]:
