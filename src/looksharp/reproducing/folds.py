@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from looksharp.data.dividing import FOLDS
 from looksharp.experiments.record import Record, read_records
@@ -63,11 +63,12 @@ def mean_over_folds(home: Path) -> list[Record]:
 
 def _mean(records: list[Record]) -> Record:
     first = records[0]
-    own = str(first.settings["data"])  # below it stand the set's own settings
+    settings: dict[str, Any] = first.settings
+    own = settings["data"]  # below it stand the set's own settings
     return replace(
         first,
         values=_means([record.values for record in records]),
-        settings=first.settings | {own: {**first.settings[own], "fold": ALL}},
+        settings={**settings, own: {**settings[own], "fold": ALL}},
         images=sum(record.images for record in records),
         seconds=sum(record.seconds for record in records),
         commit=_all(record.commit for record in records),
