@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 import torch
 
@@ -9,3 +11,25 @@ torch.set_num_threads(1)
 def _seeded() -> None:
     """Random tensors that depend on no order of the tests: pytest-randomly does not seed torch."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_cycles():
+    """Call something thrice without garbage collection; the tensors that only it would have freed."""
+
+    def tensors(act):
+        act()  # what is made once and kept
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                act()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            return [held for held in gc.garbage if isinstance(held, torch.Tensor)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    return tensors

@@ -476,4 +476,9 @@ def test_attend_in_inference_mode(net, images):
     torch.testing.assert_close(attention.maps, expected.maps)
 
 
+@pytest.mark.parametrize("mechanism", ["grad_cam", "channel_weighted"])
+def test_no_map_waits_for_garbage_collection(net, images, mechanism, in_cycles):
+    assert in_cycles(lambda: attend(net, images, top=2, layers=LAYERS, mechanism=mechanism)) == []
+
+
 # Normalising and resizing.

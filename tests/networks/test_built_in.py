@@ -55,3 +55,8 @@ def test_networks_without_attention_of_their_own(network):
     message = r"^mechanism 'built_in' needs a network with attention of its own, .*; \w+ has none: take grad_cam$"
     with pytest.raises(ValueError, match=message):
         built_in_attention(network, torch.rand(2, 3, 32, 32))
+
+
+def test_no_map_waits_for_garbage_collection(in_cycles):
+    network = AttendAndRectify(CifarResNet(8, 6), image_size=32).eval()
+    assert in_cycles(lambda: built_in_attention(network, torch.rand(2, 3, 32, 32))) == []

@@ -203,6 +203,16 @@ def test_a_step_of_training_lowers_the_loss(objective, batch, build):
     assert losses[-1] < losses[0]
 
 
+def test_no_tensor_waits_for_garbage_collection(objective, batch, build, in_cycles):
+    model = build()
+
+    def step():
+        model.zero_grad()
+        objective(model, batch).loss.backward()
+
+    assert in_cycles(step) == []
+
+
 def in_precision(batch, dtype):
     return replace(batch, image=batch.image.to(dtype))
 
