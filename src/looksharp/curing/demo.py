@@ -42,7 +42,9 @@ METHODS: dict[str, tuple[str, RunConfig]] = {
 """Name -> one sentence and the settings of each training that the demonstration compares; the first is uncured."""
 
 
-def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None = None, progress: bool = True) -> Path:
+def demo(
+    out: str | Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None = None, progress: bool = True
+) -> Path:
     """Train every method on digits with a false cue, evaluate and intervene, and write report.html and results.json.
 
     Args:
@@ -58,6 +60,7 @@ def demo(out: Path, seed: int = 0, *, train_size: int = 6000, epochs: int | None
     Raises:
         ValueError: if `out` holds runs of other settings; an interrupted demonstration goes on.
     """
+    out = Path(out)
     images = replace(_BASE.data, settings=_BASE.data.settings | {"train": train_size})
     data = build_data(images, seed)
     # There the patch follows the class: what the classifier makes of it shows.

@@ -19,7 +19,7 @@ from looksharp.data.transform import image_transform
 from looksharp.files import replacing
 from looksharp.images.reading import read_image
 from looksharp.networks.built_in import built_in_attention, has_built_in_attention
-from looksharp.training.folder import Run
+from looksharp.training.folder import Run, load_run
 
 if TYPE_CHECKING:
     from looksharp.drawing.panel import Panel
@@ -50,7 +50,7 @@ def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
 
 
 def explain(
-    run: Run,
+    run: Run | str | Path,
     images: Sequence[str | Path],
     out: str | Path,
     *,
@@ -66,7 +66,7 @@ def explain(
     has one array of maps per layer, by its name.
 
     Args:
-        run: the trained run.
+        run: the trained run, or its folder.
         images: image files.
         out: folder to write.
         classes: "top5" or another number, or names separated by commas.
@@ -87,6 +87,7 @@ def explain(
     from looksharp.drawing.figures import attention_grid
 
     paths, out = [Path(path) for path in images], Path(out)
+    run = run if isinstance(run, Run) else load_run(run)
     check_weights(run.model)
     if mechanism == "built_in" and (layer is not None or signed):
         raise ValueError("layer and signed are for maps of classes; mechanism 'built_in' shows the maps that there are")

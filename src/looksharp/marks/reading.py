@@ -30,7 +30,7 @@ class ReadMarks:
 
 
 def read_marks(
-    path: Path,
+    path: str | Path,
     images: Mapping[str, tuple[int, int]],
     classes: Sequence[str],
     *,

@@ -118,10 +118,10 @@ class Exchange(Extension, ABC):
         Raises:
             ValueError: if there is no such folder, or no image in it.
         """
-        if isinstance(self.backgrounds, Path):
+        if isinstance(self.backgrounds, str | Path):
             from looksharp.data.backgrounds import read_backgrounds  # here, because it loads torchvision
 
-            self.backgrounds = read_backgrounds(self.backgrounds, pixels, seed)
+            self.backgrounds = read_backgrounds(Path(self.backgrounds), pixels, seed)
 
     def extend(self, batch: Batch) -> Batch:
         """Return the batch with a copy of each marked image; the copies are not marked themselves."""
@@ -140,7 +140,7 @@ class Exchange(Extension, ABC):
         )
 
     def _exchanged(self, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
-        if isinstance(self.backgrounds, Path):
+        if isinstance(self.backgrounds, str | Path):
             raise ValueError(f"backgrounds {self.backgrounds} are not read yet: call prepare, or give a tensor")
         if self.backgrounds is not None:
             drawn = torch.randint(len(self.backgrounds), (len(images),))

@@ -16,13 +16,14 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 """PAPER/TABLE.yaml; a file without rows is there to be inherited from."""
 
 
-def recipe_names(folder: Path = RECIPES) -> tuple[str, ...]:
+def recipe_names(folder: str | Path = RECIPES) -> tuple[str, ...]:
     """Return the names of all recipes that have rows, in order."""
+    folder = Path(folder)
     names = sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
     return tuple(name for name in names if "rows" in _values(name, folder))
 
 
-def read_recipe(name: str, folder: Path = RECIPES) -> Recipe:
+def read_recipe(name: str, folder: str | Path = RECIPES) -> Recipe:
     """Read a recipe by its name, such as "icasc/table4".
 
     A file says `inherits: NAME` to start from another one: mappings (settings, rows, measures) are merged, null
@@ -36,7 +37,7 @@ def read_recipe(name: str, folder: Path = RECIPES) -> Recipe:
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
         raise ValueError(f"recipe {name!r} is not known; {hint}")
-    return parse_recipe(name, _values(name, folder))
+    return parse_recipe(name, _values(name, Path(folder)))
 
 
 @lru_cache(maxsize=512)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from looksharp.attention.mechanisms import Mechanism
 from looksharp.data.split import Data
 from looksharp.suspects.patches import Patches, attended_patches
-from looksharp.training.folder import Run
+from looksharp.training.folder import Run, load_run
 
 __all__ = ["Suspect", "Suspects", "cluster", "recurrence", "suspects"]
 
@@ -62,7 +63,7 @@ class Suspects:
 
 
 def suspects(
-    model: nn.Module | Run,
+    model: nn.Module | Run | str | Path,
     data: Data,
     n: int = 32,
     *,
@@ -89,7 +90,7 @@ def suspects(
     not crowd out weaker ones, and what does not recur gets no place before them.
 
     Args:
-        model: a run, or a classifier in evaluation mode.
+        model: a run, the folder of one, or a classifier in evaluation mode.
         data: its training split is searched.
         n: how many images.
         layer: the layer to read; the end of the last stage if not given.
@@ -115,6 +116,7 @@ def suspects(
     split = data.splits["train"]
     if not 1 <= n <= len(split):
         raise ValueError(f"n must be 1 to {len(split)}, the training images of {data.name}; got {n}")
+    model = load_run(model) if isinstance(model, str | Path) else model
     network, pixels = (model.model, model.pixels) if isinstance(model, Run) else (model, data.pixels)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     patches = attended_patches(

@@ -22,7 +22,7 @@ from looksharp.suspects.form import form_of
 __all__ = ["write_suspects"]
 
 
-def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None = None) -> list[Path]:
+def write_suspects(found: Suspects, data: Data, out: str | Path, pixels: Pixels | None = None) -> list[Path]:
     """Write contact_sheet.png, annotations.json and suspects.csv; for images held in memory also images/*.png.
 
     annotations.json is COCO's: the images, the classes as categories, and an empty list of annotations. Filled in by
@@ -42,6 +42,7 @@ def write_suspects(found: Suspects, data: Data, out: Path, pixels: Pixels | None
     Raises:
         ValueError: if an annotations.json is there that cannot be read.
     """
+    out = Path(out)
     split, in_memory = data.splits["train"], _names(found, data)
     names = in_memory or [split.name(suspect.index) for suspect in found.chosen]
     images = [split.image(suspect.index).as_subclass(Tensor) for suspect in found.chosen]
