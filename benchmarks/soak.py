@@ -174,13 +174,13 @@ def _killed(
 ) -> Kill:
     """Kill a command once, start it again, and compare."""
     while True:
-        _fresh(task, base, work)
+        before = _names(task, _fresh(task, base, work))
         moment = drawn.uniform(0, seconds)
         if _kill_after(moment, _start(task.arguments, work, temporary)):
             break
         # It was faster this time: another moment.
-    names = [path.name for folder in task.results for path in (work / folder).rglob("*")]
-    writing = any(".part-" in name for name in names)
+    written = _names(task, work) - before
+    writing = any(".part-" in name for name in written)
     resumed = task.name == "train" and (work / "run" / "config.yaml").is_file()
     again = _start(f"{task.arguments} --resume" if resumed else task.arguments, work, temporary)
     again.join()
@@ -192,7 +192,11 @@ def _killed(
         differing = _differing(expected, _results(task, work))
         outcome = f"other bytes: {differing}" if differing else "same bytes"
     shutil.rmtree(temporary)
-    return Kill(task.name, systems, round(moment, 3), bool(names), writing, outcome)
+    return Kill(task.name, systems, round(moment, 3), bool(written), writing, outcome)
+
+
+def _names(task: Task, work: Path) -> set[str]:
+    return {str(path) for folder in task.results for path in (work / folder).rglob("*")}
 
 
 def _kill_after(moment: float, process: Any) -> bool:

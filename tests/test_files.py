@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from looksharp.files import locked, read_mapping, read_text, remove_leftovers, replacing, write_text
+from looksharp.files import locked, read_mapping, read_text, remove_leftovers, replacing, was_killed, write_text
 
 
 def test_the_file_is_replaced_at_the_end(tmp_path):
@@ -163,6 +163,16 @@ def test_the_first_write_into_a_folder_removes_what_a_killed_process_left_there(
     assert left.exists()
     write_text(deep / "b.txt", "whole")
     assert [path.name for path in deep.iterdir()] == ["b.txt"]
+
+
+def test_a_process_that_wrote_a_folder_was_killed(writing, tmp_path):
+    assert not was_killed(tmp_path / "out")
+    writing.kill()
+    writing.wait()
+    assert was_killed(tmp_path / "out")
+    with locked(tmp_path / "out"):
+        pass
+    assert not was_killed(tmp_path / "out")
 
 
 def test_a_lock_that_nobody_holds_is_a_leftover(writing, tmp_path):

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["locked", "read_mapping", "read_text", "remove_leftovers", "replacing", "write_text"]
+__all__ = ["locked", "read_mapping", "read_text", "remove_leftovers", "replacing", "was_killed", "write_text"]
 
 _PART = ".part-"
 """Part of every temporary file's name, by which leftovers of a killed process are known."""
@@ -113,6 +113,14 @@ def locked(folder: Path) -> Iterator[None]:
         if made:
             with suppress(OSError):  # it holds something
                 folder.rmdir()
+
+
+def was_killed(folder: Path) -> bool:
+    """Return whether the process that wrote a folder (see `locked`) was killed; False if it ended otherwise."""
+    try:
+        return _abandoned(folder / _LOCK)
+    except OSError:  # there is none
+        return False
 
 
 def remove_leftovers(folder: Path) -> None:

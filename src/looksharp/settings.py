@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import types
 from collections import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -249,9 +250,17 @@ def _line(error: ValidationError, hints: Mapping[str, object], full: str = "") -
     got = f"{came:g}" if isinstance(came, float) else f"{came!r:.80}"
     if first["type"] in _BROKEN_BOUNDS and _bounds_of(annotation):
         return f"{name} must be {_bounds_of(annotation)}; got {got}"
-    close = difflib.get_close_matches(came, _choices(annotation), n=1) if isinstance(came, str) else []
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{name} must be {_words(annotation)}; got {got}{hint}"
+    return f"{name} must be {_words(annotation)}; got {got}{_hint(came, annotation)}"
+
+
+def _hint(came: Any, annotation: Any) -> str:
+    """Return how to mend a value that is text where none is wanted, or nearly a choice."""
+    if not isinstance(came, str):
+        return ""
+    close = difflib.get_close_matches(came, _choices(annotation), n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return "; leave out the quotes" if re.fullmatch(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?|true|false", came) else ""
 
 
 _BROKEN_BOUNDS = ("greater_than_equal", "greater_than", "less_than_equal", "less_than", "finite_number")

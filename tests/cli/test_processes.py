@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,6 +62,25 @@ def test_sigterm_ends_with_status_143_and_the_run_continues(start, tmp_path):
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(values | {"epochs": epochs}))
     assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--epochs", str(epochs + 1)]) == 0
     assert len(load_run(tmp_path / "run", device="cpu").history) == epochs + 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_of_two_ends_the_training_in_one_line(start, tmp_path, rank):
+    process = start("--devices", "2", "--epochs", "1000")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    (second,) = [child for child in children if b"looksharp.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    os.kill(second if rank else process.pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode not in (0, 1)
+    lines = [line for line in said.replace("\r", "\n").splitlines() if line.strip("\x1b[A ")]
+    told = [line for line in lines if "Epoch" not in line and "it/s" not in line]  # progress bars
+    assert told == [
+        "each step reads 32 images: 16 on each of 2 devices",
+        f"looksharp: error: another process of this training ended, so that it cannot go on; {tmp_path / 'run'} "
+        "keeps its last whole epoch: continue with --resume",
+    ]
 
 
 def test_two_devices_read_a_batch_each(start, tmp_path):

@@ -40,6 +40,8 @@ def read_json(file: Path, kind: str, mend: str = "export it again") -> Any:
         return json.loads(file.read_bytes())
     except RecursionError:
         reason = "its brackets are nested too deep"
+    except UnicodeDecodeError:
+        reason = "it is not text in UTF-8"
     except (ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
     raise ValueError(f"{file} is not JSON: {reason}; expected {kind}; {mend}") from None

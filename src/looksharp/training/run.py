@@ -10,7 +10,7 @@ from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import yaml
@@ -24,7 +24,7 @@ from looksharp.data.marked import choose_marked
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import keep_in_memory
-from looksharp.files import locked, write_text
+from looksharp.files import locked, was_killed, write_text
 from looksharp.objectives import Objective
 from looksharp.objectives.parsing import build_objective
 from looksharp.training.checkpoints import WholeCheckpoints
@@ -84,7 +84,7 @@ def train(
     Raises:
         ValueError: if a setting or the data is at fault, `out` holds another run, another process is writing it, or
             the loss is not finite.
-        OSError: if the disk is full, or `out` cannot be written.
+        OSError: if the disk is full, `out` cannot be written, or another of several processes ended.
     """
     out = Path(out)
     # With several devices Lightning starts the same command again for each.
@@ -151,6 +151,8 @@ def _fit(trainer: Trainer, module: Training, loaders: tuple[BatchLoader, list[Ba
         raise SystemExit(128 + signal.SIGTERM) from None
     except Exception as error:
         _close_bars(trainer)
+        if _is_lost(error):
+            _tell_of_the_end(out)
         if last.is_file() and not module.started and isinstance(error, _UNFIT):
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]:.80}" if str(error) else type(error).__name__
             raise ValueError(f"{last} is damaged and cannot be continued ({reason}); train again") from None
@@ -160,6 +162,33 @@ def _fit(trainer: Trainer, module: Training, loaders: tuple[BatchLoader, list[Ba
             with suppress(OSError):  # there is none
                 (out / "checkpoints").rmdir()
         raise
+
+
+def _is_lost(error: Exception) -> bool:
+    """Return whether an error says that another process of several no longer answers."""
+    if not torch.distributed.is_available() or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
+def _tell_of_the_end(out: Path) -> NoReturn:
+    """End a process of several, of which another one ended; one of them says so, the first where it can."""
+    if getattr(rank_zero_only, "rank", 0):
+        if not _first_was_killed(out):
+            raise SystemExit(1) from None
+        print(file=sys.stderr)  # ends the line of the first one's progress bar
+    raise ConnectionError(
+        f"another process of this training ended, so that it cannot go on; {out} keeps its last whole epoch: "
+        "continue with --resume"
+    ) from None
+
+
+def _first_was_killed(out: Path, seconds: float = 2.0) -> bool:
+    """Return whether the first process, which holds the run folder, is killed within some seconds."""
+    until = time.monotonic() + seconds
+    while not was_killed(out) and time.monotonic() < until:
+        time.sleep(0.05)
+    return was_killed(out)
 
 
 def _say_step(config: RunConfig) -> None:

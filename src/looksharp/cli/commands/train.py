@@ -51,14 +51,21 @@ def run(settings: Namespace) -> None:
     """Train with the flags given, over those of a configuration file."""
     from lightning.pytorch.utilities import rank_zero_only
 
+    from looksharp.settings import SettingError
     from looksharp.training.run import train
     from looksharp.training.settings import RunConfig
 
-    values = _merged(_file(settings.config), given_values(settings, without=_OWN))
-    out = settings.out
+    file, flags = _file(settings.config), given_values(settings, without=_OWN)
+    out, values = settings.out, _merged(file, flags)
     if settings.resume:
         values = _merged(_known(out, values), values)
-    config = RunConfig.from_flat(values)
+    try:
+        config = RunConfig.from_flat(values)
+    except SettingError as error:
+        name = str(error).split()[0].strip("'").partition(".")[0]
+        if name not in file or name in flags:
+            raise
+        raise ValueError(f"{settings.config}: {error}") from None
     out = out or Path("runs") / f"{Path(config.data.data).name}-{config.objective_name}-{config.training.seed}"
     done = train(config, out, resume=settings.resume)
     last = done.history[-1]
