@@ -27,23 +27,42 @@ before = state()
 import looksharp
 assert_as(before, "import looksharp")
 
-from looksharp import train
+from looksharp import cure, explain, load_run, train
+from looksharp.comparison import compare
 from looksharp.evaluation.run import evaluate_run
-from looksharp.data.sets.synthetic import digits
+from looksharp.data.build import build_data
+from looksharp.suspects import suspects, write_suspects
 from looksharp.training.settings import RunConfig
+import looksharp.cli
+
+out = sys.argv[1]
+values = {"data": "biased_digits", "biased_digits": {"train": 48, "val": 16, "test": 16}, "device": "cpu"}
+values |= {"workers": 0, "epochs": 1, "batch_size": 16}
+data = build_data(RunConfig.from_flat(values).data, 0)
 before = state()
-data = digits(train=32, val=16, test=16)
-values = {"digits": {"train": 32}, "device": "cpu", "workers": 0, "epochs": 1, "batch_size": 16}
-run = train(RunConfig.from_flat(values), sys.argv[1], data=data, progress=False)
+for seed in (0, 1):
+    run = train(RunConfig.from_flat(values | {"seed": seed}), f"{out}/run-{seed}", data=data, progress=False)
+train(RunConfig.from_flat(values | {"objective": "icasc"}), f"{out}/other", data=data, progress=False)
 assert_as(before, "train")
-evaluate_run(run.path, data=data, suites=("classification",), device="cpu", workers=0, progress=False)
+evaluate_run(run.path, data=data, suites=("classification", "attention"), device="cpu", workers=0, progress=False)
 assert_as(before, "evaluate")
+written = write_suspects(suspects(run, data, n=4, progress=False), data, f"{out}/suspects")
+assert_as(before, "suspects")
+explain(load_run(run.path), sorted(written[-1].glob("*.png"))[:1], f"{out}/explained", progress=False)
+assert_as(before, "explain")
+cure(run.path, "data", f"{out}/cured", device="cpu", marked_per_batch=4, progress=False)
+assert_as(before, "cure")
+compare([f"{out}/run-0", f"{out}/other"], f"{out}/compared", device="cpu", resamples=100, pictures=1, progress=False)
+assert_as(before, "compare")
+for arguments in (f"evaluate {out}/run-0", f"suspects {out}/run-0 -n 4 --out {out}/again"):
+    assert looksharp.cli.main([*arguments.split(), "--device", "cpu", "--workers", "0"]) == 0
+assert_as(before, "the command")
 print("as found")
 """
 
 
-def test_import_train_and_evaluate_in_a_fresh_process(tmp_path):
-    done = subprocess.run([sys.executable, "-c", CHECK, tmp_path / "run"], capture_output=True, text=True, check=False)
+def test_import_and_every_use_in_a_fresh_process(tmp_path):
+    done = subprocess.run([sys.executable, "-c", CHECK, tmp_path], capture_output=True, text=True, check=False)
     assert done.stdout.endswith("as found\n"), done.stderr
 
 
