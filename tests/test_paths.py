@@ -15,7 +15,6 @@ from looksharp.evaluation import evaluate_run
 from looksharp.marks.reading import read_marks
 from looksharp.suspects import suspects, write_suspects
 from looksharp.training.settings import RunConfig
-from looksharp.training.weights import load_weights
 
 
 def public_functions():
@@ -31,7 +30,7 @@ def public_functions():
     return found
 
 
-FUNCTIONS = public_functions() | {"read_marks": read_marks, "load_weights": load_weights, "demo": None}
+FUNCTIONS = public_functions() | {"read_marks": read_marks, "demo": None}
 
 
 def test_they_are_many():
@@ -62,8 +61,7 @@ def run(few, tmp_path_factory):
 
 
 def test_a_run_is_trained_into_read_and_measured_by_text(run, few):
-    model = looksharp.load_run(run, device="cpu").model
-    load_weights(model, f"{run}/checkpoints/best.ckpt")
+    assert looksharp.load_run(run, "best", "cpu").classes == few.classes
     (found,) = evaluate_run(run, data=few, suites=("classification",), device="cpu", workers=0, progress=False).values()
     assert "top1" in found.values
 
