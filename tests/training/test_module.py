@@ -95,7 +95,9 @@ def test_a_fused_step_is_the_step(name):
     images = torch.randn(8, 3)
     config = OptimizationConfig(optimizer=name, lr=0.1, weight_decay=0.05)
     for model, fused in zip(models, (True, False), strict=True):
-        optimizer = module(config, model, fused=fused).configure_optimizers()["optimizer"]
+        training = module(config, model)
+        training.fused = fused
+        optimizer = training.configure_optimizers()["optimizer"]
         assert optimizer.defaults["fused"] is fused
         for _ in range(3):
             model(images).square().mean().backward()
