@@ -86,7 +86,7 @@ _CHANGED: dict[str, dict[str, Any]] = {  # what makes a large network of the fam
     "vit_base_patch16_siglip_224": _THIN,
     "vit_base_patch16_siglip_gap_224": _THIN,
 }
-_SIZES = {"halonet26t": 256, "convmixer_768_32": 112, "csatv2": 256}
+_SIZES = {"halonet26t": 256, "convmixer_768_32": 112, "csatv2": 256, "deepseek_vit_412m": 168}
 _LARGEST = 256  # of networks of one size; others are given
 _USUAL = 160
 

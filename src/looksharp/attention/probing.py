@@ -20,7 +20,8 @@ __all__ = ["Call", "probe", "reads_patches", "untouched_forward"]
 class Call:
     """One module's call in a probing forward; sizes (h, w) of its first input and its output, if they are maps.
 
-    `repeated` marks a map of more images than went in, as of a module that runs once per task.
+    `widths` are the channels of both, 0 where there is no map. `repeated` marks a map of more images than went in,
+    as of a module that runs once per task.
     `tokens` says that the output is (B, N, C), or a map with something beside it, as class tokens are; `unplaced`
     are tokens that fit no grid of the image's shape.
     """
@@ -29,6 +30,7 @@ class Call:
     module: nn.Module
     before: tuple[int, int] | None
     after: tuple[int, int] | None
+    widths: tuple[int, int]
     repeated: bool
     tokens: bool
     unplaced: bool
@@ -53,31 +55,32 @@ def probe(network: nn.Module, images: Tensor) -> dict[str, Call]:
     calls: dict[str, Call] = {}
     image_size = (images.shape[-2], images.shape[-1])
 
-    def size(name: str, value: object) -> tuple[int, int] | None:
+    def size_and_width(name: str, value: object) -> tuple[tuple[int, int] | None, int]:
         found = first_tensor(value)
         if found is None or found.ndim not in (3, 4):
-            return None
+            return None, 0
         try:
             shape = layout_of(network, name, found, image_size).to_map(found).shape
         except ValueError:
-            return None
-        return shape[-2], shape[-1]
+            return None, 0
+        return (shape[-2], shape[-1]), shape[1]
 
     def note(name: str, module: nn.Module, args: tuple[object, ...], output: object) -> None:
         # The input of the first layers is the image, whatever the layout within.
         read, made = first_tensor(args), first_tensor(output)
         is_image = read is not None and read.shape[-2:] == image_size
-        before = image_size if is_image else size(name, args[0] if args else None)
+        before, wide = (image_size, 0) if is_image else size_and_width(name, args[0] if args else None)
         calls.pop(name, None)
         alone = made is output  # and not the first of several
         repeated = made is not None and alone and made.ndim == 4 and len(made) != len(images)
         parts, unplaced = False, False
-        after = size(name, output)
+        after, width = size_and_width(name, output)
         if made is not None and made.ndim == 3:
             parts = len(made) != len(images)  # windows, or the pixels of a patch
             unplaced = after is None and not parts and made.shape[1] > 1
         tokens = unplaced or isinstance(output, tuple | list) or (made is not None and made.ndim == 3)
-        calls[name] = Call(name, module, before, None if parts else after, repeated, tokens, unplaced)
+        after = None if parts else after
+        calls[name] = Call(name, module, before, after, (wide, width), repeated, tokens, unplaced)
 
     with ExitStack() as stack:
         for name, module in network.named_modules():

@@ -211,11 +211,15 @@ def _units(module: nn.Module, prefix: str, calls: dict[str, Call]) -> Iterator[C
 
 
 def _before_downsampling(call: Call, calls: dict[str, Call]) -> list[Call]:
-    """Return the blocks of a stage that ends in its downsampling, as those of transformers' Swin do."""
+    """Return the blocks of a stage that ends in its downsampling, as those of transformers' Swin do.
+
+    They have as many channels as come in; what a block of other kinds widens before its stride has not.
+    """
     if call.before is None or call.before == call.after:
         return []
     units = [unit for unit in _units(call.module, f"{call.name}.", calls) if unit.after == call.before]
-    blocks = [unit for unit in units if next(unit.module.children(), None) is not None]
+    width = call.widths[0]
+    blocks = [u for u in units if next(u.module.children(), None) is not None and u.widths == (width, width)]
     return blocks if 2 * sum(_count(block.module) for block in blocks) > _count(call.module) else []
 
 
