@@ -3,9 +3,11 @@
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from looksharp import train
 from looksharp.training.quiet import quiet
 
 CHECK = """
@@ -73,3 +75,11 @@ def test_an_exception_restores_levels():
         assert logger.level == logging.ERROR
         raise KeyError
     assert logger.level == before
+
+
+def test_what_is_odd_in_the_data_is_said_before_training(few_digits, few_settings, tmp_path, capsys):
+    noted = replace(few_digits, notes={"pictures of one colour in train, such as a.png": 1234})
+    train(few_settings(), tmp_path / "said", data=noted)
+    assert "note: pictures of one colour in train, such as a.png: 1,234\n" in capsys.readouterr().err
+    train(few_settings(), tmp_path / "quiet", data=noted, progress=False)
+    assert "note:" not in capsys.readouterr().err

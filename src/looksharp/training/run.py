@@ -129,6 +129,7 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
         write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
         write_facts(out, facts)
         _say_step(config)
+        _say_notes(data, progress)
     started = time.perf_counter()
     _fit(trainer, module, loaders, out)
     seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
@@ -195,6 +196,12 @@ def _say_step(config: RunConfig) -> None:
     devices, images = config.training.devices, config.training.batch_size
     if devices > 1:
         print(f"each step reads {devices * images} images: {images} on each of {devices} devices", file=sys.stderr)
+
+
+def _say_notes(data: Data, progress: bool) -> None:
+    """Say what was left out or looks odd in the data; run.json keeps it too."""
+    for remark, count in data.notes.items() if progress else ():
+        print(f"note: {remark}: {count:,}", file=sys.stderr)
 
 
 def _prepared(
