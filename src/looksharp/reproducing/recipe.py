@@ -51,6 +51,7 @@ class Recipe:
         folder: whether the images are a folder of the user's, which no setting can name.
         cue: the class that is tested with and without its cue.
         chart: metrics "across" and "up" of the chart that is drawn of the rows; none if empty.
+        panels: rows "alone" and "attended" whose test images are drawn as points (ABN Fig. 6); none if empty.
         notes: readings: where the paper leaves something open, or differs from its authors' code.
     """
 
@@ -65,6 +66,7 @@ class Recipe:
     folder: bool = False
     cue: str | None = None
     chart: Mapping[str, str] = field(default_factory=dict)
+    panels: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
 
     def config(self, row: str, **changes: Any) -> RunConfig:
@@ -111,7 +113,10 @@ def parse_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
         raise ValueError(
             f"{where}: chart must name a metric across and one up, of {', '.join(found)}; got {chart!r:.80}"
         )
-    return Recipe(name=name, rows=parsed, measure=found, chart=chart, **given)
+    panels = _mapping(given.pop("panels", {}), f"{where}: panels")
+    if panels and (panels.keys() != {"alone", "attended"} or not set(panels.values()) <= parsed.keys()):
+        raise ValueError(f"{where}: panels must name a row alone and one attended, of its rows; got {panels!r:.80}")
+    return Recipe(name=name, rows=parsed, measure=found, chart=chart, panels=panels, **given)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from looksharp.files import replacing
 from looksharp.reproducing.chart import draw_chart, points_of
 from looksharp.reproducing.folds import ALL, chosen_folds, fold_folder, mean_over_folds, with_fold
 from looksharp.reproducing.measuring import CUE_FOLDERS, measure_run
+from looksharp.reproducing.panels import draw_panels, panels_of
 from looksharp.reproducing.reading import read_recipe
 from looksharp.reproducing.recipe import Recipe
 from looksharp.reproducing.scaling import scaled_config, scaled_data
@@ -37,8 +38,8 @@ def reproduce(
     """Train and measure rows of a paper's table with the paper's settings, and write paper against measured.
 
     Each row and seed leaves a run folder, OUT/RECIPE/ROW/seed-N, and its figures there; the table is written anew
-    after each, as results.md, results.csv and results.json in OUT/RECIPE, and chart.svg where the recipe has a chart.
-    Started again, finished rows are kept and
+    after each, as results.md, results.csv and results.json in OUT/RECIPE, and chart.svg and panels.svg where the
+    recipe has them. Started again, finished rows are kept and
     an unfinished one goes on from its last whole epoch. With a `scale` below 1 all this is in OUT/RECIPE/scale-S,
     and the table says that it is no reproduction. With a `fold` it is in folds/fold-N below that; with all folds the
     table of their means is in folds, where a row and seed stand once every fold is finished.
@@ -107,6 +108,8 @@ def reproduce_table(
         _write(recipe, trial.folder.parent.parent, scale)
         if chosen.fold == ALL:
             _write(recipe, home / "folds", scale, mean_over_folds(home))
+    if recipe.panels:
+        _write_panels(recipe, trials, images, chosen.device)
     return home / "folds" if chosen.fold == ALL else fold_folder(home, folds[0])
 
 
@@ -118,6 +121,21 @@ def _write(recipe: Recipe, folder: Path, scale: float, records: Sequence[Record]
         lines = lines_of(recipe, records, scale)
         with replacing(folder / "chart.svg") as path:
             path.write_bytes(draw_chart(recipe, points_of(recipe, lines)))
+
+
+def _write_panels(recipe: Recipe, trials: Sequence[Trial], images: _Images, device: str) -> None:
+    """Write panels.svg beside the table, of the first seed with which both rows were trained; once."""
+    found = {(trial.variant, trial.seed): trial for trial in trials}
+    for seed in dict.fromkeys(trial.seed for trial in trials):
+        alone, attended = (found.get((recipe.panels[name], seed)) for name in ("alone", "attended"))
+        if alone is None or attended is None:
+            continue
+        path = alone.folder.parent.parent / "panels.svg"
+        if not path.is_file():
+            split = next(iter(images.of(alone).tests.values()))
+            with replacing(path) as temporary:
+                temporary.write_bytes(draw_panels(panels_of(alone.folder, attended.folder, split, device)))
+        return
 
 
 def _changes(recipe: Recipe, chosen: ReproduceSettings) -> dict[str, Any]:
