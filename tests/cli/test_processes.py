@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,24 @@ def test_two_devices_read_a_batch_each(start, tmp_path):
     assert saved["global_step"] == 64 // 32
     assert read_facts(tmp_path / "run").finished
     assert not (tmp_path / "run" / ".lock").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate run", "suspects run", "explain run image.png", "cure run --marks data"])
+def test_sigterm_ends_every_command_with_status_143(command, monkeypatch, capsys):
+    """As an exception does, so that files half-written are removed and locks are released."""
+    name, *_ = command.split()
+    kept, cleaned = cli.COMMANDS[name], []
+
+    def run(_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            cleaned.append(name)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setitem(cli.COMMANDS._things, name, replace(kept, run=run))
+    assert cli.main(command.split()) == 143
+    assert cleaned == [name]
+    assert capsys.readouterr().err.startswith("looksharp: terminated")
+    assert signal.getsignal(signal.SIGTERM) == before

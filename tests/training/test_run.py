@@ -127,7 +127,7 @@ def test_facts(finished, data):
     facts = json.loads((finished.path / "run.json").read_text())
     assert facts["classes"] == list("0123456789")
     pixels = {"size": [48, 48], "mean": [0.4] * 3, "std": [0.25] * 3, "crop_share": 1.0, "value_range": None}
-    assert facts["pixels"] == pixels
+    assert facts["pixels"] == pixels | {"fit": "crop"}
     assert facts["images"] == {"train": 64, "val": 32, "test": 32}
     assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert facts["versions"]["timm"] == timm.__version__
