@@ -6,6 +6,7 @@ from torchvision import models
 
 from looksharp.attention.layout import Layout, layout_of
 from looksharp.attention.recording import record
+from looksharp.attention.stages import last_stages
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +188,12 @@ def test_tokens_within_windows_of_unknown_order_are_refused():
         ValueError, match=r"'blocks\.9' returns 100 tokens in an order that is not known; record a whole"
     ):
         layout_of(network, "blocks.9", torch.zeros(1, 100, 8), (224, 224))
+
+
+def test_states_that_would_fit_a_grid_are_no_patches():
+    network = timm.create_model("efficientvim_m1", num_classes=2).eval()
+    with pytest.raises(
+        ValueError, match=r"'norm\.0' returns states of a state-space model, which have no place in the"
+    ):
+        layout_of(network, "norm.0", torch.zeros(1, 49, 128), (224, 224))
+    assert last_stages(network, torch.rand(2, 3, 224, 224)) == ("stages.1.downsample.dwconv1", "norm.3")

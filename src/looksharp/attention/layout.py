@@ -19,6 +19,15 @@ def pair(size: int | Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
+_ELSEWHERE = {
+    "EfficientViM": "states of a state-space model",
+    "EfficientViMDistilled": "states of a state-space model",
+    "PerceiverEmbeddings": "latents of a Perceiver",
+    "PerceiverEncoder": "latents of a Perceiver",
+}
+"""Classes of modules whose tokens are no patches, though their number may well fit a grid -> their tokens."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A layout and its inverse: `from_map(to_map(output), output)` is `output`.
@@ -69,8 +78,10 @@ def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[
             f"layer {layer!r} returns a tensor of shape {tuple(output.shape)}; "
             f"a map needs (B, C, h, w), (B, h, w, C) or tokens (B, N, C)"
         )
-    if any(type(owner).__name__ in ("PerceiverEmbeddings", "PerceiverEncoder") for owner in _owners(network, layer)):
-        raise ValueError(f"layer {layer!r} of a Perceiver returns latents, which have no place in the image")
+    for owner in _owners(network, layer):
+        if type(owner).__name__ in _ELSEWHERE:
+            what = _ELSEWHERE[type(owner).__name__]
+            raise ValueError(f"layer {layer!r} returns {what}, which have no place in the image")
     windows = _windows(network, layer, output.shape[1])
     if windows is not None:
         return windows

@@ -290,6 +290,7 @@ def _read(network: nn.Module, calls: dict[str, Call], end: str, images: Tensor) 
     for name in ordered[: ordered.index(end)][::-1]:
         call = calls[name]
         whole = _is_norm(call.module) or next(call.module.children(), None) is not None
-        if whole and call.after == calls[end].after and reads_patches(network, name, images):
+        alike = call.after == calls[end].after and call.widths[1] == calls[end].widths[1]
+        if whole and alike and reads_patches(network, name, images):
             return [name]
     return []
