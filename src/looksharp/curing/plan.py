@@ -144,7 +144,7 @@ BASELINES: dict[str, tuple[str, Callable[[RunConfig], RunConfig] | None]] = {
         lambda config: replace(config, objective=parse_objective("gain+squared_error")),
     ),
 }
-"""What `compare` knows besides guidance: name -> one sentence, and the change to the cure's settings without guidance.
+"""Baselines besides guidance: name -> one sentence, and the change to the cure's settings without guidance.
 None is DFR."""
 
 _NEED_GROUPS = ("group_balanced", "group_dro", "dfr")

@@ -23,7 +23,7 @@ from looksharp.marks.marks import Marks
 __all__ = ["Augment", "BatchLoader", "Data", "Fit", "Pixels", "Split"]
 
 Fit = Literal["crop", "resize"]
-"""How an image file comes to the network's shape: its sides cut, or both sides resized, which changes proportions."""
+"""Ways to bring an image file to the network's shape: cut its sides, or resize both, which changes proportions."""
 
 Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
 """Augmentation of training images: none; pad by an eighth and crop; the same and mirror; resize the shorter side to

@@ -37,7 +37,7 @@ PROCEDURE = (
     "together by Holm. A difference is marked as significant if its corrected p is below 0.05 and its interval lies "
     "on one side of 0."
 )
-"""What is computed, in words for the reader of a table."""
+"""The procedure, in words for the reader of a table."""
 
 
 @dataclass(frozen=True)

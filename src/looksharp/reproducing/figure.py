@@ -14,7 +14,7 @@ VALIDATION = "validation"
 """The split by which a measure names the validation images."""
 
 OWN_SUITES = ("cost", "cue", "recall")
-"""What is measured here beside the suites of `evaluate`: see `measuring`."""
+"""Suites of this room, beside those of `evaluate`; see `measuring`."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ __all__ = ["SuspectsSettings"]
 
 @settings
 class SuspectsSettings:
-    """What `looksharp suspects` looks at.
+    """Run and images that `looksharp suspects` searches.
 
     Args:
         run: run folder.
