@@ -48,6 +48,7 @@ def test_means_spreads_and_differences_over_seeds():
     assert (found.ours, found.best, found.seeds) == (71.0, 72.0, (0, 2))
     assert found.spread == pytest.approx(8**0.5)  # 69 and 73, n - 1
     assert found.difference == pytest.approx(1.0)
+    assert found.best_difference == pytest.approx(2.0)
     assert found.commit == "abc; def"
     missing = line(lines, "better", "top1")
     assert (missing.paper, missing.ours, missing.difference, missing.seeds) == (72.5, None, None, ())
@@ -73,7 +74,7 @@ def test_a_smoke_run_is_marked_and_compared_with_nothing(tmp_path):
     assert "Not a reproduction" in text
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["difference"] for row in rows} == {""}
+    assert {row["difference"] for row in rows} == {row["best_difference"] for row in rows} == {""}
     assert {row["scale"] for row in rows} == {"0.01"}
     assert all(each["difference"] is None for each in json.loads((tmp_path / "results.json").read_text())["lines"])
 
@@ -83,8 +84,8 @@ def test_files_hold_the_same_figures(tmp_path):
     write_record(tmp_path / "better" / "seed-0", result("better", 0, 72.0, parameters=2_000_000))
     write_tables(RECIPE, tmp_path)
     text = (tmp_path / "results.md").read_text()
-    assert "| A / B | top1 | 70.00 | 71.25 | 71.25 | +1.25 | 0 | abc | GPU |" in text
-    assert "| C | gain | 2.50 | 0.75 | 0.75 | -1.75 | 0 | abc | GPU |" in text
+    assert "| A / B | top1 | 70.00 | 71.25 | 71.25 | +1.25 | +1.25 | 0 | abc | GPU |" in text
+    assert "| C | gain | 2.50 | 0.75 | 0.75 | -1.75 | -1.75 | 0 | abc | GPU |" in text
     assert "moke" not in text
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = {(row["row"], row["metric"]): row for row in csv.DictReader(file)}

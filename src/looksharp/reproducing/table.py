@@ -34,6 +34,7 @@ class Line:
         spread: standard deviation over seeds (n - 1).
         best: mean over seeds, of the epoch that validated best.
         difference: ours less the paper's; None in a smoke run, which is compared with nothing.
+        best_difference: likewise, of the best epoch, since papers do not always say which epoch they report.
         seeds: of which the mean is.
         commit: of this library, where several, all.
         hardware: likewise.
@@ -47,6 +48,7 @@ class Line:
     spread: float | None
     best: float | None
     difference: float | None
+    best_difference: float | None
     seeds: tuple[int, ...]
     commit: str
     hardware: str
@@ -118,6 +120,7 @@ def lines_of(recipe: Recipe, records: Sequence[Record], scale: float = 1.0) -> l
                     spread=ours.std if ours.count > 1 else None,
                     best=bests.mean if best else None,
                     difference=ours.mean - paper if compared and paper is not None else None,
+                    best_difference=bests.mean - paper if compared and best and paper is not None else None,
                     seeds=tuple(last),
                     commit="; ".join(dict.fromkeys(each.commit for each in own)),
                     hardware="; ".join(dict.fromkeys(each.hardware for each in own)),
@@ -138,7 +141,8 @@ def markdown(recipe: Recipe, lines: Sequence[Line], scale: float) -> str:
         "paper",
         "ours, last epoch",
         "ours, best epoch",
-        "difference",
+        "difference, last",
+        "difference, best",
         "seeds",
         "commit",
         "hardware",
@@ -153,7 +157,8 @@ def markdown(recipe: Recipe, lines: Sequence[Line], scale: float) -> str:
                 _number(line.paper),
                 _number(line.ours) + spread,
                 _number(line.best),
-                _signed(line),
+                _signed(line.difference, line.paper),
+                _signed(line.best_difference, line.paper),
                 " ".join(map(str, line.seeds)),
                 line.commit,
                 line.hardware,
@@ -161,8 +166,8 @@ def markdown(recipe: Recipe, lines: Sequence[Line], scale: float) -> str:
         )
     table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
     legend = (
-        "Mean ± standard deviation over seeds (n - 1). The difference is of the last epoch; the best is the one that "
-        "validated best, which favours it where validation reads the test images."
+        "Mean ± standard deviation over seeds (n - 1). The best epoch is the one that validated best, which favours it "
+        "where validation reads the test images; papers do not always say which epoch they report."
     )
     return f"# {recipe.title}\n\n{smoke if scale < 1 else ''}`{recipe.name}`. {legend}\n\n{table}\n"
 
@@ -184,11 +189,11 @@ def _figure(measure: Measure, name: str, record: Record, over: str | None, base:
     return accuracy_per_million(value / 100, round(record.values["parameters"]), before / 100, parameters)
 
 
-def _signed(line: Line) -> str:
-    """Format the difference, with more digits for figures below 1."""
-    if line.difference is None or line.paper is None:
+def _signed(difference: float | None, paper: float | None) -> str:
+    """Format a difference, with more digits for figures below 1."""
+    if difference is None or paper is None:
         return ""
-    return f"{line.difference:+.4f}" if abs(line.paper) < 1 else f"{line.difference:+.2f}"
+    return f"{difference:+.4f}" if abs(paper) < 1 else f"{difference:+.2f}"
 
 
 def _number(value: float | None) -> str:
