@@ -287,7 +287,6 @@ OPEN = [
     ("warn/figure4", "batch_size", 128, "neither the batch (128 here)"),
     ("warn/figure4", "momentum", 0.9, "momentum (0.9)"),
     ("warn/figure4", "weight_decay", 0.0005, "weight decay (5e-4)"),
-    ("warn/figure4", "clip", 1.0, "It does not clip gradients"),
     ("warn/figure4", "augment", "none", ""),
     # The wide residual networks' own paper, which Sec. 4.3 follows.
     ("warn/table2-* warn/section4.3", "batch_size", 128, "batches of 128|as in table 2"),

@@ -34,7 +34,7 @@ IN_MEMORY = (
 )  # fmt: skip
 """Recipes whose images are small and held in memory; what suits them, padding by an eighth, is in `test_two_steps`."""
 SEVERAL_LABELS = ("voc", "celeba")
-TRAINED = {("warn/figure4", "best"), ("warn/figure4", "sigmoid-unclipped"), ("abn/table1", "resnet20")}
+TRAINED = {("warn/figure4", "best"), ("warn/figure4", "sigmoid"), ("abn/table1", "resnet20")}
 """All others take a core tens of seconds to hours: a step of theirs is 0.1 to 35 million million operations."""
 
 
