@@ -52,7 +52,7 @@ class Brightness(Part):
         return ("light",)
 
     def terms(self, forward):
-        return {"brightness": Term(forward.features["light"].mean(), self.weight)}, {}
+        return {"brightness": Term(forward.features["light"].float().mean(), self.weight)}, {}
 '''
 
 
