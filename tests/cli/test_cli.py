@@ -584,7 +584,9 @@ def test_flags_that_are_not_there(fails):
 
 def test_a_setting_of_a_config_that_is_not_there(fails, tmp_path):
     (tmp_path / "config.yaml").write_text("epoch: 3\n")
-    assert fails("train", "--config", tmp_path / "config.yaml") == "'epoch' is not a setting; did you mean 'epochs'?"
+    assert fails("train", "--config", tmp_path / "config.yaml") == (
+        f"{tmp_path / 'config.yaml'}: 'epoch' is not a setting; did you mean 'epochs'?"
+    )
 
 
 def test_runs_that_are_not_there(run, fails, folder, tmp_path):
