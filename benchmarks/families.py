@@ -5,7 +5,7 @@ classifiers, with random weights (nothing is downloaded), and prints a table fam
 
 - layers: those that ICASC reads if none are named; the last is that of `attend`, `explain` and `suspects`.
 - map: rows and columns of the last.
-- in place: whether a quarter of the image, changed, changes the same quarter of the last layer the most; "even" where
+- in place: whether a quarter of the image, changed, changes the same quarter of both layers the most; "even" where
   random weights spread each change over the whole map.
 - Grad-CAM: whether it equals what autograd's gradient of the layer's own output gives, to 1e-4 of its maximum.
 - ICASC: whether a step of its attention terms alone is finite and gives the first layer of the network a gradient.
@@ -23,6 +23,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -94,7 +95,8 @@ def _measured(member: Member) -> dict[str, object]:
         return row | {"refused": f"FAULT {type(error).__name__}: {_line(error)}"}
     row["layers"] = ", ".join(layers)
     row["map"] = _cell(lambda: _size(model, images, layers[-1]))
-    row["in place"] = _cell(lambda: _in_place(model, images, layers[-1]))
+    placed = [_cell(partial(_in_place, model, images, layer)) for layer in layers]
+    row["in place"] = placed[-1] if placed[0] in ("yes", placed[-1]) else f"{placed[0]} (inner), {placed[-1]}"
     row["Grad-CAM"] = _cell(lambda: _agrees(model, images, layers[-1]))
     row["suspects"] = _cell(lambda: _patches(model, member.size))
     row["ICASC"] = _cell(lambda: _trains(model, images))

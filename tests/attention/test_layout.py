@@ -197,3 +197,18 @@ def test_states_that_would_fit_a_grid_are_no_patches():
     ):
         layout_of(network, "norm.0", torch.zeros(1, 49, 128), (224, 224))
     assert last_stages(network, torch.rand(2, 3, 224, 224)) == ("stages.1.downsample.dwconv1", "norm.3")
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96)])
+def test_channels_last_inside_a_network_that_says_otherwise(size):
+    torch.manual_seed(0)
+    network = timm.models.VisionTransformerSAM(
+        size, 16, embed_dim=48, depth=2, num_heads=2, num_classes=2, neck_chans=8
+    ).eval()
+    kept = []
+    hook = network.blocks.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    network(torch.randn(1, 3, *size))
+    hook.remove()
+    assert kept[0].shape == (1, size[0] // 16, size[1] // 16, 48)
+    assert torch.equal(layout_of(network, "blocks", kept[0], size).to_map(kept[0]), kept[0].permute(0, 3, 1, 2))
+    assert layout_of(network, "blocks", torch.zeros(1, 48, 8, 12), size).kind == "NCHW"

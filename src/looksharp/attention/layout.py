@@ -72,7 +72,8 @@ def layout_of(network: nn.Module, layer: str, output: Tensor, image_size: tuple[
 
     """
     if output.ndim == 4:
-        return Layout("NHWC" if _is_channels_last(network, layer) else "NCHW")
+        last = _is_channels_last(network, layer) or _fits_as_channels_last(output, image_size)
+        return Layout("NHWC" if last else "NCHW")
     if output.ndim != 3:
         raise ValueError(
             f"layer {layer!r} returns a tensor of shape {tuple(output.shape)}; "
@@ -134,6 +135,15 @@ def _is_channels_last(network: nn.Module, layer: str) -> bool:
     return _nearest(network, layer, "output_fmt") == "NHWC" or any(
         type(owner).__name__ == "SwinTransformer" for owner in _owners(network, layer)
     )
+
+
+def _fits_as_channels_last(output: Tensor, image_size: tuple[int, int] | None) -> bool:
+    """Return True if a map has the image's shape with its channels last alone, as inside timm's SAM."""
+    if image_size is None:
+        return False
+    height, width = image_size
+    first, second, third = (int(side) for side in output.shape[1:])
+    return abs(second * width / height - third) > 1 and abs(first * width / height - second) < 1
 
 
 def _nearest(network: nn.Module, layer: str, attribute: str) -> object:
