@@ -235,3 +235,26 @@ def test_a_recorded_network_has_all_second_derivatives():
             logits = other(images)
         values.append(attention_maps(logits, features, classes, signed=True)["first"].square().sum())
     torch.testing.assert_close(derivatives[1, 2, 0, 1], (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-12)
+
+
+def test_vectors_of_zeros_are_normalised_with_a_second_derivative():
+    """Windows that are padded hold such vectors (Swin V2); elsewhere both derivatives are torch's."""
+    torch.manual_seed(0)
+    vectors = torch.randn(4, 6, dtype=torch.float64)
+    vectors[1] = 0
+    vectors.requires_grad_()
+
+    def derivatives(normalize):
+        output = normalize(vectors, dim=-1)
+        (first,) = torch.autograd.grad(output[..., 0].exp().sum(), vectors, create_graph=True)
+        return output, first, torch.autograd.grad(first.square().sum(), vectors)[0]
+
+    expected = derivatives(F.normalize)
+    assert not expected[2][1].isfinite().all()
+    with FastSecondDerivative():
+        found = derivatives(F.normalize)
+    assert all(each.isfinite().all() for each in found)
+    others = [0, 2, 3]
+    for each, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(each[others], other[others])
+    torch.testing.assert_close(found[1], expected[1])

@@ -153,7 +153,8 @@ def _fold(
 class FastSecondDerivative(ReplacedFunctions):
     """Compute 2-D convolutions by the functions above inside this context; values are the same.
 
-    The hard sigmoid (MobileNetV3) is computed by its definition, since torch has no second derivative of its own.
+    The hard sigmoid (MobileNetV3) is computed by its definition, since torch has no second derivative of its own. So is
+    the normalisation of vectors (Swin V2), since torch's second derivative at a vector of zeros is not a number.
 
     Args:
         active: asked at every convolution; those for which it is False are left alone.
@@ -165,6 +166,7 @@ class FastSecondDerivative(ReplacedFunctions):
             return torch.is_grad_enabled() and active() and not torch.compiler.is_compiling()
 
         replacements: Replacements = {F.conv2d: _conv2d, torch.conv2d: _conv2d, F.hardsigmoid: _hardsigmoid}
+        replacements[F.normalize] = _normalize
         super().__init__(replacements, wanted)
 
 
@@ -196,6 +198,12 @@ def _convolve(
 def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     output = F.relu6(input + 3) / 6
     return input.copy_(output) if inplace else output
+
+
+def _normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+    if p != 2 or out is not None or input.dtype not in (torch.float32, torch.float64):
+        return F.normalize(input, p, dim, eps, out)
+    return input / input.square().sum(dim, keepdim=True).clamp_min(eps**2).sqrt()
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
