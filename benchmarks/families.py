@@ -88,7 +88,7 @@ def _measured(member: Member) -> dict[str, object]:
         layers = last_stages(model, images)
         attend(model, images)
     except (ValueError, TypeError) as error:
-        named = [name for name in re.findall(r"'([^']+)'", str(error)) if name in dict(model.named_modules())]
+        named = [name for name in re.findall(r"'([\w.]+)'", str(error)) if name in dict(model.named_modules())]
         works = _cell(lambda: _agrees(model, images, named[-1])) if named else "none"
         return row | {"refused": f"{_line(error)}; the last layer named: {works}"}
     except Exception as error:  # which is a fault, and stands in the table as one
@@ -164,6 +164,8 @@ def _in_place(model: nn.Module, images: Tensor, layer: str) -> str:
     for _ in range(9):  # some corners and some changes weigh more than others
         share = share / share.sum(0)
         share = share / share.sum(1, keepdim=True)
+    if not share.isfinite().all():
+        return "no change"
     if share.argmax(1).tolist() == [0, 1, 2, 3]:
         return "yes"
     return "even" if share.max() < _EVEN else f"NO: {share.argmax(1).tolist()}"

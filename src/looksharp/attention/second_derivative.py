@@ -165,8 +165,12 @@ class FastSecondDerivative(ReplacedFunctions):
         def wanted() -> bool:
             return torch.is_grad_enabled() and active() and not torch.compiler.is_compiling()
 
-        replacements: Replacements = {F.conv2d: _conv2d, torch.conv2d: _conv2d, F.hardsigmoid: _hardsigmoid}
-        replacements[F.normalize] = _normalize
+        replacements: Replacements = {
+            F.conv2d: _conv2d,
+            torch.conv2d: _conv2d,
+            F.hardsigmoid: _hardsigmoid,
+            F.normalize: _normalize,
+        }
         super().__init__(replacements, wanted)
 
 
