@@ -119,7 +119,7 @@ def test_progress_counts_the_forwards(model, split, data, capsys):
     evaluate(model, split, data.pixels, suites=suites, progress="testing", batch_size=8)
     shown = capsys.readouterr().err
     assert "testing:" in shown
-    assert f"/{24 * forwards(suites)}" in shown
+    assert f"/{24 * forwards(suites):.0f} " in shown
     evaluate(model, split, data.pixels, suites=["classification"])
     assert capsys.readouterr().err == ""
 

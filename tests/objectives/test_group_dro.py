@@ -220,7 +220,7 @@ def test_groups_that_cannot_be(model, sizes, group, message):
     ("options", "message"),
     [
         ({"step_size": -1.0}, r"^step_size must be a number >= 0; got -1.0$"),
-        ({"adjustment": float("nan"), "group_sizes": [1]}, r"^adjustment must be a number >= 0; got nan$"),
+        ({"adjustment": float("nan"), "group_sizes": [1]}, r"^adjustment must be a finite number; got nan$"),
         ({"adjustment": 2.0}, r"^adjustment 2 needs the groups' numbers of training images: give group_sizes$"),
         ({"group_sizes": [0, 0]}, r"^group_sizes must be the groups' numbers of training images; got \[0, 0\]$"),
         ({"group_sizes": []}, r"^group_sizes must be the groups' numbers of training images; got \[\]$"),

@@ -111,9 +111,12 @@ class Objective(nn.Module, ABC):
         for part in self.parts:
             found, read = part.terms(forward)
             for name, term in found.items():
-                loss = loss + term.weight * term.value
+                value = term.value.to(
+                    torch.promote_types(term.value.dtype, torch.float32)
+                )  # of a model in half precision
+                loss = loss + term.weight * value
                 same = sum(known.partition("#")[0] == name for known in terms)
-                terms[f"{name}#{same + 1}" if same else name] = term.value.detach()
+                terms[f"{name}#{same + 1}" if same else name] = value.detach()
             maps |= {layer: values.detach()[:own] for layer, values in read.items()}
         logits = forward.logits[:own]
         return Step(loss, logits if forward.differentiable else logits.detach(), terms, maps)
