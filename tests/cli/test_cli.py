@@ -659,3 +659,9 @@ def test_compositions_that_do_not_fit(fails, folder, tmp_path):
     assert compose("--rho", "2") == "rho must be a probability, 0 to 1; got 2.0"
     assert fails("compose", "--out", tmp_path / "out").startswith("the following arguments are required: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_help_shows_a_number_beside_a_word_where_both_are_taken(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["reproduce", "--help"])
+    assert "--fold FOLD|all " in capsys.readouterr().out

@@ -181,9 +181,10 @@ def _list_reader(read: Callable[[str], object], annotation: object) -> Callable[
 def _metavar(annotation: object, flag: str) -> str:
     choices = [name for each in get_args(annotation) if isinstance(each, Registry) for name in each]
     choices += [choice for each in _members(annotation) if get_origin(each) is Literal for choice in get_args(each)]
-    if choices:
-        return "{" + ",".join(map(str, choices)) + "}"
     name = flag.rpartition(".")[2].upper()
+    if choices:
+        numbers = any(each in (int, float) for each in _members(annotation))
+        return "|".join([name, *map(str, choices)]) if numbers else "{" + ",".join(map(str, choices)) + "}"
     return f"{name},..." if _element(annotation) is not None else name
 
 
