@@ -36,7 +36,7 @@ def printed_study(
     """Conduct a study with --threads, print every record as it comes, and leave measured.csv beside their folders."""
     torch.set_num_threads(options.threads)
     records = []
-    for record in conduct(trials, data, measure, progress=False):
+    for record in conduct(trials, data, measure, record_diverged=True, progress=False):
         values = {name: round(value, 3) for name, value in record.values.items()}
         print(record.variant, f"seed {record.seed}:", record.diverged or values, f"{record.seconds:.0f} s", flush=True)
         records.append(record)

@@ -9,7 +9,7 @@ from looksharp.experiments.study import conduct
 from looksharp.experiments.table import Table
 from looksharp.experiments.trial import Trial, plan, run_folder, train_trial
 from looksharp.training import load_run
-from looksharp.training.module import Training
+from looksharp.training.module import NonFiniteLossError, Training
 from looksharp.training.settings import OptimizationConfig, RunConfig, TrainingConfig
 
 BASE = RunConfig(
@@ -24,7 +24,7 @@ def data():
     return build_data(BASE.data, 0)
 
 
-def study(out, data, variants=VARIANTS, seeds=(0, 1), said=None, asked=None):
+def study(out, data, variants=VARIANTS, seeds=(0, 1), said=None, asked=None, **options):
     """The table of a small experiment whose measure is the sum of a run's weights."""
 
     def measure(trial, run, data):
@@ -36,7 +36,7 @@ def study(out, data, variants=VARIANTS, seeds=(0, 1), said=None, asked=None):
 
     report = None if said is None else lambda trial, kept: said.append((trial.variant, trial.seed, kept))
     trials = plan(variants, seeds, out)
-    return Table(tuple(conduct(trials, lambda trial: data, measure, report=report, progress=False)))
+    return Table(tuple(conduct(trials, lambda trial: data, measure, report=report, progress=False, **options)))
 
 
 def test_every_variant_is_trained_with_every_seed_and_kept(tmp_path, data):
@@ -102,7 +102,9 @@ def test_an_interrupted_study_goes_on(tmp_path, data, monkeypatch):
 def test_a_training_that_diverges_is_recorded_and_not_tried_again(tmp_path, data):
     asked = []
     wild = {"plain": BASE, "wild": replace(BASE, optimization=OptimizationConfig(lr=1e30))}
-    table = study(tmp_path, data, wild, (0,), asked=asked)
+    with pytest.raises(NonFiniteLossError, match="the loss is nan at epoch 0"):
+        study(tmp_path / "strict", data, wild, (0,))
+    table = study(tmp_path, data, wild, (0,), asked=asked, record_diverged=True)
     assert asked == [("plain", 0)]
     assert (table.diverged("plain"), table.diverged("wild")) == (0, 1)
     assert "the loss is nan at epoch 0" in read_record(tmp_path / "wild" / "seed-0").diverged
