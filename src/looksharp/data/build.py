@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from looksharp.attention.layout import pair
 from looksharp.data.folder import read_folder
 from looksharp.data.hold_out import hold_out
+from looksharp.data.pixels import Fit, Interpolation, Middle, Pixels, Resizer
 from looksharp.data.registry import DATA_SETS, SOURCES, DataSet
-from looksharp.data.split import Data, Fit
+from looksharp.data.split import Data
 from looksharp.data.survey import surveyed
 from looksharp.settings import SettingError, near_miss, resolved, settings
 
@@ -41,7 +43,18 @@ class DataConfig:
         crop_share: side of the centre crop that is evaluated, as a share of the resized image's shorter side: 0.875
             cuts 224 pixels from 256; 1 resizes images to fit.
         fit: for image files of other proportions, crop resizes them to cover that size and cuts out the middle; resize
-            resizes both sides, so that nothing is cut off.
+            resizes both sides, so that nothing is cut off; shorter covers the size and rounds as torchvision and timm
+            do.
+        resize_size: side to which image files are resized before the middle of image_size is cut out, or HEIGHT,WIDTH;
+            in place of crop_share.
+        interpolation: filter by which image files are resized; lanczos, box and hamming need resizer pil, nearest-exact
+            resizer torch.
+        resizer: library that resizes image files: torch, or pil, which most published weights were evaluated with.
+        antialias: widen the filter when files are reduced; always on with resizer pil.
+        middle: where the middle lies when an odd number of pixels is cut off: round, as in torchvision and timm, or
+            floor, as in transformers.
+        mean: mean of the three channels, in colours of 0 to 1; the set's own if not given.
+        std: standard deviation of the three channels; the set's own if not given.
         settings: the set's own settings, the arguments of its reader; in flat form they stand below its name.
 
     Raises:
@@ -54,6 +67,13 @@ class DataConfig:
     val_share: Annotated[float, Ge(0), Lt(1)] = 0.1
     crop_share: Annotated[float, Gt(0), Le(1)] = 1.0
     fit: Fit = "crop"
+    resize_size: Side | tuple[Side, Side] | None = None
+    interpolation: Interpolation = "bilinear"
+    resizer: Resizer = "torch"
+    antialias: bool = True
+    middle: Middle = "round"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     range: tuple[float, float] | None = None
     settings: dict[str, object] = field(default_factory=dict)
 
@@ -69,6 +89,16 @@ class DataConfig:
 
     def __hash__(self) -> int:
         return hash(repr(self))
+
+    def read_as(self, pixels: Pixels) -> DataConfig:
+        """Return the settings of the same images, read by these pixels."""
+        same = {name: getattr(pixels, name) for name in _OF_PIXELS}
+        return replace(self, image_size=pixels.size, range=pixels.value_range, **same)
+
+
+_OF_FILES = ("crop_share", "fit", "resize_size", "interpolation", "resizer", "antialias", "middle")
+_OF_PIXELS = (*_OF_FILES, "mean", "std")
+"""Settings of the images that `Pixels` has by the same name; the first of them are for image files alone."""
 
 
 def below_data(data: str) -> str:
@@ -115,12 +145,15 @@ def _read(config: DataConfig, seed: int) -> Data:
 
 
 def _shown(data: Data, config: DataConfig) -> Data:
-    """Return the data set with the size, share and range of its image files that are asked for."""
-    size, share, values = config.image_size, config.crop_share, config.range
-    given = {"crop_share": share != 1, "range": values, "image_size": size, "fit": config.fit != "crop"}
-    asked = [name for name, used in given.items() if used]
+    """Return the data set with the pixels that are asked for."""
+    size, values = config.image_size, config.range
+    defaults = {each.name: each.default for each in fields(config)}
+    asked = [name for name in (*_OF_FILES, "range", "image_size") if getattr(config, name) != defaults[name]]
     if asked and any(split.in_memory for split in data.splits.values()):
         raise ValueError(f"{asked[0]} is for data sets of image files; {config.data} is held in memory")
     data = data if size is None else data.resized(size)
     data = data if values is None else data.ranged(values)
-    return replace(data, pixels=replace(data.pixels, crop_share=share, fit=config.fit))
+    given = {name: getattr(config, name) for name in _OF_PIXELS if getattr(config, name) is not None}
+    if config.resize_size is not None:
+        given["resize_size"] = pair(config.resize_size)
+    return replace(data, pixels=replace(data.pixels, **given))

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, get_args
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -16,56 +16,16 @@ from torchvision import tv_tensors
 from looksharp.attention.layout import pair
 from looksharp.batch import Batch
 from looksharp.data.dividing import divide, held_out
+from looksharp.data.pixels import Pixels
 from looksharp.images.depth import ValueRange
 from looksharp.images.look import Look
 from looksharp.marks.marks import Marks
 
-__all__ = ["Augment", "BatchLoader", "Data", "Fit", "Pixels", "Split"]
-
-Fit = Literal["crop", "resize"]
-"""Ways to bring an image file to the network's shape: cut its sides, or resize both, which changes proportions."""
+__all__ = ["Augment", "BatchLoader", "Data", "Pixels", "Split"]
 
 Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
 """Augmentation of training images: none; pad by an eighth and crop; the same and mirror; resize the shorter side to
 8/7 of the size (256 for 224), crop and mirror; crop at random scale, resize and mirror."""
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The way from pixels to a network's input: size (height, width), then (pixel / 255 - mean) / std per channel.
-
-    `crop_share` is for image files that are not augmented: they are resized to cover `size` / `crop_share`, and the
-    middle of `size` is cut out: with 0.875, 224 of 256. `fit` says how image files of other proportions come to `size`:
-    "crop" resizes them to cover it and cuts the middle, "resize" brings both sides to it. `value_range` is for image
-    files of more than 8 bits a channel: the values that become black and white.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    crop_share: float = 1.0
-    value_range: ValueRange | None = None
-    fit: Fit = "crop"
-
-    def __post_init__(self) -> None:
-        if not 1 <= min(self.size) <= max(self.size) <= 8192:
-            raise ValueError(f"size must be 1 to 8192 px; got {self.size[0]} x {self.size[1]}")
-        if not min(self.std) > 0:
-            raise ValueError(f"std must be above 0 in every channel; got {', '.join(f'{v:g}' for v in self.std)}")
-        if not 0 < self.crop_share <= 1:
-            raise ValueError(f"crop_share must be above 0 and at most 1; got {self.crop_share:g}")
-        if self.fit not in get_args(Fit):
-            raise ValueError(f"fit must be crop or resize; got {self.fit!r}")
-
-    def normalize(self, images: Tensor) -> Tensor:
-        """Return images (..., 3, H, W) of bytes as the network reads them."""
-        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
-        return (images.float() / 255 - mean) / std
-
-    def denormalize(self, images: Tensor) -> Tensor:
-        """Return the inverse, as colours in [0, 1]."""
-        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
-        return (images * std + mean).clamp(0, 1)
 
 
 class BatchLoader(Protocol):
@@ -261,7 +221,7 @@ class Data:
 
     def resized(self, size: int | tuple[int, int]) -> Data:
         """Return the data set with its images brought to another size: the side, or (height, width)."""
-        return replace(self, pixels=replace(self.pixels, size=pair(size)))
+        return replace(self, pixels=replace(self.pixels, size=pair(size), resize_size=None))
 
     def ranged(self, value_range: ValueRange) -> Data:
         """Return the data set with the values of deep images that become black and white."""

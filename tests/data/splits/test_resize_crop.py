@@ -147,7 +147,7 @@ def test_size_and_fit_are_settings(tmp_path):
     assert np.abs(kept.image(0).permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
     with pytest.raises(ValueError, match=r"^fit is for data sets of image files; digits is held in memory$"):
         build_data(DataConfig("digits", fit="resize", settings={"train": 20}))
-    with pytest.raises(ValueError, match=r"^fit must be 'crop' or 'resize'; got 'stretch'$"):
+    with pytest.raises(ValueError, match=r"^fit must be 'crop', 'resize' or 'shorter'; got 'stretch'$"):
         DataConfig(fit="stretch")
     with pytest.raises(ValueError, match=r"image_size must be .*; got "):
         DataConfig(image_size=[12, 20, 3])

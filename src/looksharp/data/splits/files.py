@@ -218,7 +218,7 @@ def keep_in_memory(data: Data) -> Data:
     area = data.pixels.size[0] * data.pixels.size[1]
     splits: dict[str, Split] = {}
     for name, split in data.splits.items():
-        small = max(data.pixels.size) <= SMALL and data.pixels.crop_share == 1 and 3 * area * len(split) <= _MEMORY
+        small = max(data.pixels.size) <= SMALL and not data.pixels.is_cut and 3 * area * len(split) <= _MEMORY
         splits[name] = _in_memory(split, data.pixels, name) if small and split.folder is not None else split
     cut_from_files = data.augment in ("resize_crop_flip", "resized_crop_flip")
     augment: Augment = (

@@ -40,7 +40,8 @@ def ten_crop(subject: Subject, advance: Callable[[float], object]) -> Evaluation
     split, (height, width) = subject.split, subject.pixels.size
     size = round(height * LARGER), round(width * LARGER)
     columns, ranking = Columns(), None
-    for batch in subject.batches(None if split.in_memory else replace(subject.pixels, size=size, crop_share=1.0)):
+    larger = None if split.in_memory else replace(subject.pixels, size=size, crop_share=1.0, resize_size=None)
+    for batch in subject.batches(larger):
         images = F.interpolate(batch.image, size, mode="bilinear") if split.in_memory else batch.image
         logits = [logits_of(subject.model(view)).float() for view in v2.functional.ten_crop(images, [height, width])]
         for each in logits:
