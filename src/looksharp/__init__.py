@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         Step,
     )
     from looksharp.reproducing import reproduce
+    from looksharp.ruler.rank import rank_mechanisms
+    from looksharp.ruler.settings import RulerSettings
     from looksharp.training import load_run, train
     from looksharp.training.reweighting import reweight_last_layer
     from looksharp.training.settings import RunConfig
@@ -63,6 +65,7 @@ __all__ = [
     "HeadDiversity",
     "Interventions",
     "Objective",
+    "RulerSettings",
     "RunConfig",
     "Step",
     "attend",
@@ -79,6 +82,7 @@ __all__ = [
     "last_stages",
     "load_run",
     "normalize_maps",
+    "rank_mechanisms",
     "record",
     "reproduce",
     "resize_maps",
@@ -122,6 +126,8 @@ _HOMES = {
     ),
     "attention.recording": ("record",),
     "reproducing": ("reproduce",),
+    "ruler.rank": ("rank_mechanisms",),
+    "ruler.settings": ("RulerSettings",),
     "training.reweighting": ("reweight_last_layer",),
     "attention.stages": ("last_stages",),
     "training": ("load_run", "train"),

@@ -87,6 +87,7 @@ def test_files(composed, found):
         "test_biased",
         "test_balanced",
         "masks",
+        "cues",
         "groups.csv",
     }
     assert {key: len(rows) for key, rows in found.items()} == {
@@ -94,9 +95,13 @@ def test_files(composed, found):
         for split, count in {"train": 400, "val": 40, "test_biased": 200, "test_balanced": 200}.items()
         for label in ("x", "y")
     }
-    images = {p.relative_to(composed).as_posix() for p in composed.rglob("*.png") if "masks" not in p.parts}
+    images = {
+        p.relative_to(composed).as_posix() for p in composed.rglob("*.png") if not {"masks", "cues"} & set(p.parts)
+    }
     assert images == set(table(composed))
     assert len(list((composed / "masks").rglob("*.png"))) == len(images)
+    for path in images:  # the cue is all that is not the foreground
+        assert ((read(composed / "cues" / path) > 0) == (read(composed / "masks" / path) == 0)).all()
     assert [p.name for p in composed.parent.iterdir()] == ["out"]  # nothing half-done is left beside it
     for image, mask, _ in found["val", "x"]:
         assert image.shape == (SIZE, SIZE, 3)

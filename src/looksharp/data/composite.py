@@ -115,7 +115,7 @@ def compose(
     OUT/train and OUT/val are biased: the background is of the class's own kind with probability `rho`, else of another
     kind. OUT/test_biased is drawn like them; in OUT/test_balanced every kind is as likely for every class, so its worst
     group reveals a shortcut. Foregrounds and photographs are divided between training and test. OUT/masks holds the
-    foregrounds' masks, OUT/groups.csv each image's class and kind.
+    foregrounds' masks, OUT/cues those of the backgrounds, OUT/groups.csv each image's class and kind.
 
     Args:
         out: a folder that does not exist yet.
@@ -160,7 +160,8 @@ def compose(
                 name = list(labels)[number % len(labels)]
                 kind = painter.kind_of(name, agree, rng)
                 path = Path(split) / name / f"{number:05d}.png"
-                for folder, pixels in zip((whole, whole / "masks"), painter.paint(name, kind, rng), strict=True):
+                image, mask = painter.paint(name, kind, rng)
+                for folder, pixels in {whole: image, whole / "masks": mask, whole / "cues": 255 - mask}.items():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(pixels).save(folder / path)
                 groups.append((path.as_posix(), f"{name} on {kind}"))

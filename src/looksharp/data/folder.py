@@ -21,6 +21,7 @@ from looksharp.marks.reading import ReadMarks, read_marks
 __all__ = ["check_class_folder", "marks_of", "read_folder"]
 
 _LONGEST_NAME = 255  # bytes that file systems allow
+_MASKS = ("masks", "cues")
 _VALIDATION = ("val", "valid", "validation")
 
 
@@ -28,8 +29,8 @@ def read_folder(root: Path, size: int | tuple[int, int] | None = None) -> Data:
     """Read the layout ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE, which is one split, "all", yet to be divided.
 
     Beside train there may be val and any folders whose names begin with "test". Masks in ROOT/masks (the image's
-    relative path, any image suffix) serve to measure, and as marks ("--marks data"); ROOT/groups.csv (columns path,
-    group) gives groups.
+    relative path, any image suffix) serve to measure, and as marks ("--marks data"); ROOT/cues, likewise, says where a
+    cue was planted, by which `looksharp mechanisms` judges; ROOT/groups.csv (columns path, group) gives groups.
 
     Args:
         root: the folder.
@@ -43,11 +44,11 @@ def read_folder(root: Path, size: int | tuple[int, int] | None = None) -> Data:
     if not root.is_dir():
         raise ValueError(f"data folder {one_line(root)} does not exist")
     roots = _roots(root)
-    classes = _classes(next(iter(roots.values())), ignore=("masks",) if UNDIVIDED in roots else ())
+    classes = _classes(next(iter(roots.values())), ignore=_MASKS if UNDIVIDED in roots else ())
     others: Counter[str] = Counter()
     files = {name: _files(root, folder, classes, others) for name, folder in roots.items()}
     pixels = Pixels(_size(root / next(iter(files.values()))[0][0], size))
-    masks, notes = _masks(root, files, classes)
+    (masks, notes), (cues, of_cues) = (_masks(root / name, root, files, classes) for name in _MASKS)
     groups, group_names = _groups(root)
     splits: dict[str, Split] = {}
     for name, listed in files.items():
@@ -56,11 +57,14 @@ def read_folder(root: Path, size: int | tuple[int, int] | None = None) -> Data:
             targets=torch.tensor([label for _, label in listed]),
             marks=marks_of(masks, paths, classes) if masks else None,
             groups=_groups_of(root, paths, groups) if groups else None,
+            cues=marks_of(cues, paths, classes) if cues else None,
             root=root,
             paths=paths,
         )
     augment: Augment = "crop_flip" if max(pixels.size) <= SMALL else "resized_crop_flip"
-    notes |= {f"pictures in a format that is not read: {suffix}": count for suffix, count in sorted(others.items())}
+    notes |= of_cues | {
+        f"pictures in a format that is not read: {suffix}": count for suffix, count in sorted(others.items())
+    }
     return Data(str(root), classes, splits, pixels, augment, group_names, notes)
 
 
@@ -114,7 +118,7 @@ def _classes(folder: Path, ignore: tuple[str, ...]) -> tuple[str, ...]:
 
 def _files(root: Path, folder: Path, classes: tuple[str, ...], others: Counter[str]) -> list[tuple[str, int]]:
     """Return (path relative to the root, class index) of every image, class by class; count other files."""
-    extra = {p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."} - {*classes, "masks"}
+    extra = {p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."} - {*classes, *_MASKS}
     if extra:
         raise ValueError(f"{one_line(folder)} has a class that train lacks: {min(extra)!r}")
     files = []
@@ -136,12 +140,12 @@ def _size(first: Path, size: int | tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _masks(
-    root: Path, files: dict[str, list[tuple[str, int]]], classes: tuple[str, ...]
+    folder: Path, root: Path, files: dict[str, list[tuple[str, int]]], classes: tuple[str, ...]
 ) -> tuple[ReadMarks | None, dict[str, int]]:
-    if not (root / "masks").is_dir():
+    if not folder.is_dir():
         return None, {}
     paths = [path for listed in files.values() for path, _ in listed]
-    found = read_marks(root / "masks", ImageSizes(root, paths), classes)
+    found = read_marks(folder, ImageSizes(root, paths), classes)
     return found, dict(found.skipped)
 
 

@@ -48,6 +48,7 @@ class Split(ABC):
         marks: masks of objects, for some images or all.
         groups: (N,) group indices, where groups are known.
         owners: owner of each image, such as a person, whose images must not be in two splits.
+        cues: masks of a planted cue, where known: the truth by which mechanisms are judged; training never reads it.
         in_memory: True if all images are decoded already, as one tensor.
     """
 
@@ -57,6 +58,7 @@ class Split(ABC):
     marks: Marks | None = None
     groups: Tensor | None = None
     owners: Sequence[str] | None = field(default=None, repr=False)
+    cues: Marks | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -126,14 +128,19 @@ class Split(ABC):
         changed: dict[str, Any] = {}
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name != "marks" and isinstance(value, Tensor | list | tuple | range) and len(value) == len(self):
+            if (
+                each.name not in ("marks", "cues")
+                and isinstance(value, Tensor | list | tuple | range)
+                and len(value) == len(self)
+            ):
                 changed[each.name] = value[chosen] if isinstance(value, Tensor) else [value[place] for place in chosen]
         if changed.keys() <= {"targets", "groups", "owners"}:
             raise ValueError(f"images of a {type(self).__name__} cannot be picked; give images in memory or in files")
-        if self.marks is not None:
-            kept = self.marks.restricted(chosen)
-            now = {place: number for number, place in enumerate(chosen)}
-            changed["marks"] = Marks([now[sample] for sample in kept.samples], kept.labels, kept.masks)
+        now = {place: number for number, place in enumerate(chosen)}
+        for name, marks in {"marks": self.marks, "cues": self.cues}.items():
+            if marks is not None:
+                kept = marks.restricted(chosen)
+                changed[name] = Marks([now[sample] for sample in kept.samples], kept.labels, kept.masks)
         return replace(self, **changed)
 
     def divided(self, share: float, seed: int) -> tuple[Split, Split]:
@@ -173,9 +180,9 @@ class Split(ABC):
         yield from _bytes([self.targets])
         if self.groups is not None:
             yield from (b"groups", *_bytes([self.groups]))
-        if self.marks is not None:
-            yield repr((self.marks.samples, self.marks.labels)).encode()
-            yield from _bytes(self.marks.masks)
+        for marks in filter(None, (self.marks, self.cues)):
+            yield repr((marks.samples, marks.labels)).encode()
+            yield from _bytes(marks.masks)
         yield from self.content()
 
     def content(self) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -68,7 +69,8 @@ def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, tes
 
     Training and validation images are biased. The three test splits show the *same* canvases and differ in the
     patch's colour alone: "biased" as in training, "unbiased" drawn at random from all ten, "conflicting" always
-    another class's. A classifier that reads only the patch scores about rho, .1 and 0 there.
+    another class's. A classifier that reads only the patch scores about rho, .1 and 0 there. Every split's `cues` are
+    the patches, each with the class that its colour stands for.
 
     Args:
         rho: probability that the colour is the class's, in training; otherwise it is drawn from all ten.
@@ -96,9 +98,17 @@ def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, tes
             for image, (row, column), colour in zip(shown, corners, PALETTE[cue], strict=True):
                 image[row : row + _PATCH, column : column + _PATCH] = colour
             # Group 0: the cue agrees with the class; group 1: it does not.
-            splits[split] = _split(shown, targets, masks, groups=(cue != targets).astype(np.int64))
+            drawn_split = _split(shown, targets, masks, groups=(cue != targets).astype(np.int64))
+            splits[split] = replace(drawn_split, cues=_patches(corners, cue))
     data = _data(f"biased_digits, rho {rho:g}", splits)
     return Data(data.name, data.classes, data.splits, data.pixels, data.augment, ("cue agrees", "cue disagrees"))
+
+
+def _patches(corners: npt.NDArray[np.int64], cue: npt.NDArray[np.int64]) -> Marks:
+    masks = torch.zeros(len(corners), _SIDE, _SIDE, dtype=torch.bool)
+    for mask, (row, column) in zip(masks, corners, strict=True):
+        mask[row : row + _PATCH, column : column + _PATCH] = True
+    return Marks(range(len(masks)), cue.tolist(), masks)
 
 
 def _data(name: str, splits: dict[str, TensorSplit]) -> Data:

@@ -231,9 +231,12 @@ def _in_memory(split: Split, pixels: Pixels, name: str) -> TensorSplit:
     """Return all of a split's images read once, at the size of `pixels`, as one tensor; masks with them."""
     transform = image_transform(pixels)
     images = torch.empty(len(split), 3, *pixels.size, dtype=torch.uint8)
-    samples, labels, masks = [], [], []
+    samples: list[list[int]] = [[], []]  # of marks, and of cues
+    labels: list[list[int]] = [[], []]
+    masks: list[list[Tensor]] = [[], []]
     for index in tqdm(range(len(split)), f"reading {name} images", disable=len(split) < 2000, leave=False):
-        owned = split.marks.of(index) if split.marks is not None else []
+        found = [[] if kind is None else kind.of(index) for kind in (split.marks, split.cues)]
+        owned = [mark for kind in found for mark in kind]
         stack = torch.stack([mask for _, mask in owned]) if owned else torch.zeros(0, *pixels.size)
         image = split.image(index)
         if owned:
@@ -241,8 +244,16 @@ def _in_memory(split: Split, pixels: Pixels, name: str) -> TensorSplit:
         else:
             image = transform(image)
         images[index] = image
-        samples += [index] * len(owned)
-        labels += [label for label, _ in owned]
-        masks += list(stack.bool().as_subclass(Tensor))
-    marks = Marks(samples, labels, masks) if split.marks is not None else None
-    return TensorSplit(targets=split.targets, marks=marks, groups=split.groups, images=images)
+        parts = stack.bool().as_subclass(Tensor).split([len(kind) for kind in found])
+        for place, kind in enumerate(found):
+            samples[place] += [index] * len(kind)
+            labels[place] += [label for label, _ in kind]
+            masks[place] += list(parts[place])
+    marks, cues = (Marks(*each) for each in zip(samples, labels, masks, strict=True))
+    return TensorSplit(
+        targets=split.targets,
+        marks=None if split.marks is None else marks,
+        groups=split.groups,
+        images=images,
+        cues=None if split.cues is None else cues,
+    )

@@ -6,13 +6,9 @@ from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.subject import Columns, Measure, Seen, Subject
 from looksharp.evaluation.suite import SUITES, Shared
 from looksharp.metrics.catalogue import METRICS, Metric
-from looksharp.metrics.faithfulness.average_drop import average_drop
-from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion
-from looksharp.metrics.faithfulness.road import road
+from looksharp.metrics.faithfulness.measures import FORWARDS, faithfulness
 
 __all__ = ["Faithfulness"]
-
-_FORWARDS = 122  # 51 to insert, 51 to delete, 2 for the drop, 18 for ROAD
 
 
 class Faithfulness(Measure):
@@ -39,17 +35,7 @@ class Faithfulness(Measure):
         place = (seen.confused[0] == predicted.unsqueeze(1)).int().argmax(1)
         maps = seen.maps[1][range(len(place)), place].to(images.device)
         given = model, images, maps, predicted.to(images.device)
-        several, size = self.multilabel, self.batch_size
-        change = average_drop(*given, multilabel=several, batch_size=size)
-        self.columns.add(
-            {
-                "insertion": insertion(*given, multilabel=several, batch_size=size),
-                "deletion": deletion(*given, multilabel=several, batch_size=size),
-                "average_drop": change.drop / 100,
-                "confidence_increase": change.increase / 100,
-                "road": road(*given, multilabel=several, batch_size=size).combined(),
-            }
-        )
+        self.columns.add(faithfulness(*given, multilabel=self.multilabel, batch_size=self.batch_size))
 
     def compute(self) -> Evaluation:
         """Compute the result over all batches so far."""
@@ -58,7 +44,7 @@ class Faithfulness(Measure):
         return Evaluation(values, per_image)
 
 
-SUITES.add("faithfulness", Shared(f"{_FORWARDS} forwards", Faithfulness, _FORWARDS, place=4))
+SUITES.add("faithfulness", Shared(f"{FORWARDS} forwards", Faithfulness, FORWARDS, place=4))
 METRICS.add(
     "insertion",
     Metric(

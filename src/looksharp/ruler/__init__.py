@@ -1,0 +1,1 @@
+"""The ruler: rank attention mechanisms on a network of one's own."""
