@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
-__all__ = ["PLUGINS", "Registry"]
+__all__ = ["PLUGINS", "Choices", "Registry"]
 
 T = TypeVar("T")
 
@@ -101,6 +101,34 @@ class Registry(Mapping[str, T], Generic[T]):
             self._scanned = False
             raise
         load_plugins()
+
+
+class Choices(Collection[str]):
+    """Names of those things in a registry that pass a test, looked up when they are read.
+
+    Args:
+        registry: the registry.
+        fits: True for a thing that may be chosen.
+
+    Example:
+        >>> sizes = Registry[int]("size")
+        >>> _ = sizes.add("small", 1), sizes.add("large", 9)
+        >>> list(Choices(sizes, lambda size: size > 5))
+        ['large']
+
+    """
+
+    def __init__(self, registry: Registry[T], fits: Callable[[T], object]) -> None:
+        self._names = lambda: [name for name, thing in registry.items() if fits(thing)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names()
 
 
 _LOADED: set[str] = set()

@@ -1,5 +1,7 @@
 import functools
 import itertools
+import re
+from dataclasses import field
 
 import pytest
 import torch
@@ -11,14 +13,25 @@ from torch import nn
 from torchvision import models
 
 from looksharp.attention.attend import attention_maps
-from looksharp.attention.mechanisms import MECHANISMS, find_mechanism
+from looksharp.attention.mechanisms import (
+    MECHANISMS,
+    TRAINABLE,
+    ModelMechanism,
+    find_mechanism,
+    find_trainable,
+    mechanism_name,
+    mechanism_summaries,
+)
 from looksharp.attention.mechanisms.channel_weighted import channel_weighted
 from looksharp.attention.mechanisms.grad_cam import grad_cam
 from looksharp.attention.mechanisms.grad_cam_pp import grad_cam_pp
 from looksharp.attention.mechanisms.hires_cam import hires_cam
 from looksharp.attention.mechanisms.layer_cam import layer_cam
+from looksharp.attention.mechanisms.occlusion import Occlusion
 from looksharp.attention.mechanisms.xgrad_cam import xgrad_cam
 from looksharp.attention.recording import record
+from looksharp.objectives import ICASC
+from looksharp.settings import settings
 
 
 @pytest.fixture(autouse=True)
@@ -80,55 +93,55 @@ def by_definition(name, features, gradients):
 
 
 def test_every_mechanism_has_a_definition_here():
-    assert set(DEFINITIONS) == set(MECHANISMS)
+    assert set(DEFINITIONS) == set(TRAINABLE)
 
 
-@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize("name", TRAINABLE)
 def test_equals_its_definition(name):
     features, gradients = example()
-    maps = MECHANISMS[name](features, gradients)
+    maps = find_trainable(name)(features, gradients)
     torch.testing.assert_close(maps, by_definition(name, features, gradients))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize("name", TRAINABLE)
 def test_shape_and_dtype(name, dtype):
-    maps = MECHANISMS[name](*example(2, 5, 4, 2, 3, dtype))
+    maps = find_trainable(name)(*example(2, 5, 4, 2, 3, dtype))
     assert maps.shape == (2, 5, 2, 3)
     assert maps.dtype == dtype
 
 
-@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize("name", TRAINABLE)
 def test_classes_do_not_mix_nor_do_images(name):
     features, gradients = example()
-    maps = MECHANISMS[name](features, gradients)
+    maps = find_trainable(name)(features, gradients)
     for b, c in itertools.product(range(2), range(3)):
-        single = MECHANISMS[name](features[b : b + 1], gradients[b : b + 1, c : c + 1])
+        single = find_trainable(name)(features[b : b + 1], gradients[b : b + 1, c : c + 1])
         torch.testing.assert_close(maps[b : b + 1, c : c + 1], single)
 
 
 @pytest.mark.parametrize("zero", ["features", "gradients", "both"])
-@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize("name", TRAINABLE)
 def test_zero_inputs_give_zero_maps_and_finite_gradients(name, zero):
     features, gradients = example()
     features = features * (zero == "gradients")
     gradients = gradients * (zero == "features")
     features.requires_grad_()
     gradients.requires_grad_()
-    maps = MECHANISMS[name](features, gradients)
+    maps = find_trainable(name)(features, gradients)
     assert maps.eq(0).all()
     for derivative in torch.autograd.grad(maps.sum(), (features, gradients)):
         assert derivative.isfinite().all()
 
 
-@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize("name", TRAINABLE)
 def test_derivatives(name):
     features, gradients = example(1, 2, 2, 2, 2)
     # Away from the kinks of the ReLU, and from the poles of Grad-CAM++ and XGrad-CAM.
     features = features.abs() + 0.1
     gradients = gradients + 0.1 * gradients.sign()
     inputs = (features.requires_grad_(), gradients.requires_grad_())
-    assert torch.autograd.gradcheck(MECHANISMS[name], inputs)
+    assert torch.autograd.gradcheck(find_trainable(name), inputs)
 
 
 def test_denominators_that_are_zero():
@@ -165,6 +178,79 @@ def test_find_mechanism():
         find_mechanism("gradcam")
     with pytest.raises(ValueError, match="mechanism 'xyz' is not known; there are cam, "):
         find_mechanism("xyz")
+
+
+@pytest.mark.parametrize("text", ["occlusion:8", "occlusion:window=8", "occlusion:fill=0,window=8"])
+def test_settings_follow_a_colon(text):
+    assert find_mechanism(text) == Occlusion(window=8)
+    assert mechanism_name(text) == mechanism_name(Occlusion(window=8)) == "occlusion:window=8"
+
+
+def test_names_are_spelled_back():
+    for text in ("grad_cam", "occlusion", "occlusion:window=8,stride=2,fill=0.5", "eigen_cam:centered=true"):
+        assert mechanism_name(text) == text
+    assert mechanism_name(grad_cam) == "grad_cam"
+    assert mechanism_name(lambda features, gradients: features) is None
+    assert mechanism_name(Occlusion) == "occlusion"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grad_cam:3", "mechanism 'grad_cam' has no settings; got '3'"),
+        ("occlusion:windw=8", "'occlusion.windw' is not a setting; did you mean 'occlusion.window'?"),
+        ("occlusion:window=0", "occlusion.window must be at least 1; got 0"),
+        ("occlusion:window=wide", "occlusion.window must be a whole number of at least 1 or null; got 'wide'"),
+        ("occlusion:8,4", "occlusion: settings after the first need names, as in fill=...; got '4'"),
+        ("oclusion:8", "mechanism 'oclusion' is not known; did you mean 'occlusion'?"),
+        ("eigen_cam:centered=ye", "eigen_cam.centered must be true or false; got 'ye'"),
+    ],
+)
+def test_a_wrong_spelling_is_named_in_one_line(text, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        find_mechanism(text)
+
+
+def test_names_that_are_no_setting_go_into_a_mapping(monkeypatch):
+    @settings
+    class Loose(ModelMechanism):
+        name: str = "plain"
+        options: dict[str, float] = field(default_factory=dict)
+
+        def maps(self, model, images, classes, layers):
+            return {}
+
+    monkeypatch.setitem(MECHANISMS._things, "loose", Loose)
+    assert find_mechanism("loose:loud,steps=3") == Loose("loud", {"steps": 3})
+    assert mechanism_name("loose:loud,steps=3") == "loose:name=loud,steps=3"
+
+
+def test_only_functions_are_trained_on():
+    assert find_trainable("grad_cam") is grad_cam
+    names = ", ".join(TRAINABLE)
+    with pytest.raises(
+        ValueError,
+        match=f"^mechanism 'occlusion' cannot be trained on, since it runs the network itself; there are {names}$",
+    ):
+        find_trainable("occlusion")
+    with pytest.raises(ValueError, match="mechanism 'eigen_cam' cannot be trained on"):
+        ICASC(mechanism="eigen_cam")
+    assert "occlusion" not in TRAINABLE
+    assert "occlusion" in MECHANISMS
+
+
+def test_attention_maps_has_no_model():
+    model = models.resnet18(num_classes=5).eval()
+    with record(model, ["layer4"]) as features:
+        logits = model(torch.rand(1, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"^mechanism 'occlusion:window=8' runs the model itself, .*; use attend$"):
+        attention_maps(logits, features, torch.tensor([0]), Occlusion(8))
+
+
+def test_every_mechanism_is_described_in_one_line():
+    for name, summary in mechanism_summaries().items():
+        assert 15 < len(summary) < 200, name
+    assert "the same for all classes" in mechanism_summaries()["eigen_cam"]
 
 
 # Peers, on the same networks. Each peer runs its own forward and backward, with its own hooks.

@@ -146,6 +146,13 @@ def test_layers_on_scales_of_their_own(runs):
                 assert layer in panel.caption
 
 
+def test_a_mechanism_without_layers_has_no_scenes_of_them(runs):
+    assert layer_scenes(SPLIT, [2], runs, "occlusion:14") == []
+    (scene,) = changed_scenes(SPLIT, {2: "improved"}, runs, "occlusion:14")
+    for name in runs:
+        assert scene.rows[name][0].attention.shape == (28, 28)
+
+
 def test_features_before_the_classifier(runs, monkeypatch):
     monkeypatch.setattr("looksharp.comparison.projection._BATCH", 5)
     run = runs["plain"]

@@ -7,6 +7,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from looksharp.attention.mechanisms.grad_cam import grad_cam
+from looksharp.attention.mechanisms.occlusion import Occlusion
 from looksharp.data.build import DataConfig
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Split
@@ -106,6 +107,14 @@ def test_what_is_kept_is_of_the_same_mechanism_and_layers(folder, data, measured
         assert suites_of(measured) == [["attention"]] * 3  # classification has neither
         evaluate_run(folder, data=data, **QUIET, **options)
         assert suites_of(measured) == []
+
+
+def test_a_mechanism_with_settings_is_kept_by_them(folder, data, measured):
+    for mechanism in ("occlusion:24", "occlusion:window=24", Occlusion(24), "occlusion:12"):
+        evaluate_run(folder, data=data, mechanism=mechanism, **QUIET)
+    assert suites_of(measured) == [DEFAULT] * 3 + [["attention"]] * 3
+    with pytest.raises(ValueError, match="mechanism 'occlusion' reads no layer that could be chosen"):
+        evaluate_run(folder, data=data, mechanism="occlusion", layers=["stage1", "stage3"], **QUIET)
 
 
 def test_a_mechanism_without_a_name_is_not_kept(folder, data, measured):

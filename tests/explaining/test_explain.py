@@ -149,6 +149,21 @@ def test_a_mechanism_by_name_or_function(run, photographs, tmp_path):
     np.testing.assert_allclose(np.load(file)["maps"], expected.maps["stage3"][0], rtol=1e-4, atol=1e-6)
 
 
+def test_a_map_in_the_images_pixels(run, photographs, tmp_path):
+    options = {"mechanism": "occlusion:window=16,stride=8", "classes": "dog", "progress": False}
+    (_, file) = explain(run, photographs[:1], tmp_path, signed=True, **options)
+    assert str(np.load(file)["layer"]) == "image"
+    expected = attend(
+        run.model, prepared(run, photographs[0]), torch.tensor([1]), mechanism="occlusion:16", signed=True
+    )
+    np.testing.assert_allclose(np.load(file)["maps"], expected.maps["image"][0], rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match="reads no layer that could be chosen"):
+        explain(run, photographs, tmp_path / "none", layer="stage2", **options)
+    with pytest.raises(ValueError, match="mechanism 'eigen_cam' has no evidence against a class"):
+        explain(run, photographs, tmp_path / "none", signed=True, mechanism="eigen_cam", progress=False)
+    assert not (tmp_path / "none").exists()
+
+
 def test_probabilities_of_several_labels(run, photographs, tmp_path):
     several = Run(run.path, run.config, run.model, run.classes, run.pixels, multilabel=True, seconds=1.0)
     (_, file) = explain(several, photographs[:1], tmp_path, classes="cat", progress=False)

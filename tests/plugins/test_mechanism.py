@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-CONTRACT = Path(__file__).parents[1] / "attention" / "test_mechanisms.py"
+CONTRACT = Path(__file__).parents[1] / "attention"
 LOUD = '''
 from looksharp.attention.mechanisms import MECHANISMS
 
@@ -24,5 +24,44 @@ def test_another_package_adds_a_mechanism(plugin):
     )
     assert python("-c", code) == "True\n"
     assert "loud" in python("-m", "looksharp.cli", "train", "--objective", "icasc", "--help")
-    report = python("-m", "pytest", "-v", str(CONTRACT), "-k", "loud and not definition")
+    for file in ("test_mechanisms.py", "test_mechanisms_on_networks.py"):
+        report = python("-m", "pytest", "-v", str(CONTRACT / file), "-k", "loud and not definition")
+        assert re.search("[1-9][0-9]* passed", report)
+
+
+BRIGHTNESS = '''
+from looksharp.attention.mechanisms import IMAGE, MECHANISMS, ModelMechanism
+from looksharp.settings import settings
+
+
+@MECHANISMS.register("brightness")
+@settings
+class Brightness(ModelMechanism):
+    """Show where the image is bright, whatever the class."""
+
+    layered = False
+    uses_classes = False
+
+    gain: float = 1.0
+
+    def maps(self, model, images, classes, layers):
+        bright = self.gain * images.mean(1, keepdim=True)
+        bright = bright.double() if images.dtype.itemsize == 8 else bright.float()
+        return {IMAGE: bright.expand(-1, classes.shape[1], -1, -1)}
+'''
+
+
+def test_another_package_adds_a_mechanism_that_runs_the_model(plugin):
+    python = plugin(BRIGHTNESS)
+    code = (
+        "import torch; from torch import nn; from looksharp import attend; "
+        "x = torch.rand(2, 3, 8, 8); net = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)); "
+        "found = attend(net, x, top=2, mechanism='brightness:2').maps; "
+        "print(torch.equal(found['image'][:, 1], 2 * x.mean(1)))"
+    )
+    assert python("-c", code) == "True\n"
+    shown = " ".join(python("-m", "looksharp.cli", "explain", "--help").split())
+    assert "brightness: Show where the image is bright, whatever the class (the same for all classes)" in shown
+    assert "brightness" not in python("-m", "looksharp.cli", "train", "--objective", "icasc", "--help")
+    report = python("-m", "pytest", "-v", str(CONTRACT / "test_mechanisms_on_networks.py"), "-k", "brightness")
     assert re.search("[1-9][0-9]* passed", report)

@@ -213,6 +213,14 @@ def test_score_and_share_image_by_image(layer, mechanism):
         assert suspect.score == pytest.approx(float(found.score[found.index == suspect.index]))
 
 
+def test_a_mechanism_that_runs_the_model_shows_patches_on_the_layers_grid(biased):
+    found = search(CueReader().eval(), biased, n=8, layer="cells", mechanism="occlusion:window=4,stride=4")
+    covered = on_cue(found, where_cues_are(biased.splits["train"].images)[0])
+    assert covered[0] == 1
+    assert found.chosen[0].patch.shape == (12, 12)
+    assert len(search(CueReader().eval(), biased, n=8, layer="cells", mechanism="eigen_cam").chosen) == 8
+
+
 def test_recurrence_of_what_is_the_same_alone_or_anothers():
     east, north = [1.0, 0.0], [0.0, 1.0]
     features = torch.tensor([east, east, north, east, east, [-1.0, 0.0]])

@@ -10,19 +10,28 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional as F
 
-from looksharp.attention.mechanisms import Mechanism, find_mechanism
+from looksharp.attention.mechanisms import (
+    MapFunction,
+    Mechanism,
+    ModelMechanism,
+    check_asked,
+    find_mechanism,
+    mechanism_name,
+    reads_layers,
+)
+from looksharp.attention.mechanisms.base import Contrast
 from looksharp.attention.mechanisms.cam import cam
-from looksharp.attention.recording import PooledLinearHead, Recording, logits_of, look
+from looksharp.attention.recording import PooledLinearHead, Recording, answer, logits_of, look
 from looksharp.attention.stages import last_stages
 
-__all__ = ["Attention", "attend", "attention_maps"]
+__all__ = ["Attention", "attend", "attention_maps", "maps_of"]
 
 
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
 class Attention(NamedTuple):
-    """Logits (B, C), classes (B, K) and layer name -> maps (B, K, h, w), as `attend` returns them."""
+    """Logits (B, C), classes (B, K) and layer name, or "image" -> maps (B, K, h, w), as `attend` returns them."""
 
     logits: Tensor
     classes: Tensor
@@ -49,7 +58,8 @@ def attention_maps(
         output: the model's output: logits (B, C), or a tuple, mapping or object that holds them.
         features: the recording of the forward that made `output`.
         classes: class indices, (B,) for one class per image or (B, K) for K.
-        mechanism: a name from `MECHANISMS`, or a function `(features, gradients) -> map`.
+        mechanism: a name from `MECHANISMS`, or a function `(features, gradients) -> map`; not one that runs the model
+            itself.
         create_graph: make the maps differentiable, weights included (second order).
         signed: return the map before its ReLU: evidence for the class (positive) and against it.
         detach_weights: with `create_graph`, stop the gradient through the weights: only the features learn.
@@ -61,7 +71,7 @@ def attention_maps(
         ValueError: if `classes` do not fit the batch or the number of classes; if a layer gets no gradient or runs
             on more maps than there are images (behind the cut of an attention branch for several tasks); if
             `create_graph` is asked of a forward that nothing can be trained through; if `mechanism` is CAM and
-            the layer is not pooled into one linear classifier.
+            the layer is not pooled into one linear classifier, or runs the model itself.
 
     Example:
         >>> import torch
@@ -75,7 +85,7 @@ def attention_maps(
         {'layer2': (2, 5, 16, 16), 'layer3': (2, 5, 8, 8)}
 
     """
-    mechanism = find_mechanism(mechanism)
+    mechanism = _of_features(mechanism)
     logits = logits_of(output)
     classes = _check_classes(classes, logits, check_range=not create_graph or not logits.is_cuda)
     if create_graph and not features.trainable:
@@ -95,7 +105,9 @@ def attention_maps(
                 f"layer {layer!r} holds {len(recorded)} maps for a batch of {len(logits)}: it runs once for each of "
                 f"several attention maps; record a layer before the cut"
             )
-    gradients = _gradients(logits, features, classes, head, create_graph=create_graph)
+    gradients = _gradients(
+        logits, features, classes, _contrast(mechanism, logits, classes), head, create_graph=create_graph
+    )
     maps = {}
     # Disabled, because autocast would bring the sums over channels back to half precision.
     with torch.set_grad_enabled(create_graph), torch.autocast(logits.device.type, enabled=False):
@@ -127,14 +139,16 @@ def attend(
         classes: (B,) or (B, K); the `top` highest-scoring classes if not given.
         top: number of highest-scoring classes, where `classes` is not given.
         layers: names of layers; the end of the last stage if not given.
-        mechanism: a name from `MECHANISMS` or a function.
+        mechanism: a name from `MECHANISMS`, with settings after a colon (`rise:500`), or a mechanism itself.
         signed: see `attention_maps`.
 
     Returns:
-        Detached logits (B, C), classes (B, K) in the order of the maps, and maps (B, K, h, w) by layer.
+        Detached logits (B, C), classes (B, K) in the order of the maps, and maps (B, K, h, w) by layer; by "image"
+        where they lie in the input's pixels.
 
     Raises:
-        ValueError: if `top` is below 1, and as `attention_maps`.
+        ValueError: if `top` is below 1; if the mechanism reads no layers and some are named, or has no sign; and as
+            `attention_maps`.
 
     Example:
         >>> import torch
@@ -145,18 +159,81 @@ def attend(
     """
     if top < 1:
         raise ValueError(f"top must be at least 1 class; got {top}")
-    output, features = look(model, images, last_stages(model, images, count=1) if layers is None else layers)
+    kind = find_mechanism(mechanism)
+    check_asked(kind, layers=layers is not None, signed=signed)
+    if reads_layers(kind):
+        layers = last_stages(model, images, count=1) if layers is None else tuple(layers)
+    if isinstance(kind, ModelMechanism):
+        output, features = answer(model, images), Recording(tuple(layers or ()))
+    else:
+        output, features = look(model, images, layers or ())
     logits = logits_of(output)
     if classes is None:
         classes = logits.topk(min(top, logits.shape[1])).indices
-    maps = attention_maps(output, features, classes, mechanism, signed=signed)
+    maps = maps_of(model, images, output, features, classes, kind, signed=signed)
     return Attention(logits.detach(), classes.reshape(len(images), -1), maps)
 
 
-def _gradients(
-    logits: Tensor, features: Recording, classes: Tensor, head: PooledLinearHead | None, *, create_graph: bool
+def maps_of(
+    model: nn.Module,
+    images: Tensor,
+    output: object,
+    features: Recording,
+    classes: Tensor,
+    mechanism: str | Mechanism = "grad_cam",
+    *,
+    signed: bool = False,
 ) -> dict[str, Tensor]:
-    """Return layer name -> derivative (B, K, C, h, w) of each class's logit with respect to the recorded map."""
+    """Compute maps, after a forward, by a mechanism of either kind: from its recording, or by running the model again.
+
+    Args:
+        model: the classifier that ran.
+        images: (B, C, H, W) that it ran on.
+        output: its output.
+        features: the recording of that forward; of its layers alone the names matter where the model runs again.
+        classes: (B,) or (B, K).
+        mechanism: see `attend`.
+        signed: see `attention_maps`.
+
+    Returns:
+        Layer name -> maps (B, K, h, w); "image" alone where the mechanism reads no layers.
+
+    Raises:
+        ValueError: as `attend`.
+    """
+    kind = find_mechanism(mechanism)
+    if not isinstance(kind, ModelMechanism):
+        return attention_maps(output, features, classes, kind, signed=signed)
+    check_asked(kind, signed=signed)
+    classes = _check_classes(classes, logits_of(output), check_range=True)
+    layers = features.layers if kind.layered else ()
+    maps = kind.maps(model, images, classes, layers)
+    return {name: found if signed else found.relu() for name, found in maps.items()}
+
+
+def _of_features(mechanism: str | Mechanism) -> MapFunction:
+    found = find_mechanism(mechanism)
+    if isinstance(found, ModelMechanism):
+        name = mechanism_name(found) or type(found).__name__
+        raise ValueError(f"mechanism {name!r} runs the model itself, which attention_maps does not have; use attend")
+    return found
+
+
+def _contrast(mechanism: MapFunction, logits: Tensor, classes: Tensor) -> Tensor | None:
+    """Return the weights (B, K, C) of the logits that a mechanism differentiates; None for the classes' own."""
+    return mechanism.cotangents(logits.detach(), classes) if isinstance(mechanism, Contrast) else None
+
+
+def _gradients(
+    logits: Tensor,
+    features: Recording,
+    classes: Tensor,
+    contrast: Tensor | None,
+    head: PooledLinearHead | None,
+    *,
+    create_graph: bool,
+) -> dict[str, Tensor]:
+    """Return layer name -> derivative (B, K, C, h, w) of each class's score with respect to the recorded map."""
     gradients: dict[str, Tensor] = {}
     backward = [layer for layer in features if head is None or layer != head.layer]
     if backward:
@@ -175,7 +252,8 @@ def _gradients(
                 torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(inputs, found, strict=True)
             )
 
-        chosen = F.one_hot(classes, logits.shape[1]).to(logits.dtype)  # (B, K, classes)
+        one_hot = F.one_hot(classes, logits.shape[1]) if contrast is None else contrast
+        chosen = one_hot.to(logits.dtype)  # (B, K, classes)
         # In mixed precision normalisation layers have no rule for `vmap`: then class by class.
         batched = classes.shape[1] > 1 and not any(x.dtype in _LOW_PRECISION for x in (logits, *inputs))
         if batched:
@@ -195,7 +273,9 @@ def _gradients(
     if head is not None:
         features_of_head = features[head.layer]
         height, width = features_of_head.shape[-2:]
-        weight = head.linear.weight[classes] / (height * width)  # (B, K, C)
+        weight = head.linear.weight  # (classes, C)
+        weight = weight[classes] if contrast is None else contrast.to(weight.dtype) @ weight  # (B, K, C)
+        weight = weight / (height * width)
         gradients[head.layer] = weight[..., None, None].expand(*weight.shape, height, width)
     return {layer: gradients[layer] for layer in features}
 

@@ -20,6 +20,7 @@ from looksharp.attention.unfused import UnfusedAttention
 __all__ = [
     "PooledLinearHead",
     "Recording",
+    "answer",
     "find_modules",
     "first_tensor",
     "logits_of",
@@ -268,8 +269,19 @@ def look(model: nn.Module, images: Tensor, layers: Iterable[str]) -> tuple[objec
     """
     network = unwrapped(model)
     with lock_of(network), torch.no_grad(), record(network, layers) as features:
-        training = any(module.training for module in network.modules())
-        return forward_on_copies(network, images) if training else model(images), features
+        return _untouched(model, network, images), features
+
+
+def answer(model: nn.Module, images: Tensor) -> object:
+    """Return what one forward without gradients gives, that changes nothing of the model; see `look`."""
+    network = unwrapped(model)
+    with lock_of(network), torch.no_grad():
+        return _untouched(model, network, images)
+
+
+def _untouched(model: nn.Module, network: nn.Module, images: Tensor) -> object:
+    training = any(module.training for module in network.modules())
+    return forward_on_copies(network, images) if training else model(images)
 
 
 def find_modules(network: nn.Module, names: tuple[str, ...]) -> dict[str, nn.Module]:

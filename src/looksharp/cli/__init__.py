@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from looksharp.cli.command import COMMANDS
+from looksharp.cli.listing import LineFormatter
 
 __all__ = ["main"]
 
@@ -123,7 +124,13 @@ def _parser(given: Sequence[str]) -> tuple[ArgumentParser, list[str]]:
     asked = next((argument for argument in given if not argument.startswith("-")), None)
     flags: list[str] = []
     for name, command in sorted(COMMANDS.items(), key=lambda item: item[1].place):
-        sub = subparsers.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        sub = subparsers.add_parser(
+            name,
+            help=command.summary,
+            description=command.summary,
+            allow_abbrev=False,
+            formatter_class=LineFormatter,
+        )
         if name == asked:
             command.add_flags(sub, given)
             flags = [flag for action in sub._actions for flag in action.option_strings]

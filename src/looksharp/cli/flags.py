@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import docstring_parser
 import yaml
 
-from looksharp.registry import Registry
+from looksharp.registry import Choices, Registry
 from looksharp.settings import checked_arguments, settings_of
 
 T = TypeVar("T")
@@ -179,7 +179,7 @@ def _list_reader(read: Callable[[str], object], annotation: object) -> Callable[
 
 
 def _metavar(annotation: object, flag: str) -> str:
-    choices = [name for each in get_args(annotation) if isinstance(each, Registry) for name in each]
+    choices = [name for each in get_args(annotation) if isinstance(each, Registry | Choices) for name in each]
     choices += [choice for each in _members(annotation) if get_origin(each) is Literal for choice in get_args(each)]
     name = flag.rpartition(".")[2].upper()
     if choices:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from looksharp.attention.mechanisms import check_asked
 from looksharp.comparison.costs import curves_of, training_costs
 from looksharp.comparison.details import hardest_split, mean_separation
 from looksharp.comparison.exporting import write_tables
@@ -65,6 +66,7 @@ def compare_runs(chosen: CompareSettings, progress: bool = True) -> Path:
     """Do what `compare` does, from its settings."""
     from looksharp.comparison.page import write_comparison
 
+    check_asked(chosen.mechanism)
     methods = group_runs(chosen.runs, chosen.names)
     data = common_data(methods)
     evaluations = _evaluate(methods, data, chosen, progress)

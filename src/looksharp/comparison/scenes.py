@@ -9,7 +9,7 @@ from torch import Tensor
 
 from looksharp.attention.attend import attend
 from looksharp.attention.maps import normalize_maps
-from looksharp.attention.mechanisms import Mechanism
+from looksharp.attention.mechanisms import Mechanism, reads_layers
 from looksharp.attention.recording import logits_of
 from looksharp.attention.stages import last_stages
 from looksharp.batch import Batch
@@ -142,8 +142,11 @@ def confused_scenes(
 def layer_scenes(
     split: Split, images: Sequence[int], runs: Mapping[str, Run], mechanism: str | Mechanism = "grad_cam"
 ) -> list[Scene]:
-    """Draw the true class's map at the inner and the last layer, each divided by its own maximum."""
-    if not images:
+    """Draw the true class's map at the inner and the last layer, each divided by its own maximum.
+
+    Nothing where the mechanism reads no layers.
+    """
+    if not images or not reads_layers(mechanism):
         return []
     rows: dict[str, list[_Row]] = {}
     for name, run in runs.items():

@@ -20,7 +20,7 @@ class CompareSettings:
         runs: run folders of two methods or more; runs that differ in their seed alone are one method.
         out: folder for the page, its figures and the tables.
         names: a name for each method, in the order in which they come.
-        mechanism: how maps are made.
+        mechanism: how maps are made; listed below.
         device: auto, cpu, cuda or mps.
         batch_size: images a forward.
         workers: processes that read image files.

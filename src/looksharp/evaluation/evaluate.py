@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from looksharp.attention.finite import check_logits, check_weights
-from looksharp.attention.mechanisms import Mechanism
+from looksharp.attention.mechanisms import Mechanism, check_asked
 from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
@@ -44,7 +44,7 @@ def evaluate(
         split: images, with masks of their objects where known.
         pixels: the way from their pixels to a network's input.
         suites: names from `SUITES`, or "all"; see there for what each measures and costs.
-        mechanism: mechanism that makes the maps.
+        mechanism: mechanism that makes the maps. One that reads no layers has one map, which then stands for both.
         layers: (inner, last); found in the network if not given.
         batch_size: images a forward; changes nothing but speed and memory.
         workers: processes that read image files.
@@ -55,8 +55,8 @@ def evaluate(
         The values, values of every image, and tables of all suites.
 
     Raises:
-        ValueError: if a suite is not known, `layers` are not two, or not in the network, or `classes` are not the
-            network's, or the network's weights, answers or maps are not finite.
+        ValueError: if a suite is not known, `layers` are not two, not in the network, or not read by the mechanism,
+            `classes` are not the network's, or the network's weights, answers or maps are not finite.
 
     Example:
         >>> from looksharp.data.sets.synthetic import digits
@@ -68,6 +68,7 @@ def evaluate(
 
     """
     suites = check_suites(suites)
+    check_asked(mechanism, layers=layers is not None)
     subject = Subject(model, split, pixels, mechanism, check_layers(layers), batch_size, workers, classes)
     total = len(split) * forwards(suites)
     with tqdm(

@@ -14,7 +14,7 @@ from typing import Never, TypedDict, Unpack
 from tqdm import tqdm
 
 from looksharp.attention.finite import check_weights
-from looksharp.attention.mechanisms import MECHANISMS, Mechanism, find_mechanism
+from looksharp.attention.mechanisms import Mechanism, check_asked, mechanism_name
 from looksharp.data.build import build_data
 from looksharp.data.split import Data
 from looksharp.evaluation.evaluate import check_layers, measure_suites
@@ -73,7 +73,7 @@ def evaluate_run(
             `evaluate`.
     """
     suites, layers = check_suites(suites), check_layers(layers)
-    find_mechanism(mechanism)
+    check_asked(mechanism, layers=layers is not None)
     run = run_path if isinstance(run_path, Run) else load_run(run_path, checkpoint, reading.get("device", "auto"))
     data = data or build_data(run.config.data, run.config.training.seed)
     check_classes(data, run)
@@ -132,11 +132,11 @@ def _file(
     layers: tuple[str, str] | None,
 ) -> Path | None:
     """Return the file of a suite's evaluation; None if the mechanism has no name to know it by."""
-    names = [name for name, function in MECHANISMS.items() if function is find_mechanism(mechanism)]
+    name = mechanism_name(mechanism)
     reads_maps = SUITES[suite].reads_maps
-    if reads_maps and not names:
+    if reads_maps and name is None:
         return None
-    key = json.dumps([*facts, suite, [names, layers] if reads_maps else []])
+    key = json.dumps([*facts, suite, [[name], layers] if reads_maps else []])
     return folder / "evaluation" / f"{stem}-{suite}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from looksharp.attention.attend import attention_maps
+from looksharp.attention.attend import maps_of
 from looksharp.attention.finite import check_finite
-from looksharp.attention.mechanisms import Mechanism
+from looksharp.attention.mechanisms import IMAGE, Mechanism
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import BatchLoader, Pixels, Split
 from looksharp.evaluation.result import Evaluation
@@ -116,12 +116,24 @@ class Seen:
 
     @cached_property
     def maps(self) -> tuple[Tensor, Tensor]:
-        """Return raw maps (B, T + 1, h, w) of these classes, at the inner layer and at the last."""
+        """Return raw maps (B, T + 1, h, w) of these classes, at the inner layer and at the last.
+
+        Of a mechanism that reads no layers both are the same map.
+        """
         assert self.layers is not None
-        maps = attention_maps(self.forward.output, self.forward.features, self.confused[0], self.subject.mechanism)
-        for layer in self.layers:
-            check_finite(maps[layer], f"the maps of layer {layer!r}")
-        return maps[self.layers[0]].to(self.logits.device), maps[self.layers[1]].to(self.logits.device)
+        forward = self.forward
+        made = maps_of(
+            forward.model,
+            forward.batch.image,
+            forward.output,
+            forward.features,
+            self.confused[0],
+            self.subject.mechanism,
+        )
+        for layer, maps in made.items():
+            check_finite(maps, f"the maps of layer {layer!r}")
+        inner, last = (made[layer] if layer in made else made[IMAGE] for layer in self.layers)
+        return inner.to(self.logits.device), last.to(self.logits.device)
 
     @cached_property
     def objects(self) -> Objects | None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_finite, check_logits, check_weights
 from looksharp.attention.maps import normalize_maps
-from looksharp.attention.mechanisms import Mechanism
+from looksharp.attention.mechanisms import Mechanism, check_asked
 from looksharp.data.transform import image_transform
 from looksharp.files import replacing
 from looksharp.images.reading import read_image
@@ -73,7 +73,8 @@ def explain(
         mechanism: mechanism that makes the maps; "built_in" shows the network's own attention, without a backward. If
             not given: "built_in" where the network has such attention, no layer is named and maps are not signed; else
             Grad-CAM.
-        layer: the layer they are read from; found in the network if not given.
+        layer: the layer they are read from; found in the network if not given. The .npz says "image" where maps lie in
+            the input's pixels.
         signed: show maps before their ReLU, evidence for the class in red and against it in blue.
         progress: show a progress bar.
 
@@ -82,7 +83,7 @@ def explain(
 
     Raises:
         ValueError: if a file is not an image, a class or layer does not exist, layer or signed are combined with
-            "built_in", or weights, answers or maps are not finite.
+            "built_in" or with a mechanism that has none, or weights, answers or maps are not finite.
     """
     from looksharp.drawing.figures import attention_grid
 
@@ -91,6 +92,8 @@ def explain(
     check_weights(run.model)
     if mechanism == "built_in" and (layer is not None or signed):
         raise ValueError("layer and signed are for maps of classes; mechanism 'built_in' shows the maps that there are")
+    if mechanism not in (None, "built_in"):
+        check_asked(mechanism, layers=layer is not None, signed=signed)
 
     chosen = parse_classes(classes, run.classes)
     transform = image_transform(run.pixels)

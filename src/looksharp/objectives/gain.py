@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.maps import normalize_maps, resize_maps
-from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
+from looksharp.attention.mechanisms import MechanismChoice, find_trainable
 from looksharp.batch import Batch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.classification import Smoothing, classification_loss
@@ -76,7 +76,7 @@ class GAIN(Part):
             raise ValueError(f"labels must be 'all' or 'sampled'; got {self.labels!r}")
         if self.external not in ("alone", "shared"):
             raise ValueError(f"external must be 'alone' or 'shared'; got {self.external!r}")
-        find_mechanism(self.mechanism)
+        find_trainable(self.mechanism)
         self._choose = LayerChoice(None if self.layer is None else [self.layer], 1)
         self._rise = WarmUp(self.warmup)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.attend import attention_maps
-from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
+from looksharp.attention.mechanisms import MechanismChoice, find_trainable
 from looksharp.batch import Batch
 from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.classification import Smoothing, classification_loss
@@ -121,7 +121,7 @@ class ICASC(Part):
     classifies: bool = True
 
     def __post_init__(self) -> None:
-        find_mechanism(self.mechanism)
+        find_trainable(self.mechanism)
         for name, value, allowed in (("preset", self.preset, _PRESETS), ("normalize", self.normalize, _NORMALIZE)):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {value!r}")

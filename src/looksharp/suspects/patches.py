@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from looksharp.attention.attend import attention_maps
-from looksharp.attention.mechanisms import Mechanism
-from looksharp.attention.recording import logits_of, record
+from looksharp.attention.attend import maps_of
+from looksharp.attention.mechanisms import IMAGE, Mechanism, has_sign
+from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
 
@@ -68,7 +68,7 @@ def attended_patches(
         pixels: how they become input.
         images: places of those to look at.
         layer: the layer to read; the end of the last stage if not given.
-        mechanism: how maps are made.
+        mechanism: how maps are made; one in the input's pixels is averaged over the layer's positions.
         batch_size: images a forward.
         workers: processes that read image files.
         progress: show a progress bar.
@@ -84,7 +84,7 @@ def attended_patches(
                 output = model(batch.image)
             sample, label = batch.multi_hot(logits_of(output).shape[1]).nonzero(as_tuple=True)
             classes, place = _grid(sample, label, len(batch))
-            maps = attention_maps(output, features, classes, mechanism, signed=True)[layer].detach()
+            maps = _at_layer(model, batch.image, output, features, classes, mechanism)
             evidence, size = maps[sample, place], (maps.shape[-2], maps.shape[-1])  # (P, h, w)
             peak, position = evidence.flatten(1).max(1)
             read = features[layer].detach().flatten(2)[sample, :, position]  # (P, C)
@@ -94,6 +94,21 @@ def attended_patches(
             found.append(tuple(value[kept].cpu() for value in values))
     image, label, position, share, feature = map(torch.cat, zip(*found, strict=True))
     return Patches(image, label, position, share, F.normalize(feature, dim=1), size, layer or "")
+
+
+def _at_layer(
+    model: nn.Module,
+    images: Tensor,
+    output: object,
+    features: Recording,
+    classes: Tensor,
+    mechanism: str | Mechanism,
+) -> Tensor:
+    """Return detached maps (B, K, h, w) on the grid of the one layer recorded, signed where that has a meaning."""
+    ((layer, read),) = features.items()
+    found = maps_of(model, images, output, features, classes, mechanism, signed=has_sign(mechanism))
+    maps = found[layer] if layer in found else F.adaptive_avg_pool2d(found[IMAGE], (read.shape[-2], read.shape[-1]))
+    return maps.detach()
 
 
 def _grid(sample: Tensor, label: Tensor, images: int) -> tuple[Tensor, Tensor]:

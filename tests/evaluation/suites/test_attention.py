@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.nn import functional as F
 
+from looksharp.attention.attend import attend
 from looksharp.evaluation import evaluate
 from looksharp.marks.marks import Marks
 
@@ -185,6 +186,18 @@ def test_layers_and_mechanism_are_those_asked_for(model, split, data):
         mechanism=lambda features, gradients: (features.unsqueeze(1) * gradients.abs()).sum(2),
     ).values
     assert absolute["attention_inside"] != pytest.approx(plain["attention_inside"], abs=1e-4)
+
+
+def test_a_mechanism_in_the_images_pixels(model, split, data):
+    found = measure(model, split, data.pixels, mechanism="occlusion:14").values
+    assert found["overlap_inner"] == pytest.approx(found["overlap_last"])
+    assert found["rank_agreement"] == pytest.approx(1.0)
+    inside = []
+    for image, label, mask in ((split.images[[i]], split.targets[i], split.marks.mask[i]) for i in range(4)):
+        maps = attend(model, data.pixels.normalize(image), label[None], mechanism="occlusion:14").maps["image"]
+        inside.append(float((maps[0, 0] * mask).sum() / maps.sum()))
+    few = measure(model, split.taken(range(4)), data.pixels, mechanism="occlusion:14")
+    assert few.values["attention_inside"] == pytest.approx(sum(inside) / 4, rel=1e-4)
 
 
 # A network that knows where it looks -----------------------------------------------------------------------------

@@ -1,37 +1,83 @@
-"""The registry of attention mechanisms."""
+"""Mechanisms of two kinds, and the registry of both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol, TypeGuard, runtime_checkable
 
-from pydantic import AfterValidator
-from torch import Tensor
+from torch import Tensor, nn
 
-from looksharp.registry import Registry
+from looksharp.registry import Choices, Registry
 
-__all__ = ["MECHANISMS", "Mechanism", "MechanismChoice", "find_mechanism"]
+__all__ = ["IMAGE", "MECHANISMS", "TRAINABLE", "Contrast", "MapFunction", "Mechanism", "ModelMechanism"]
 
-Mechanism = Callable[[Tensor, Tensor], Tensor]
+MapFunction = Callable[[Tensor, Tensor], Tensor]
 """A pure function (features, gradients) -> map; see `looksharp.attention.mechanisms`."""
 
-MECHANISMS: Registry[Mechanism] = Registry("mechanism", "looksharp.attention.mechanisms")
-"""Every mechanism by name."""
+IMAGE = "image"
+"""The name, in place of a layer's, of a map that lies in the input's own pixels."""
 
 
-def find_mechanism(mechanism: str | Mechanism) -> Mechanism:
-    """Return the mechanism of that name, or the function itself.
+class ModelMechanism(ABC):
+    """A mechanism that runs the model itself; its fields are its settings.
 
-    Raises:
-        ValueError: if no mechanism has that name; the message names a close one, or all.
+    A subclass is a frozen dataclass under `looksharp.settings.settings`. Its maps cannot be trained on.
+
+    Attributes:
+        layered: True if maps are read at layers; False if they lie in the input's pixels, or need no choice of layers.
+        signed: True if negative values are evidence against a class; False if they mean nothing.
+        uses_classes: True if maps differ between classes; False if one map serves all of them.
     """
-    return mechanism if callable(mechanism) else MECHANISMS.find(mechanism)
+
+    layered: ClassVar[bool] = True
+    signed: ClassVar[bool] = True
+    uses_classes: ClassVar[bool] = True
+
+    @abstractmethod
+    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Compute maps before their ReLU, detached, float32 or float64; nothing of the model changes.
+
+        Args:
+            model: any classifier, in whatever mode.
+            images: (B, C, H, W), normalised as the model expects.
+            classes: (B, K) valid class indices on the images' device.
+            layers: names of layers; empty if the mechanism is not `layered`.
+
+        Returns:
+            Layer name, or `IMAGE` -> maps (B, K, h, w).
+
+        Raises:
+            ValueError: if the mechanism has no meaning for this model; one line that says why.
+        """
 
 
-def _known(mechanism: str | Mechanism) -> str | Mechanism:
-    find_mechanism(mechanism)
-    return mechanism
+Mechanism = MapFunction | ModelMechanism
+"""Either kind. A function can be trained on."""
 
 
-MechanismChoice = Annotated[str | Mechanism, AfterValidator(_known), MECHANISMS]
-"""A mechanism as a setting: a name in `MECHANISMS`, or a function. The registry stands there for its names."""
+@runtime_checkable
+class Contrast(Protocol):
+    """A function of features and gradients that chooses which combination of logits is differentiated."""
+
+    def cotangents(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """Return the weight (B, K, C) of each logit in the scores whose gradients the mechanism reads.
+
+        Args:
+            logits: detached (B, C).
+            classes: (B, K) class indices.
+        """
+
+
+MECHANISMS: Registry[MapFunction | type[MapFunction] | type[ModelMechanism]] = Registry(
+    "mechanism", "looksharp.attention.mechanisms"
+)
+"""Every mechanism by name: a function, or a class whose fields are settings."""
+
+
+def _trains(thing: object) -> TypeGuard[MapFunction | type[MapFunction]]:
+    return not (isinstance(thing, type) and issubclass(thing, ModelMechanism))
+
+
+TRAINABLE = Choices(MECHANISMS, _trains)
+"""Names of the mechanisms that objectives can train on."""

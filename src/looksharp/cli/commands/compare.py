@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
+from looksharp.cli.listing import list_mechanisms
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     from looksharp.comparison.settings import CompareSettings
 
     add_flags(parser, CompareSettings, positional=("runs",))
+    list_mechanisms(parser, given)
 
 
 def _run(settings: Namespace) -> None:

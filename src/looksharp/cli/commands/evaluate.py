@@ -14,6 +14,7 @@ from annotated_types import Ge
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
+from looksharp.cli.listing import list_mechanisms
 from looksharp.settings import settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class EvaluateSettings:
         runs: run folders.
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
-        mechanism: mechanism that makes attention maps.
+        mechanism: mechanism that makes attention maps; listed below.
         suite: suites to measure, or all. Results are kept in RUN/evaluation.
         refresh: measure again, even where RUN/evaluation holds results.
         data: data set to measure on, in place of the runs' own; see train.
@@ -69,6 +70,7 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     costs = f"Suites, with their cost per image: {suite_costs()}. Suites of 1 forward share it."
     parser.description = f"{parser.description} {costs}"
     add_flags(parser, EvaluateSettings, positional=("runs",))
+    list_mechanisms(parser, given)
 
 
 def _run(flags: Namespace) -> None:
@@ -103,7 +105,7 @@ class _Found:
 def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from tqdm import tqdm
 
-    from looksharp.attention.mechanisms import find_mechanism
+    from looksharp.attention.mechanisms import check_asked
     from looksharp.data.build import build_data
     from looksharp.evaluation import SUITES, evaluate_run
     from looksharp.evaluation.evaluate import check_layers
@@ -111,7 +113,7 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from looksharp.training.data import moved_data
     from looksharp.training.folder import load_run, read_config, read_facts
 
-    find_mechanism(settings.mechanism)
+    check_asked(settings.mechanism, layers=settings.layers is not None)
     check_layers(settings.layers)
     suites = check_suites(settings.suite)
     build = lru_cache(maxsize=1)(build_data)  # runs often share their images

@@ -9,6 +9,7 @@ from typing import Literal
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
+from looksharp.cli.listing import list_mechanisms
 
 __all__ = ["show"]
 
@@ -32,19 +33,19 @@ def show(
         images: image files.
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
-        mechanism: mechanism that makes attention maps; built_in, the default where there is one, shows the network's
-            own attention.
+        mechanism: mechanism that makes attention maps, listed below; built_in, the default where there is one, shows
+            the network's own attention.
         classes: top5, or class names separated by commas.
         layer: layer to read; the last one if not given.
         signed: draw evidence for a class in red, against it in blue.
         out: folder for pictures and maps.
     """
-    from looksharp.attention.mechanisms import find_mechanism
+    from looksharp.attention.mechanisms import check_asked
     from looksharp.explaining.explain import explain
     from looksharp.training.folder import load_run
 
     if mechanism not in (None, "built_in"):
-        find_mechanism(mechanism)
+        check_asked(mechanism, layers=layer is not None, signed=signed)
     loaded = load_run(run, checkpoint, device)
     written = explain(loaded, images, out, classes=classes, mechanism=mechanism, layer=layer, signed=signed)
     print("\n".join(str(path) for path in written))
@@ -52,6 +53,7 @@ def show(
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     add_flags(parser, show, positional=("run", "images"))
+    list_mechanisms(parser, given)
 
 
 def _run(settings: Namespace) -> None:

@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
+from looksharp.cli.listing import list_mechanisms
 from looksharp.settings import settings
 
 __all__ = ["SuspectsSettings"]
@@ -25,7 +26,7 @@ class SuspectsSettings:
         n: number of images to mark.
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
-        mechanism: how attention maps are made.
+        mechanism: how attention maps are made; listed below.
         data: other images than the run's own; see train.
         root: folder of that set's files.
         layer: layer to read; the last one if not given.
@@ -51,6 +52,7 @@ class SuspectsSettings:
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     add_flags(parser, SuspectsSettings, positional=("run",))
+    list_mechanisms(parser, given)
 
 
 def _run(flags: Namespace) -> None:

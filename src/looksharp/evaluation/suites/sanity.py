@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_logits
+from looksharp.attention.mechanisms import reads_layers
 from looksharp.attention.recording import logits_of
 from looksharp.attention.stages import last_stages
 from looksharp.evaluation.result import Evaluation
@@ -42,6 +43,7 @@ def sanity(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
         advance(_FORWARDS * len(subject.split))
         return Evaluation()
     columns, layers = Columns(), subject.layers and [subject.layers[1]]
+    layered = reads_layers(subject.mechanism)
     steps, found = min(_STEPS, layer_count(subject.model)), []
 
     def explain(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -49,7 +51,8 @@ def sanity(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
         return next(iter(maps.values()))[:, 0]
 
     for batch in subject.batches():
-        layers = layers or list(last_stages(subject.model, batch.image, count=1))
+        if layered:
+            layers = layers or list(last_stages(subject.model, batch.image, count=1))
         with torch.no_grad():
             logits = logits_of(subject.model(batch.image))
         check_logits(logits)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from looksharp.attention.attend import attention_maps
 from looksharp.attention.maps import resize_masks
-from looksharp.attention.mechanisms import MechanismChoice, find_mechanism
+from looksharp.attention.mechanisms import MechanismChoice, find_trainable
 from looksharp.batch import Batch, BatchMarks
 from looksharp.objectives.base import PARTS, Forward, Part, Term
 from looksharp.objectives.layer_choice import LayerChoice
@@ -79,7 +79,7 @@ class MapGuidance(GuidanceLoss, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        find_mechanism(self.mechanism)
+        find_trainable(self.mechanism)
         self._choose = LayerChoice(None if self.layer is None else [self.layer], 1)
 
     def recorded(self, model: nn.Module, batch: Batch) -> tuple[str, ...]:
