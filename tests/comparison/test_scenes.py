@@ -150,7 +150,7 @@ def test_a_mechanism_without_layers_has_no_scenes_of_them(runs):
     assert layer_scenes(SPLIT, [2], runs, "occlusion:14") == []
     (scene,) = changed_scenes(SPLIT, {2: "improved"}, runs, "occlusion:14")
     for name in runs:
-        assert scene.rows[name][0].attention.shape == (28, 28)
+        assert scene.rows[name][0].attention.shape == DATA.pixels.size
 
 
 def test_features_before_the_classifier(runs, monkeypatch):

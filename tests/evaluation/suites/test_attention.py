@@ -193,8 +193,11 @@ def test_a_mechanism_in_the_images_pixels(model, split, data):
     assert found["overlap_inner"] == pytest.approx(found["overlap_last"])
     assert found["rank_agreement"] == pytest.approx(1.0)
     inside = []
-    for image, label, mask in ((split.images[[i]], split.targets[i], split.marks.mask[i]) for i in range(4)):
-        maps = attend(model, data.pixels.normalize(image), label[None], mechanism="occlusion:14").maps["image"]
+    for index in range(4):
+        image, target = data.pixels.normalize(split.images[[index]]), split.targets[index]
+        ((label, mask),) = split.marks.of(index)
+        assert label == target
+        maps = attend(model, image, target[None], mechanism="occlusion:14").maps["image"]
         inside.append(float((maps[0, 0] * mask).sum() / maps.sum()))
     few = measure(model, split.taken(range(4)), data.pixels, mechanism="occlusion:14")
     assert few.values["attention_inside"] == pytest.approx(sum(inside) / 4, rel=1e-4)

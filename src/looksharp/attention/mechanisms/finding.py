@@ -179,4 +179,6 @@ def _changed(mechanism: object) -> dict[str, object]:
 def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
