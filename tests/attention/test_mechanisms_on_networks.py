@@ -55,6 +55,9 @@ QUICK = {"occlusion": "occlusion:window=16,stride=8"}
 # (mechanism, network) -> what the refusal says. Everything else has to work.
 NEEDS_POOLING = "needs one layer that is average-pooled into one linear classifier"
 REFUSALS = {("cam", name): NEEDS_POOLING for name in NETWORKS if name not in ("pooled CNN", "Swin")}
+for token_mechanism in ("rollout", "gradient_rollout", "legrad"):
+    REFUSALS |= {(token_mechanism, name): "computes no attention" for name in NETWORKS if "ViT" not in name}
+    REFUSALS[token_mechanism, "Swin"] = "attends within windows"
 
 
 @functools.cache
