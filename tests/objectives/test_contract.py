@@ -9,7 +9,7 @@ from torch import nn
 
 from looksharp import objectives
 from looksharp.batch import Batch, BatchMarks
-from looksharp.networks import AttendAndRectify, AttentionBranchNetwork
+from looksharp.networks import AttendAndRectify, AttentionBranchNetwork, LargeFOV
 from looksharp.objectives import PARTS, Classification, GroupDRO, Part, Step
 from looksharp.objectives.base import Extension
 from looksharp.objectives.parsing import PartSettings, parse_objective
@@ -69,6 +69,8 @@ def build(name):
     def make():
         if name == "branch":
             return AttentionBranchNetwork(Net(), image_size=8)
+        if name == "sec":
+            return LargeFOV(Net(), image_size=8, width=8)
         return AttendAndRectify(Net(), image_size=8, layers=2) if name == "head_diversity" else Net()
 
     return make

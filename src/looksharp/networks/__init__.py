@@ -14,6 +14,7 @@ from looksharp.networks.build import build_classifier
 from looksharp.networks.built_in import BuiltInAttention, built_in_attention
 from looksharp.networks.cam import CAMNetwork
 from looksharp.networks.head_parameters import head_parameters
+from looksharp.networks.large_fov import LargeFOV
 from looksharp.networks.spatial_transformer import SpatialTransformer
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "CifarResNet",
     "CifarWideResNet",
     "ClutterNet",
+    "LargeFOV",
     "OwnMaps",
     "SmallNet",
     "SpatialTransformer",

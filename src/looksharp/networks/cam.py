@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from looksharp.attention.layout import pair
 from looksharp.networks.architecture import ARCHITECTURES, Architecture
 from looksharp.networks.cutting import at_stride_one, find_stage, replace_stage, stage_channels, stage_input
+from looksharp.networks.extracting import copied_in_its_modes, extract
 
 __all__ = ["CAMNetwork"]
 
@@ -47,18 +48,7 @@ class CAMNetwork(Architecture):
         features, classes = stage_input(backbone, found.name, size)
         stage = replace_stage(backbone, found, at_stride_one)
         channels = stage_channels(stage, features, found.name)
-        # Here, because they take seconds to load.
-        from timm.models import get_notrace_functions, get_notrace_modules
-        from torchvision.models.feature_extraction import create_feature_extractor
-
-        opaque = {"leaf_modules": get_notrace_modules(), "autowrap_functions": get_notrace_functions()}
-        try:
-            self.features: nn.Module = create_feature_extractor(
-                backbone, {found.name: "maps"}, tracer_kwargs=opaque, suppress_diff_warning=True
-            )
-        except Exception as error:  # torch.fx raises whatever the traced code does
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"backbone {type(backbone).__name__} cannot be cut by torch.fx: {reason}") from None
+        self.features: nn.Module = extract(backbone, found.name)
         kernel = 3 if found.hidden else 1
         self.class_maps = nn.Conv2d(channels, classes, kernel, padding=kernel // 2)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -67,13 +57,8 @@ class CAMNetwork(Architecture):
         self.to(features.device)
 
     def __deepcopy__(self, memo: dict[int, object]) -> CAMNetwork:
-        """Return a copy in the same mode, which torch.fx loses: it would classify by the batch's own statistics."""
-        other = type(self).__new__(type(self))
-        memo[id(self)] = other
-        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        for name, module in self.named_modules():
-            other.get_submodule(name).train(module.training)
-        return other
+        """Return a copy in the same mode."""
+        return copied_in_its_modes(self, memo)
 
     def added_parameters(self) -> list[nn.Parameter]:
         """Return no parameters: the class maps learn as the backbone does."""

@@ -16,7 +16,7 @@ from looksharp.attention.recording import first_tensor, logits_of
 from looksharp.attention.stages import LastStage, last_stage, stage_at
 from looksharp.attention.threads import hook_here
 
-__all__ = ["at_stride_one", "find_stage", "replace_stage", "stage_channels", "stage_input"]
+__all__ = ["at_stride_one", "find_stage", "keep_size", "replace_stage", "stage_channels", "stage_input"]
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
@@ -96,7 +96,7 @@ def at_stride_one(stage: nn.Module) -> nn.Module:
     same = copy.deepcopy(stage)
     for name, module in list(same.named_modules()):
         if isinstance(module, nn.Conv2d) and max(module.stride) > 1:
-            _keep_size(same, name, module)
+            keep_size(same, name, module)
         elif isinstance(module, _POOLS) and pair(module.stride) != (1, 1):
             if pair(module.kernel_size) == (1, 1):
                 module.stride = 1
@@ -125,7 +125,7 @@ def stage_channels(stage: nn.Module, features: Tensor, name: str) -> int:
     return shape[1]
 
 
-def _keep_size(stage: nn.Module, name: str, conv: nn.Conv2d) -> None:
+def keep_size(stage: nn.Module, name: str, conv: nn.Conv2d) -> None:
     """Give a convolution stride 1 and an output of its input's size."""
     conv.stride = (1, 1)
     if not name:

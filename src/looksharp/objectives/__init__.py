@@ -10,11 +10,13 @@ from looksharp.objectives.guidance.agreement import Agreement
 from looksharp.objectives.guidance.background_exchange import BackgroundExchange
 from looksharp.objectives.head_diversity import HeadDiversity
 from looksharp.objectives.icasc import ICASC
+from looksharp.objectives.sec import SEC
 
 __all__ = [
     "GAIN",
     "ICASC",
     "PARTS",
+    "SEC",
     "Agreement",
     "BackgroundExchange",
     "BranchLoss",

@@ -129,10 +129,12 @@ class Part(Objective):
 
     Attributes:
         classifies: True if the classification loss is one of its terms. A sum has at most one such part.
+        segments: True if it trains a segmentation, from labels too: an objective needs no part that classifies then.
         reads_marks: True if it reads the marks of images.
     """
 
     classifies: bool = False
+    segments: bool = False
     reads_marks: bool = False
 
     def __new__(cls, *given: object, **named: object) -> Self:

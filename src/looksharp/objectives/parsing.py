@@ -78,10 +78,10 @@ def build_objective(parts: Sequence[PartSettings]) -> Objective:
     """Make the objective of some parts.
 
     Raises:
-        SettingError: if a setting is wrong, or not exactly one of the parts classifies.
+        SettingError: if a setting is wrong, or no part classifies or segments, or two classify.
     """
     built = [part.build() for part in parts]
-    if not any(part.classifies for part in built):
+    if not any(part.classifies or part.segments for part in built):
         classifying = ", ".join(name for name, part in PARTS.items() if part.classifies)
         given = "+".join(part.name for part in parts)
         raise SettingError(f"objective {given!r} does not classify; add one of {classifying}")

@@ -55,8 +55,8 @@ class NetworkConfig:
             initialise the backbone inside an architecture, whose own parameters are new.
         architecture: network built around the backbone: none (plain); pooled class maps (cam); an attention branch
             whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
-            (attend_rectify, WARN); or a spatial transformer before it (spatial_transformer). Each has settings of its
-            own.
+            (attend_rectify, WARN); a spatial transformer before it (spatial_transformer); or a segmentation network
+            (large_fov). Each has settings of its own.
         settings: the architecture's own settings; in flat form they stand below its name.
     """
 
@@ -203,7 +203,8 @@ class RunConfig:
     """All settings of a run.
 
     Args:
-        objective: parts of the objective, exactly one of which classifies, or the short form, "icasc+agreement:0.3".
+        objective: parts of the objective, exactly one of which classifies (or one segments), or the short form,
+            "icasc+agreement:0.3".
             The architecture's own parts are added.
         data: the images.
         network: the network.
@@ -224,7 +225,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         classifying = [part.name for part in self.objective if PARTS.find(part.name).classifies]
-        if len(classifying) != 1:
+        segmenting = any(PARTS.find(part.name).segments for part in self.objective)
+        if len(classifying) != 1 and not (segmenting and not classifying):
             got = "+".join(part.name for part in self.objective) or "nothing"
             raise SettingError(f"objective needs one part that classifies, such as classification; got {got}")
         asked = next((part.name for part in self.objective if PARTS[part.name].reads_marks), None)
@@ -232,7 +234,7 @@ class RunConfig:
             raise SettingError(f"objective part {asked} reads marks, but there are none: name a file of them by marks")
         parts = tuple(
             PartSettings(part.name, resolved(PARTS[part.name], part.settings, part.name))
-            for part in (*self.objective, *self._brought(classifying[0]))
+            for part in (*self.objective, *self._brought())
         )
         build_objective(parts)  # so that a value which a part refuses is refused here
         object.__setattr__(self, "objective", parts)
@@ -247,9 +249,9 @@ class RunConfig:
         brought = brought_by(self.network.architecture)
         return "+".join(part.name for part in self.objective if part.name not in brought)
 
-    def _brought(self, classifying: str) -> list[PartSettings]:
+    def _brought(self) -> list[PartSettings]:
         """Return the parts that the architecture brings; they share its settings and the classification's by name."""
-        own = self.part(classifying)
+        own = next((part for part in self.objective if PARTS[part.name].classifies), None)
         shared = {**(own.settings if own else {}), **self.network.settings}
         missing = [name for name in brought_by(self.network.architecture) if self.part(name) is None]
         return [
