@@ -13,6 +13,7 @@ from looksharp.attention.mechanisms.channel_weighted import channel_weighted
 from looksharp.attention.mechanisms.grad_cam import grad_cam
 from looksharp.attention.recording import record
 
+FUNCTIONS = {name for name, thing in MECHANISMS.items() if not isinstance(thing, type)}
 LAYERS = ("inner", "last")
 CLASSES = torch.tensor([[0, 1, 4], [3, 2, 0]])
 
@@ -80,7 +81,7 @@ def by_loop(model, images, classes, mechanism, layer):
     return torch.stack(maps).unflatten(0, classes.shape)
 
 
-@pytest.mark.parametrize("mechanism", sorted(set(MECHANISMS) - {"cam"}))
+@pytest.mark.parametrize("mechanism", sorted(FUNCTIONS - {"cam"}))
 def test_equals_a_loop_over_images_and_classes(net, images, mechanism):
     maps = maps_of(net, images, mechanism=mechanism)
     assert list(maps) == list(LAYERS)
@@ -100,7 +101,7 @@ def test_grad_cam_by_hand(images):
 
 
 @pytest.mark.parametrize("create_graph", [True, False])
-@pytest.mark.parametrize("mechanism", sorted(set(MECHANISMS) - {"cam"}))
+@pytest.mark.parametrize("mechanism", sorted(FUNCTIONS - {"cam"}))
 def test_closed_form_equals_autograd(net, images, mechanism, create_graph):
     other = copy.deepcopy(net)
     closed = maps_of(net, images, mechanism=mechanism, create_graph=create_graph)
@@ -266,7 +267,7 @@ def test_dtype(net, images, dtype):
     assert all(m.dtype == dtype for m in maps.values())
 
 
-@pytest.mark.parametrize("mechanism", sorted(set(MECHANISMS) - {"cam", "xgrad_cam"}))
+@pytest.mark.parametrize("mechanism", sorted(FUNCTIONS - {"cam", "xgrad_cam"}))
 def test_autocast_is_close_to_float32(mechanism):
     net, images = Net(8), torch.rand(2, 3, 16, 16)
     expected = maps_of(net, images, mechanism=mechanism, signed=True)

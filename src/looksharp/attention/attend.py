@@ -162,7 +162,8 @@ def attend(
     kind = find_mechanism(mechanism)
     check_asked(kind, layers=layers is not None, signed=signed)
     if reads_layers(kind):
-        layers = last_stages(model, images, count=1) if layers is None else tuple(layers)
+        named = (layers,) if isinstance(layers, str) else layers
+        layers = last_stages(model, images, count=1) if named is None else tuple(named)
     if isinstance(kind, ModelMechanism):
         output, features = answer(model, images), Recording(tuple(layers or ()))
     else:
