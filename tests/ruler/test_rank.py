@@ -34,7 +34,8 @@ def test_what_finds_the_cue_stands_above_what_points_elsewhere(net, elsewhere):
         assert (found.scores[name].low, found.scores[name].high) == pytest.approx((1, 1))
         assert missed.scores[name].value == 0
     assert (ranking.cue.known, ranking.cue.hanging) == (COUNT, COUNT)
-    assert ranking.cue.chance == pytest.approx(PATCH**2 / SIDE**2)
+    assert ranking.cue.share == pytest.approx(PATCH**2 / SIDE**2)
+    assert found.scores["cue_chance"].value == pytest.approx(PATCH**2 / SIDE**2)  # a map of pixels
     assert ranking.take == "grad_cam"
     assert ranking.advice.startswith("On this network take grad_cam: it finds the cue in 100% (100 to 100) at ")
     assert ranking.advice.endswith("; the next, elsewhere, has 0%.")
@@ -138,7 +139,7 @@ def test_the_files_say_the_same(net, elsewhere, tmp_path):
     ranking = rank_mechanisms(net, colours(COUNT), chosen("grad_cam", elsewhere), out=tmp_path, progress=False)
     facts = json.loads((tmp_path / "mechanisms.json").read_text())
     assert (facts["take"], facts["decides"], facts["advice"]) == ("grad_cam", "cue_found", ranking.advice)
-    assert facts["cue"] == {"known": COUNT, "hanging": COUNT, "chance": ranking.cue.chance}
+    assert facts["cue"] == {"known": COUNT, "hanging": COUNT, "share": ranking.cue.share}
     with (tmp_path / "mechanisms.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["mechanism"] for row in rows] == ["grad_cam", elsewhere]
@@ -167,7 +168,11 @@ def test_the_page_shows_the_same_images_for_each_mechanism(net, elsewhere, tmp_p
         ({"only": ("grad_cm",)}, r"^mechanism 'grad_cm' is not known; did you mean 'grad_cam'\?$"),
         ({"only": ()}, r"^only must name at least one mechanism; there are cam, "),
         ({"split": "exam"}, r"^split 'exam' is not in colours; there are train, test$"),
-        ({"layer": "layer9"}, r"^every mechanism refuses this network: .*layer 'layer9' is not in ColourNet"),
+        ({"layer": "layer9"}, r"^layer 'layer9' is not in ColourNet; its top-level layers are conv, relu, fc$"),
+        (
+            {"layer": "conv", "only": ("cam",)},
+            r"^every mechanism refuses this network: cam: mechanism 'cam' needs one layer",
+        ),
     ],
 )
 def test_bad_input_is_one_line(net, settings, message):

@@ -9,11 +9,13 @@ from looksharp.ruler.cost import Cost
 from looksharp.ruler.ranking import rank
 from looksharp.ruler.results import CueFacts, Measured
 
-ALL = CueFacts(known=200, hanging=200, chance=0.03)
+ALL = CueFacts(known=200, hanging=200, share=0.03)
 
 
 def measured(name, forwards=1.0, **scores):
     values = {score: torch.as_tensor(found, dtype=torch.float32) for score, found in scores.items()}
+    if "cue_found" in scores:
+        values["cue_chance"] = torch.full_like(values["cue_found"], 0.1)
     return Measured(name, values, Cost(forwards, 0.0), 0.001, torch.zeros(0, 1, 1))
 
 

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from looksharp.metrics.catalogue import METRICS, Metric
-from looksharp.metrics.localisation import attention_inside, pointing_game
+from looksharp.metrics.localisation import attention_inside
 from looksharp.metrics.scores import region, with_objects
 
-__all__ = ["cue_covered", "cue_energy", "cue_found", "cue_scores"]
+__all__ = ["cue_chance", "cue_covered", "cue_energy", "cue_found", "cue_scores"]
 
 
 def cue_found(maps: Tensor, cues: Tensor) -> Tensor:
-    """Test whether a map's maximum lies on the cue, as `pointing_game` does; a map that is zero everywhere misses.
+    """Test whether the position where a map is highest touches the cue; a map that is zero everywhere misses.
+
+    At the map's own resolution, since a map cannot be more exact than its positions: for a map of pixels it is
+    `pointing_game`. Where several positions share the maximum, the value is the share of them that touch the cue.
 
     Args:
         maps: raw maps >= 0, (N, h, w).
-        cues: masks of the cues (N, H, W), in [0, 1].
+        cues: masks of the cues (N, H, W), in [0, 1]; the cue is where they are above 1/2.
+
+    Returns:
+        (N,) in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> cue = torch.tensor([[[0.0, 0, 0, 1]]])
+        >>> cue_found(torch.tensor([[[1.0, 2]]]), cue), cue_found(torch.tensor([[[1.0, 1, 2, 1]]]), cue)
+        (tensor([1.]), tensor([0.]))
+
+    """
+    peaks = region(maps, 1)
+    return ((peaks & _touched(maps, cues)).sum((-2, -1)) / peaks.sum((-2, -1))).nan_to_num(0)
+
+
+def cue_chance(maps: Tensor, cues: Tensor) -> Tensor:
+    """Compute how often a random position of a map touches the cue.
 
     Returns:
         (N,) in [0, 1].
     """
-    return pointing_game(maps, cues).nan_to_num(0)
+    return _touched(maps, cues).double().mean((-2, -1)).float()
 
 
 def cue_energy(maps: Tensor, cues: Tensor) -> Tensor:
@@ -55,17 +76,32 @@ def cue_covered(maps: Tensor, cues: Tensor, share: float = 0.5) -> Tensor:
 
 
 def cue_scores(maps: Tensor, cues: Tensor) -> dict[str, Tensor]:
-    """Return "cue_found", "cue_energy" and "cue_covered", (N,) each."""
+    """Return "cue_found", "cue_chance", "cue_energy" and "cue_covered", (N,) each."""
     return {
         "cue_found": cue_found(maps, cues),
+        "cue_chance": cue_chance(maps, cues),
         "cue_energy": cue_energy(maps, cues),
         "cue_covered": cue_covered(maps, cues),
     }
 
 
+def _touched(maps: Tensor, cues: Tensor) -> Tensor:
+    """Mark the positions (N, h, w) that hold some of the cue."""
+    return F.adaptive_max_pool2d((cues > 0.5).float(), (maps.shape[-2], maps.shape[-1])) > 0
+
+
 METRICS.add(
     "cue_found",
-    Metric("Finds the cue", "higher", "How often the map's maximum lies on the planted cue.", percent=True),
+    Metric(
+        "Finds the cue",
+        "higher",
+        "How often the position where the map is highest touches the planted cue.",
+        percent=True,
+    ),
+)
+METRICS.add(
+    "cue_chance",
+    Metric("By chance", "", "How often a random position of the map touches the cue.", percent=True),
 )
 METRICS.add(
     "cue_energy", Metric("Energy on the cue", "higher", "How much of the map lies on the planted cue.", percent=True)

@@ -17,7 +17,7 @@ LEAST_HANGING = 10
 
 def advised(standings: Sequence[Standing], cue: CueFacts | None) -> Standing | None:
     """Return the cheapest of those as good as the first; None if a cue decides and none finds it beyond chance."""
-    if cue is not None and not standings[0].decisive.low > cue.chance:
+    if cue is not None and not standings[0].decisive.low > _chance(standings[0]):
         return None
     return min((each for each in standings if each.as_good), key=lambda each: (_cost(each), each.place))
 
@@ -31,10 +31,10 @@ def advise(standings: Sequence[Standing], cue: CueFacts | None) -> str:
     """
     take = advised(standings, cue)
     if take is None:
-        first, chance = standings[0], cue.chance if cue is not None else 0.0
+        first = standings[0]
         return (
             f"On this network take none of them: the best, {first.name}, finds the cue in {_percent(first.decisive)}, "
-            f"and a random position would in {chance:.0%}."
+            f"and a random position would in {_chance(first):.0%}."
         )
     text = f"On this network take {take.name}: {_praise(take, standings, cue)} at {in_forwards(_cost(take))}"
     good = [each for each in standings if each.as_good and each is not take]
@@ -67,8 +67,8 @@ def reason(standings: Sequence[Standing], cue: CueFacts | None, images: int) -> 
 def rule(by_cue: bool) -> str:
     """Return the rule by which places are given."""
     decides = (
-        "Mechanisms are sorted by the share of images whose map has its maximum on the cue, among the images whose "
-        "answer hangs on it"
+        "Mechanisms are sorted by the share of images whose map is highest at a position that touches the cue, among "
+        "the images whose answer hangs on it"
         if by_cue
         else "Mechanisms are ranked by each score, and sorted by the mean of their ranks"
     )
@@ -82,6 +82,10 @@ def rule(by_cue: bool) -> str:
 def in_forwards(cost: float) -> str:
     """Return a cost in words."""
     return "an unknown cost" if not math.isfinite(cost) else f"{_number(cost)} forwards"
+
+
+def _chance(standing: Standing) -> float:
+    return standing.scores["cue_chance"].value
 
 
 def _praise(take: Standing, standings: Sequence[Standing], cue: CueFacts | None) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_finite
+from looksharp.attention.mechanisms import reads_layers
 from looksharp.evaluation.subject import Columns, means_by
 from looksharp.metrics.agreement import rank_agreement
 from looksharp.metrics.cue import cue_scores
@@ -23,7 +24,6 @@ from looksharp.ruler.results import Measured
 __all__ = ["measure"]
 
 _COUNTED = 2  # images on which operations are counted
-_ON_CUES = ("cue_found", "cue_energy", "cue_covered")
 _ON_MARKS = {"attention_inside": attention_inside, "pointing_game": pointing_game}
 
 
@@ -48,7 +48,7 @@ def measure(
     """
 
     def explain(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-        layers = None if layer is None else [layer]
+        layers = None if layer is None or not reads_layers(mechanism) else [layer]
         ((name, maps),) = attend(model, images, classes, layers=layers, mechanism=mechanism).maps.items()
         check_finite(maps, f"the maps of {name!r}")
         return maps[:, 0].float()
@@ -98,7 +98,7 @@ def _scores(questions: Questions, asked: Asked, maps: Tensor) -> dict[str, Tenso
         found |= dict.fromkeys(_ON_MARKS, torch.full((len(maps),), torch.nan))
     if asked.cues is not None:
         on_cues = cue_scores(maps, asked.cues)
-        found |= {name: torch.where(asked.hangs, on_cues[name], torch.nan) for name in _ON_CUES}
+        found |= {name: torch.where(asked.hangs, values, torch.nan) for name, values in on_cues.items()}
     return found
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from looksharp.attention.mechanisms import MECHANISMS, find_mechanism
+from looksharp.attention.recording import find_modules, unwrapped
 from looksharp.data.split import Data, Split
 from looksharp.evaluation.fingerprint import split_fingerprint
 from looksharp.ruler.advice import LEAST_HANGING, advise, advised, reason, rule
@@ -55,7 +56,7 @@ def rank_mechanisms(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if a mechanism or split is not known, all mechanisms refuse the network, or its weights or answers
+        ValueError: if a mechanism, layer or split is not known, all mechanisms refuse the network, or its weights or answers
             are not finite.
 
     Example:
@@ -74,6 +75,8 @@ def rank_mechanisms(
     network, pixels = (model.model, model.pixels) if isinstance(model, Run) else (model, data.pixels)
     if isinstance(model, Run):
         check_classes(data, model)
+    if settings.layer is not None:
+        find_modules(unwrapped(network), (settings.layer,))
     name, split = _split(data, settings)
     questions = prepare(network, split, pixels, settings)
     shown = _shown(questions, settings.shown)

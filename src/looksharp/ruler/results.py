@@ -69,12 +69,12 @@ class CueFacts:
     Attributes:
         known: number of images whose cue is known.
         hanging: number of these whose answer changes once the cue is painted over.
-        chance: mean share of the image that the cue covers: how often a random position finds it.
+        share: mean share of the image that the cue covers.
     """
 
     known: int
     hanging: int
-    chance: float
+    share: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from looksharp.ruler.results import Ranking, Score, Standing
 
 __all__ = ["Row", "csv_text", "facts_of", "score_metrics", "score_rows"]
 
-_FIRST = (DECIDES, "cue_energy", "cue_covered")
+_FIRST = (DECIDES, "cue_chance", "cue_energy", "cue_covered")
 
 
 @dataclass(frozen=True)
