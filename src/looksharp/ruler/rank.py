@@ -56,8 +56,8 @@ def rank_mechanisms(
         progress: show a progress bar.
 
     Raises:
-        ValueError: if a mechanism, layer or split is not known, all mechanisms refuse the network, or its weights or answers
-            are not finite.
+        ValueError: if a mechanism, layer or split is not known, all mechanisms refuse the network, or its weights or
+            answers are not finite.
 
     Example:
         >>> from looksharp.data.sets.synthetic import biased_digits
