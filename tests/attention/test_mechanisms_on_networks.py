@@ -50,7 +50,7 @@ NETWORKS = {
 }
 
 # Spellings that cost little, for mechanisms whose defaults run a network thousands of times.
-QUICK = {"occlusion": "occlusion:window=16,stride=8"}
+QUICK = {"occlusion": "occlusion:window=16,stride=8", "captum": "captum:IntegratedGradients,n_steps=5"}
 
 # (mechanism, network) -> what the refusal says. Everything else has to work.
 NEEDS_POOLING = "needs one layer that is average-pooled into one linear classifier"
