@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from looksharp.adopting import adopt
     from looksharp.attention.attend import attend, attention_maps
     from looksharp.attention.maps import normalize_maps, resize_maps
     from looksharp.attention.mechanisms import MECHANISMS
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from looksharp.batch import Batch
     from looksharp.curing.retraining import cure
     from looksharp.data import DataConfig, build_data
+    from looksharp.data.pixels import Pixels
     from looksharp.evaluation import evaluate
     from looksharp.explaining.explain import explain
     from looksharp.interventions.examples import example_pictures
@@ -65,9 +67,11 @@ __all__ = [
     "HeadDiversity",
     "Interventions",
     "Objective",
+    "Pixels",
     "RulerSettings",
     "RunConfig",
     "Step",
+    "adopt",
     "attend",
     "attention_maps",
     "build_classifier",
@@ -91,11 +95,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "adopting": ("adopt",),
     "attention.attend": ("attend", "attention_maps"),
     "batch": ("Batch",),
     "training.settings": ("RunConfig",),
     "curing.retraining": ("cure",),
     "data": ("DataConfig", "build_data"),
+    "data.pixels": ("Pixels",),
     "evaluation": ("evaluate",),
     "explaining.explain": ("explain",),
     "interventions.examples": ("example_pictures",),

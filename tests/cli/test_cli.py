@@ -22,7 +22,21 @@ from looksharp.networks.profiling import profile
 from looksharp.training import load_run
 from looksharp.training.module import Training
 
-COMMANDS = ("train", "evaluate", "explain", "compare", "suspects", "cure", "compose", "profile", "reproduce", "demo")
+COMMANDS = (
+    *(
+        "train",
+        "adopt",
+        "evaluate",
+        "explain",
+        "compare",
+        "suspects",
+        "cure",
+        "compose",
+        "profile",
+        "reproduce",
+        "demo",
+    ),
+)
 CLASSES = ("blue", "green", "red")
 QUICK = ("--device", "cpu", "--epochs", "1", "--batch_size", "8", "--workers", "0")
 

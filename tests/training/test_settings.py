@@ -160,7 +160,7 @@ def test_no_wrong_type_is_accepted(section):
     for name, setting in settings_of(section).items():
         if name in ("settings", "marks", "data", "architecture"):
             continue
-        for value in WRONG[:-1] if name == "root" else WRONG:
+        for value in WRONG[:-1] if name in ("root", "code") else WRONG:
             with_marks = {"marks": "data"} if section is MarksConfig else {}
             try:
                 TypeAdapter(setting.annotation).validate_python(value, strict=True)

@@ -21,7 +21,7 @@ from looksharp.settings import checked_arguments, settings_of
 
 T = TypeVar("T")
 
-__all__ = ["add_flags", "call", "given_values"]
+__all__ = ["add_flags", "asked", "call", "given_values"]
 
 
 def add_flags(
@@ -32,6 +32,7 @@ def add_flags(
     positional: Collection[str] = (),
     without: Collection[str] = (),
     title: str = "",
+    defaults: bool = True,
 ) -> None:
     """Add a flag for each setting of a class or argument of a function, described by its docstring.
 
@@ -42,6 +43,7 @@ def add_flags(
         positional: arguments that are given without a flag.
         without: arguments that are not flags.
         title: heading of the flags in the help.
+        defaults: show the defaults of the signature; not where a flag that is not given takes another value.
     """
     described = docstring_parser.parse(_docs(source)).params
     # Of an argument and an attribute of one name the first, the argument, describes the flag.
@@ -53,7 +55,15 @@ def add_flags(
         if name in positional:
             _add_positional(group, name, setting, text)
         else:
-            _add_flag(group, flag, setting, text)
+            _add_flag(group, flag, setting, text, defaults)
+
+
+def asked(given: Sequence[str], *flags: str) -> dict[str, str | None]:
+    """Return the values of some flags of a command before its parser is built, since other flags depend on them."""
+    first = ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in flags:
+        first.add_argument(f"--{flag}", default=None)
+    return vars(first.parse_known_args(list(given))[0])
 
 
 def given_values(settings: Namespace, without: Collection[str] = ()) -> dict[str, Any]:
@@ -103,9 +113,10 @@ def _add_positional(group: _ActionsContainer, name: str, setting: inspect.Parame
     )
 
 
-def _add_flag(group: _ActionsContainer, flag: str, setting: inspect.Parameter, text: str) -> None:
+def _add_flag(group: _ActionsContainer, flag: str, setting: inspect.Parameter, text: str, shows_default: bool) -> None:
     needed = setting.default is setting.empty
-    shown = "" if needed or setting.default in (None, "", ()) else f" (default: {_shown(setting.default)})"
+    silent = needed or not shows_default or setting.default in (None, "", ())
+    shown = "" if silent else f" (default: {_shown(setting.default)})"
     help_text = _escaped(f"{text}{shown}")
     if _is_switch(setting.annotation):
         group.add_argument(f"--{flag}", action="store_true", dest=flag, default=SUPPRESS, help=help_text)

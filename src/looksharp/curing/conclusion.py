@@ -55,7 +55,7 @@ def conclude(
         tuple(columns),
         cure,
         verdicts,
-        read_facts(first.run.path).versions,
+        read_facts(first.run.folder).versions,
         choose_examples(columns, split, proofs[split], data.classes) if split else (),
         budget,
     )

@@ -72,7 +72,7 @@ def demo(
         training = replace(method.training, seed=seed, epochs=epochs or method.training.epochs)
         config = replace(method, data=images, training=training)
         run = train_trial(Trial(name, config, run_folder(out / "runs", name)), data, progress)
-        marked = read_facts(run.path).marked
+        marked = read_facts(run.folder).marked
         columns.append(measure(name, sentence, run, marked, splits, proofs, progress))
     found = conclude(
         out,

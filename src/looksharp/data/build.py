@@ -18,8 +18,11 @@ from looksharp.data.split import Data
 from looksharp.data.survey import surveyed
 from looksharp.settings import SettingError, near_miss, resolved, settings
 
-__all__ = ["DataConfig", "below_data", "build_data"]
+__all__ = ["NO_DATA", "DataConfig", "below_data", "build_data"]
 
+
+NO_DATA = ""
+"""Name of the data of a model that was adopted without any."""
 
 Side = Annotated[int, Ge(1), Le(8192)]
 """Length of an image's side in pixels."""
@@ -136,6 +139,8 @@ def _read(config: DataConfig, seed: int) -> Data:
             raise ValueError(f"root must name the folder that holds {name}'s files; nothing is downloaded")
         given = made.given(source=name.partition(":")[2] or None, root=config.root, seed=seed)
         return made.reader(**given, **made.fixed, **config.settings)
+    if name == NO_DATA:
+        raise ValueError("data are not known, since the model was adopted without any; name a set or folder by --data")
     folder = Path(name)
     if not folder.exists() and folder.name == name:
         close = difflib.get_close_matches(name, DATA_SETS, n=1)

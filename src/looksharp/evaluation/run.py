@@ -78,7 +78,7 @@ def evaluate_run(
     data = data or build_data(run.config.data, run.config.training.seed)
     check_classes(data, run)
     _check_network(run, checkpoint)
-    weights = file_fingerprint(run.path / "checkpoints" / f"{checkpoint}.ckpt")
+    weights = "" if run.path is None else file_fingerprint(run.path / "checkpoints" / f"{checkpoint}.ckpt")
     files: dict[str, dict[str, Path | None]] = {}
     known: dict[str, dict[str, Evaluation]] = {}
     for name, split in data.tests.items():
@@ -106,7 +106,8 @@ def _check_network(run: Run, checkpoint: str) -> None:
     try:
         check_weights(run.model)
     except ValueError as error:
-        raise ValueError(f"{run.path}, checkpoint {checkpoint}: {error}") from None
+        where = "" if run.path is None else f"{run.path}, checkpoint {checkpoint}: "
+        raise ValueError(f"{where}{error}") from None
 
 
 def _bar(
@@ -116,7 +117,12 @@ def _bar(
     ahead = sum(len(split) * forwards(missing[name]) for name, split in data.tests.items())
     if isinstance(progress, bool):
         return tqdm(
-            total=ahead, desc=run.path.name, unit=" forwards", unit_scale=True, disable=not progress, leave=False
+            total=ahead,
+            desc=None if run.path is None else run.path.name,
+            unit=" forwards",
+            unit_scale=True,
+            disable=not progress,
+            leave=False,
         )
     if progress.total is not None:
         progress.total += ahead - sum(len(split) * forwards(suites) for split in data.tests.values())
@@ -124,17 +130,17 @@ def _bar(
 
 
 def _file(
-    folder: Path,
+    folder: Path | None,
     stem: str,
     suite: str,
     facts: Sequence[str],
     mechanism: str | Mechanism,
     layers: tuple[str, str] | None,
 ) -> Path | None:
-    """Return the file of a suite's evaluation; None if the mechanism has no name to know it by."""
+    """Return the file of a suite's evaluation; None if the run has no folder, or the mechanism no name."""
     name = mechanism_name(mechanism)
     reads_maps = SUITES[suite].reads_maps
-    if reads_maps and name is None:
+    if folder is None or (reads_maps and name is None):
         return None
     key = json.dumps([*facts, suite, [[name], layers] if reads_maps else []])
     return folder / "evaluation" / f"{stem}-{suite}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

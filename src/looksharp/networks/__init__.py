@@ -13,6 +13,7 @@ from looksharp.networks.backbones.small import SmallNet
 from looksharp.networks.build import build_classifier
 from looksharp.networks.built_in import BuiltInAttention, built_in_attention
 from looksharp.networks.cam import CAMNetwork
+from looksharp.networks.greyscale import Greyscale
 from looksharp.networks.head_parameters import head_parameters
 from looksharp.networks.large_fov import LargeFOV
 from looksharp.networks.spatial_transformer import SpatialTransformer
@@ -29,6 +30,7 @@ __all__ = [
     "CifarResNet",
     "CifarWideResNet",
     "ClutterNet",
+    "Greyscale",
     "LargeFOV",
     "OwnMaps",
     "SmallNet",

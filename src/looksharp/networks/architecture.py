@@ -23,9 +23,11 @@ class Architecture(nn.Module, ABC):
 
     Attributes:
         multilabel: True if an image may have several classes; `build_classifier` sets it.
+        in_channels: channels of the images that the backbone takes.
         loss_parts: names of the parts of an objective, in `looksharp.PARTS`, that train its additions.
     """
 
+    in_channels: ClassVar[int] = 3
     loss_parts: ClassVar[tuple[str, ...]] = ()
     multilabel: bool = False
 

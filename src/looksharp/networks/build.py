@@ -48,14 +48,14 @@ def build_classifier(
 
     """
     if architecture == "plain":
-        return _started_network(backbone, num_classes, image_size, pretrained, weights)
+        return _started_network(backbone, num_classes, image_size, pretrained, weights, 3)
     if architecture not in ARCHITECTURES:
         known = ", ".join(("plain", *ARCHITECTURES))
         raise ValueError(f"architecture must be one of {known}; got {architecture!r}")
     build = ARCHITECTURES[architecture]
     settings = checked_arguments(build, options or {}, architecture, BUILT_WITH)
     outputs = build.backbone_outputs(num_classes, multilabel, settings)
-    network = _started_network(backbone, outputs, image_size, pretrained, weights)
+    network = _started_network(backbone, outputs, image_size, pretrained, weights, build.in_channels)
     try:
         built = build(network, image_size=image_size, **settings)
     except ValueError as error:
@@ -65,9 +65,14 @@ def build_classifier(
 
 
 def _started_network(
-    name: str, outputs: int, image_size: tuple[int, int], pretrained: bool, weights: Mapping[str, Tensor] | None
+    name: str,
+    outputs: int,
+    image_size: tuple[int, int],
+    pretrained: bool,
+    weights: Mapping[str, Tensor] | None,
+    in_channels: int,
 ) -> nn.Module:
-    network = build_network(name, outputs, pretrained=pretrained, image_size=image_size)
+    network = build_network(name, outputs, pretrained=pretrained, in_channels=in_channels, image_size=image_size)
     if weights is None:
         return network
     own, classifier = network.state_dict(), classifier_of(network)[0]

@@ -31,7 +31,7 @@ def moved_data(config: DataConfig, data: str | None = None, root: Path | str | N
 
 
 def run_data(run: Run, data: str | None = None, root: Path | str | None = None) -> Data:
-    """Read a run's images, or others with the same classes.
+    """Read a run's images, or others with the same classes, by the run's way from pixels to the network's input.
 
     Args:
         run: the trained run.
@@ -43,7 +43,7 @@ def run_data(run: Run, data: str | None = None, root: Path | str | None = None) 
     """
     found = build_data(moved_data(run.config.data, data, root), run.config.training.seed)
     check_classes(found, run)
-    return found
+    return replace(found, pixels=run.pixels)
 
 
 def check_classes(data: Data, run: Run) -> None:

@@ -15,7 +15,7 @@ from looksharp.data.split import Data, Pixels
 from looksharp.files import read_text, write_text
 from looksharp.settings import SettingError, build, settings
 
-__all__ = ["RunFacts", "facts_of", "read_facts", "write_facts"]
+__all__ = ["RunFacts", "facts_of", "package_versions", "read_facts", "write_facts"]
 
 Count = Annotated[int, Ge(0)]
 
@@ -37,6 +37,7 @@ class RunFacts:
         versions: versions of Python and of the packages.
         seed: seed of the run.
         seconds: training time; None until training has ended.
+        adopted: what was understood of a model that was trained elsewhere, by topic; empty for a run trained here.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +50,7 @@ class RunFacts:
     versions: dict[str, str] = field(default_factory=dict)
     seed: Count = 0
     seconds: Annotated[float, Ge(0)] | None = None
+    adopted: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) < len(self.classes):
@@ -58,6 +60,11 @@ class RunFacts:
     def finished(self) -> bool:
         """Return True if training has ended."""
         return self.seconds is not None
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages."""
+    return {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def facts_of(data: Data, seed: int) -> RunFacts:
@@ -71,7 +78,7 @@ def facts_of(data: Data, seed: int) -> RunFacts:
         images={name: len(split) for name, split in data.splits.items()},
         marked=len(train.marks.images) if train.marks is not None else 0,
         notes=dict(data.notes),
-        versions={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        versions=package_versions(),
         seed=seed,
     )
 

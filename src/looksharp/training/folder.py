@@ -12,6 +12,7 @@ from torch import nn
 from looksharp.data.split import Pixels
 from looksharp.files import read_mapping
 from looksharp.networks import build_classifier
+from looksharp.networks.backbones.sources.own_code import code_from
 from looksharp.settings import SettingError
 from looksharp.training.facts import read_facts
 from looksharp.training.history import read_history
@@ -26,7 +27,7 @@ class Run:
     """A trained run.
 
     Attributes:
-        path: its folder.
+        path: its folder; None for a model that was adopted without one.
         config: its settings.
         model: the network with its trained weights, in evaluation mode.
         classes: class names.
@@ -35,7 +36,7 @@ class Run:
         seconds: training time.
     """
 
-    path: Path
+    path: Path | None
     config: RunConfig
     model: nn.Module
     classes: tuple[str, ...]
@@ -44,9 +45,20 @@ class Run:
     seconds: float
 
     @property
+    def folder(self) -> Path:
+        """Return its folder.
+
+        Raises:
+            ValueError: if it has none.
+        """
+        if self.path is None:
+            raise ValueError("the run has no folder, which this needs; adopt the model with out=FOLDER")
+        return self.path
+
+    @property
     def history(self) -> list[dict[str, float]]:
         """Return one row of logged values an epoch."""
-        return read_history(self.path / "metrics.csv")
+        return read_history(self.folder / "metrics.csv")
 
 
 def read_config(path: Path | str) -> RunConfig:
@@ -108,16 +120,17 @@ def build_model(
         ValueError: if there is no such network or option.
     """
     network = config.network
-    return build_classifier(
-        network.backbone,
-        classes,
-        image_size=pixels.size,
-        architecture=network.architecture,
-        options=network.settings,
-        multilabel=multilabel,
-        pretrained=network.pretrained if pretrained is None else pretrained,
-        weights=weights,
-    )
+    with code_from(network.code):
+        return build_classifier(
+            network.backbone,
+            classes,
+            image_size=pixels.size,
+            architecture=network.architecture,
+            options=network.settings,
+            multilabel=multilabel,
+            pretrained=network.pretrained if pretrained is None else pretrained,
+            weights=weights,
+        )
 
 
 def find_device(name: str) -> torch.device:

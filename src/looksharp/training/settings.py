@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Lt
@@ -47,7 +48,8 @@ class NetworkConfig:
     """Settings of the network.
 
     Args:
-        backbone: a timm name, torchvision/NAME, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
+        backbone: a timm name, torchvision/NAME, hf:NAME of transformers, package.module:function of your own, which
+            returns an nn.Module, cifar_resnet20 to cifar_resnet110, cifar_resnet110_bottleneck,
             cifar_resnext29_8x64, cifar_wrn28_10 or cifar_wrn28_4_drop30 (with dropout 0.3), cifar_densenet100_12, each
             also with other numbers, small, small_deep or clutter_cnn.
         pretrained: start from published weights; needs network access or a local cache of them.
@@ -55,8 +57,9 @@ class NetworkConfig:
             initialise the backbone inside an architecture, whose own parameters are new.
         architecture: network built around the backbone: none (plain); pooled class maps (cam); an attention branch
             whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
-            (attend_rectify, WARN); a spatial transformer before it (spatial_transformer); or a segmentation network
-            (large_fov). Each has settings of its own.
+            (attend_rectify, WARN); a spatial transformer before it (spatial_transformer); a conversion to grey before a
+            backbone of one channel (greyscale); or a segmentation network (large_fov). Each has settings of its own.
+        code: folder that is put on Python's path for a backbone package.module:function.
         settings: the architecture's own settings; in flat form they stand below its name.
     """
 
@@ -64,6 +67,7 @@ class NetworkConfig:
     pretrained: bool = False
     weights: str | None = None
     architecture: str = "plain"
+    code: Path | None = None
     settings: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -316,7 +320,7 @@ _FORMER = {
 """Settings of earlier versions, and what replaces them."""
 
 
-PLACE = ("root", "device", "devices", "workers")
+PLACE = ("root", "code", "device", "devices", "workers")
 """Settings of where a run is made, not of what it is; another machine may continue it."""
 
 

@@ -107,9 +107,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """
     with replacing(path) as temporary:
         try:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata)
+            save_file(_apart(tensors), temporary, metadata)
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from None
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of which no two share memory, as safetensors needs them; networks may share weights."""
+    seen: set[int] = set()
+    apart = {}
+    for name, value in tensors.items():
+        kept = value.contiguous()
+        place = kept.untyped_storage().data_ptr()
+        apart[name] = kept.clone() if place in seen else kept
+        seen.add(place)
+    return apart
 
 
 def _read(path: Path) -> dict[str, Tensor]:

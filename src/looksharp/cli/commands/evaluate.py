@@ -125,7 +125,7 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     def images_of(path: Path) -> int:
         if settings.data is None and settings.root is None:
             counts = read_facts(path).images
-            return sum(counts[name] for name in counts.keys() - {"train", "val"}) or counts["val"]
+            return sum(counts[name] for name in counts.keys() - {"train", "val"}) or counts.get("val", 0)
         return sum(map(len, data_of(settings.runs[0]).tests.values()))
 
     found = []

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from looksharp.cli.command import COMMANDS, Command
-from looksharp.cli.flags import add_flags, given_values
+from looksharp.cli.flags import add_flags, asked, given_values
 
-__all__ = ["add_train_flags", "run"]
+__all__ = ["add_train_flags", "named_data", "run"]
 
 _OWN = ("out", "resume", "config")
 _SHOWN = ("val_top1", "val_map", "val_worst_group", "val_exchanged_across", "val_loss")
@@ -88,29 +88,33 @@ def _known(out: Path | None, values: Mapping[str, object]) -> dict[str, object]:
 
 def _named(given: Sequence[str]) -> list[tuple[str, Callable[..., object], tuple[str, ...]]]:
     """List what the arguments name that has settings of its own: (name, signature, names that are not settings)."""
-    from looksharp.data.build import below_data
-    from looksharp.data.registry import DATA_SETS, SOURCES
     from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
     from looksharp.objectives.base import PARTS
     from looksharp.training.settings import brought_by
 
-    first = ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("config", "data", "architecture", "objective"):
-        first.add_argument(f"--{flag}", default=None)
-    asked, _ = first.parse_known_args(list(given))
-    file = _file(asked.config) if asked.config is not None and Path(asked.config).is_file() else {}
-    chosen = {name: vars(asked)[name] or file.get(name) for name in ("data", "architecture", "objective")}
-    found: list[tuple[str, Callable[..., object], tuple[str, ...]]] = []
-    data = below_data(str(chosen["data"] or "digits"))
-    if data in DATA_SETS or data in SOURCES:
-        made = DATA_SETS.get(data) or SOURCES[data]
-        found.append((data, made.reader, made.without))
+    named = asked(given, "config", "data", "architecture", "objective")
+    config = named["config"]
+    file = _file(config) if config is not None and Path(config).is_file() else {}
+    chosen = {name: named[name] or file.get(name) for name in ("data", "architecture", "objective")}
+    found = named_data(str(chosen["data"] or "digits"))
     parts = _part_names(chosen["objective"] or "classification")
     built = str(chosen["architecture"])
     if built in ARCHITECTURES:
         found.append((built, ARCHITECTURES[built], BUILT_WITH))
         parts += [name for name in brought_by(built) if name not in parts]
     return found + [(name, PARTS[name], ()) for name in parts if name in PARTS]
+
+
+def named_data(data: str) -> list[tuple[str, Callable[..., object], tuple[str, ...]]]:
+    """List the named set, as `_named` does; none for a folder."""
+    from looksharp.data.build import below_data
+    from looksharp.data.registry import DATA_SETS, SOURCES
+
+    name = below_data(data)
+    if name not in DATA_SETS and name not in SOURCES:
+        return []
+    made = DATA_SETS.get(name) or SOURCES[name]
+    return [(name, made.reader, made.without)]
 
 
 def _part_names(objective: str | Iterable[object]) -> list[str]:

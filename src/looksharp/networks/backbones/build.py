@@ -1,36 +1,18 @@
-"""A network from its name: looksharp's own, torchvision's and timm's."""
+"""A network from its name: looksharp's own, or one of a source such as timm, torchvision or your own code."""
 
 from __future__ import annotations
 
-import difflib
-import re
-import textwrap
-from functools import partial
-from typing import Any
-
 from torch import nn
 
-from looksharp.networks.backbones.families import FAMILIES
-from looksharp.networks.head_parameters import classifier_of
+from looksharp.networks.backbones.families import family_of, network_names
+from looksharp.networks.backbones.source import NETWORK_SOURCES, Asked, Source, Stated
 
-__all__ = ["build_network", "network_names"]
-
-_PREFIX = "torchvision/"
-_SOURCES = ("hf-hub:", "local-dir:")  # timm's own prefixes
-_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
-
-
-def network_names() -> tuple[str, ...]:
-    """List looksharp's own networks, with the common sizes of each family.
-
-    `build_network` also knows the families' other sizes, and the networks of torchvision and timm.
-    """
-    return tuple(sorted(name for family in FAMILIES.values() for name in family.names))
+__all__ = ["build_network", "carried", "is_own_code", "network_names", "source_of"]
 
 
 def build_network(
     name: str,
-    num_classes: int,
+    num_classes: int | None,
     *,
     pretrained: bool = False,
     in_channels: int = 3,
@@ -47,10 +29,12 @@ def build_network(
     - `cifar_wrn28_10`: `CifarWideResNet` of depth 28, or any other 6n + 4, and width 10; `cifar_wrn28_10_drop30`: the
       same with dropout of 30%.
     - `cifar_densenet100_12`: `cifar_densenet` of depth 100, or any other 6n + 4, and growth 12.
-    - `torchvision/NAME`: a classifier of `torchvision.models`. Auxiliary classifiers (GoogLeNet, Inception)
-      are left out, so that the output is the logits alone in training mode too.
-    - anything else: `timm.create_model`, with or without a tag of weights (`resnet50.a1_in1k`), or
-      `hf-hub:ID` and `local-dir:PATH`, which timm reads from the Hugging Face Hub and from a folder.
+    - `torchvision:NAME` or `torchvision/NAME`: a classifier of `torchvision.models`. Auxiliary classifiers (GoogLeNet,
+      Inception) are left out, so that the output is the logits alone in training mode too.
+    - `hf:NAME` or `hf:FOLDER`: an image classifier of transformers, from the Hugging Face Hub or a folder.
+    - `hf-hub:ID` and `local-dir:PATH`: what timm reads from the Hugging Face Hub and from a folder.
+    - `package.module:function`: your own code, which returns an `nn.Module`; see `OwnCode`.
+    - anything else: `timm.create_model`, with or without a tag of weights (`resnet50.a1_in1k`).
 
     Pretrained weights come from the library's own download cache or the network. The classifier is new where
     `num_classes` differs from theirs. Where `in_channels` is not 3, timm's rule adapts their first
@@ -58,7 +42,7 @@ def build_network(
 
     Args:
         name: one of the above.
-        num_classes: number of logits.
+        num_classes: number of logits; None for the source's own number, which looksharp's own networks do not have.
         pretrained: load the library's default weights for the name, or those of its tag.
         in_channels: channels of the images.
         image_size: (height, width) of the images, in pixels, for networks of timm that are built for one size (vision
@@ -75,112 +59,27 @@ def build_network(
 
     """
     for argument, value in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"{argument} must be at least 1, got {value}; pass {argument} explicitly")
-    for pattern, family in FAMILIES.items():
-        if match := re.fullmatch(pattern, name):
-            if pretrained:
-                raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
-            return family.build(*map(int, match.groups()), num_classes=num_classes, in_channels=in_channels)
-    if name.startswith(_PREFIX):
-        return _from_torchvision(name, num_classes, pretrained, in_channels)
-    return _from_timm(name, num_classes, pretrained, in_channels, image_size)
+    return source_of(name).build(name, Asked(num_classes, pretrained, in_channels, image_size))
 
 
-def _from_timm(
-    name: str, num_classes: int, pretrained: bool, in_channels: int, image_size: tuple[int, int] | None
-) -> nn.Module:
-    import timm  # here, because it takes seconds
-
-    elsewhere = name.startswith(_SOURCES)
-    fixed = False
-    if not elsewhere:
-        arch = name.partition(".")[0]
-        if not timm.is_model(arch):
-            raise _unknown(name, [*network_names(), *timm.list_models()])
-        try:
-            weights = timm.get_pretrained_cfg(name)
-        except RuntimeError as exc:  # the architecture is known, its tag is not
-            raise _unknown(name, timm.list_pretrained(f"{arch}.*")) from exc
-        if pretrained and weights is not None and not weights.has_weights:
-            raise ValueError(f"pretrained weights do not exist for {name!r}; pass pretrained=False")
-        fixed = weights is not None and weights.fixed_input_size and image_size not in (None, weights.input_size[1:])
-    build = partial(timm.create_model, name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
-    try:
-        network: nn.Module = build()
-        # Some take any size as they are; others have to be told.
-        if fixed and getattr(getattr(network, "patch_embed", None), "strict_img_size", True):
-            network = build(img_size=image_size)
-    except (OSError, RuntimeError) as exc:
-        if pretrained or elsewhere:
-            raise _unloadable(name, exc) from exc
-        raise
-    return network
+def source_of(name: str) -> Source:
+    """Return the source that a name belongs to; timm's has no prefix."""
+    if family_of(name) is not None:
+        return NETWORK_SOURCES["looksharp"]
+    prefix, colon, _ = name.replace("torchvision/", "torchvision:", 1).partition(":")
+    if not colon:
+        return NETWORK_SOURCES["timm"]
+    return NETWORK_SOURCES.get(prefix) or NETWORK_SOURCES["code"]
 
 
-def _from_torchvision(name: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:
-    from torchvision import models
-
-    arch = name.removeprefix(_PREFIX)
-    known = models.list_models(module=models)  # classification only
-    if arch not in known:
-        raise _unknown(name, [_PREFIX + other for other in known])
-    auxiliary = _AUXILIARY.get(arch, ())
-    if pretrained:
-        try:
-            network = models.get_model(arch, weights="DEFAULT")
-        except (OSError, RuntimeError) as exc:
-            raise _unloadable(name, exc) from exc
-        if auxiliary:
-            network.aux_logits = False
-        for head in auxiliary:
-            setattr(network, head, None)
-        _resize_classifier(network, num_classes)
-    else:
-        # Both have to be said where there are auxiliary classifiers: the defaults warn.
-        options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if auxiliary else {}
-        network = models.get_model(arch, num_classes=num_classes, **options)
-    if in_channels != 3:
-        _resize_input(network, in_channels, pretrained)
-        if auxiliary:
-            network.transform_input = False  # it rescales the three colours
-    return network
+def carried(network: nn.Module) -> Stated:
+    """Return the configuration that a network in hand has with it, of whatever source it is."""
+    found = (source.carried(network) for source in dict.fromkeys(NETWORK_SOURCES.values()))
+    return next((stated for stated in found if stated is not None), Stated())
 
 
-def _resize_classifier(network: nn.Module, num_classes: int) -> None:
-    """Replace the classifier unless its size fits."""
-    name, old = classifier_of(network)
-    bias = old.bias is not None
-    if isinstance(old, nn.Conv2d):
-        if old.out_channels != num_classes:
-            network.set_submodule(name, nn.Conv2d(old.in_channels, num_classes, 1, bias=bias))
-    elif old.out_features != num_classes:
-        network.set_submodule(name, nn.Linear(old.in_features, num_classes, bias))
-
-
-def _resize_input(network: nn.Module, in_channels: int, pretrained: bool) -> None:
-    """Give the first convolution `in_channels`: pretrained weights adapted by timm's rule, or new ones."""
-    from timm.models import adapt_input_conv
-
-    conv = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    if pretrained:
-        conv.weight = nn.Parameter(adapt_input_conv(in_channels, conv.weight.detach()))
-    else:
-        conv.weight = nn.Parameter(conv.weight.new_empty(conv.out_channels, in_channels, *conv.kernel_size))
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    conv.in_channels = in_channels
-
-
-def _unknown(name: str, known: list[str]) -> ValueError:
-    close = ", ".join(map(repr, difflib.get_close_matches(name.lower(), known, n=3)))
-    own = ", ".join(network_names())
-    mend = f"did you mean {close}?" if close else f"take {own}, 'torchvision/NAME' or one of timm.list_models()"
-    return ValueError(f"backbone {name!r} is not known; {mend}")
-
-
-def _unloadable(name: str, exc: Exception) -> ValueError:
-    reason = textwrap.shorten(f"{type(exc).__name__}: {exc}", 160, placeholder=" ...")
-    return ValueError(
-        f"the weights of {name!r} could not be loaded ({reason}); "
-        f"they need network access or a local cache of the download"
-    )
+def is_own_code(name: str) -> bool:
+    """Return True for `package.module:function`."""
+    return source_of(name) is NETWORK_SOURCES["code"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from looksharp.registry import Registry
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "family_of", "network_names"]
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,16 @@ class Family:
 
 FAMILIES: Registry[Family] = Registry("backbone family", "looksharp.networks.backbones")
 """Every family by the regular expression of its names, whose groups are the numbers."""
+
+
+def family_of(name: str) -> str | None:
+    """Return the pattern of the family that a name belongs to; None if it is none of looksharp's own."""
+    return next((pattern for pattern in FAMILIES if re.fullmatch(pattern, name)), None)
+
+
+def network_names() -> tuple[str, ...]:
+    """List looksharp's own networks, with the common sizes of each family.
+
+    `build_network` also knows the families' other sizes, and the networks of other sources.
+    """
+    return tuple(sorted(name for family in FAMILIES.values() for name in family.names))
