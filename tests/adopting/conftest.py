@@ -59,16 +59,20 @@ def trained(network, root, mean, std, steps=25, classes=CLASSES):
 @pytest.fixture(scope="session")
 def resnet(colours):
     """A tiny ResNet of timm, trained outside looksharp; with the mean and std it was trained with."""
-    network = timm.create_model("test_resnet", num_classes=3)
-    cfg = network.pretrained_cfg
-    return trained(network, colours, cfg["mean"], cfg["std"]), cfg["mean"], cfg["std"]
+    return of_timm("test_resnet", colours, 25)
 
 
 @pytest.fixture(scope="session")
 def vit(colours):
-    network = timm.create_model("test_vit", num_classes=3)  # takes images of any size
-    cfg = network.pretrained_cfg
-    return trained(network, colours, cfg["mean"], cfg["std"], 60), cfg["mean"], cfg["std"]
+    """The same of a vision transformer, which takes images of any size."""
+    return of_timm("test_vit", colours, 60)
+
+
+def of_timm(name, root, steps):
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=3)
+    mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    return trained(network, root, mean, std, steps), mean, std
 
 
 @pytest.fixture
