@@ -50,8 +50,8 @@ class DataConfig:
             do.
         resize_size: side to which image files are resized before the middle of image_size is cut out, or HEIGHT,WIDTH;
             in place of crop_share.
-        interpolation: filter by which image files are resized; resizer torch lacks lanczos, box and hamming, resizer pil
-            lacks nearest-exact.
+        interpolation: filter by which image files are resized; resizer torch lacks lanczos, box and hamming, resizer
+            pil lacks nearest-exact.
         resizer: library that resizes image files: torch, or pil, which most published weights were evaluated with.
         antialias: widen the filter when files are reduced; always on with resizer pil.
         middle: where the middle lies when an odd number of pixels is cut off: round, as in torchvision and timm, or
