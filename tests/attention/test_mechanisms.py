@@ -77,6 +77,8 @@ DEFINITIONS = {
     # ICASC Eq. 2, with 1/Z drawn into the sum; the ReLU around the sum is `attention_maps`'.
     "channel_weighted": _by_weights(lambda f, g: _sum(g, lambda i, j: max(g[i][j], 0.0)) / (len(g) * len(g[0]))),
     "xgrad_cam": _by_weights(lambda f, g: _sum(g, lambda i, j: g[i][j] * f[i][j] / _sum(f, lambda a, b: f[a][b]))),
+    # Of gradients that are already those of a contrast of classes.
+    "finer_cam": _by_weights(lambda f, g: _sum(g, lambda i, j: g[i][j]) / (len(g) * len(g[0]))),
     "hires_cam": lambda f, g, i, j: sum(g[k][i][j] * f[k][i][j] for k in range(len(f))),
     "layer_cam": lambda f, g, i, j: sum(max(g[k][i][j], 0.0) * f[k][i][j] for k in range(len(f))),
 }

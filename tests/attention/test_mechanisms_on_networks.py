@@ -50,7 +50,13 @@ NETWORKS = {
 }
 
 # Spellings that cost little, for mechanisms whose defaults run a network thousands of times.
-QUICK = {"occlusion": "occlusion:window=16,stride=8", "captum": "captum:IntegratedGradients,n_steps=5"}
+QUICK = {
+    "captum": "captum:IntegratedGradients,n_steps=5",
+    "occlusion": "occlusion:window=16,stride=8",
+    "rise": "rise:masks=16,cell=3",
+    "integrated_gradients": "integrated_gradients:steps=4",
+    "smooth_grad": "smooth_grad:samples=2",
+}
 
 # (mechanism, network) -> what the refusal says. Everything else has to work.
 NEEDS_POOLING = "needs one layer that is average-pooled into one linear classifier"

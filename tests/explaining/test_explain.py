@@ -164,6 +164,22 @@ def test_a_map_in_the_images_pixels(run, photographs, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_smoothed_and_fused_maps(run, photographs, tmp_path):
+    options = {"classes": "dog", "progress": False}
+    batch, dog = prepared(run, photographs[0]), torch.tensor([1])
+    (_, file) = explain(run, photographs[:1], tmp_path / "a", smooth=True, **options)
+    expected = attend(run.model, batch, dog, smooth=True).maps["stage3"]
+    np.testing.assert_allclose(np.load(file)["maps"], expected[0], rtol=1e-4, atol=1e-6)
+    (_, file) = explain(run, photographs[:1], tmp_path / "b", layer=["stage1", "stage3"], fuse=True, **options)
+    assert str(np.load(file)["layer"]) == "stage1+stage3"
+    expected = attend(run.model, batch, dog, layers=["stage1", "stage3"], fuse=True).maps["stage1+stage3"]
+    np.testing.assert_allclose(np.load(file)["maps"], expected[0], rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"^layer names 2; add fuse to average their maps, or name one$"):
+        explain(run, photographs, tmp_path / "c", layer=["stage1", "stage3"], **options)
+    with pytest.raises(ValueError, match="mechanism 'built_in' shows the maps that there are"):
+        explain(run, photographs, tmp_path / "c", mechanism="built_in", smooth=True, **options)
+
+
 def test_probabilities_of_several_labels(run, photographs, tmp_path):
     several = Run(run.path, run.config, run.model, run.classes, run.pixels, multilabel=True, seconds=1.0)
     (_, file) = explain(several, photographs[:1], tmp_path, classes="cat", progress=False)

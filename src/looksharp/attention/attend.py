@@ -7,27 +7,27 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
-from torch.nn import functional as F
 
+from looksharp.attention.gradients import map_gradients
+from looksharp.attention.maps import fuse_maps
 from looksharp.attention.mechanisms import (
     MapFunction,
     Mechanism,
     ModelMechanism,
     check_asked,
     find_mechanism,
+    has_sign,
     mechanism_name,
     reads_layers,
 )
 from looksharp.attention.mechanisms.base import Contrast
 from looksharp.attention.mechanisms.cam import cam
-from looksharp.attention.recording import PooledLinearHead, Recording, answer, logits_of, look
+from looksharp.attention.precision import at_least_float32
+from looksharp.attention.recording import Recording, answer, logits_of, look
+from looksharp.attention.smoothing import average_over_copies
 from looksharp.attention.stages import last_stages
 
 __all__ = ["Attention", "attend", "attention_maps", "maps_of"]
-
-
-_LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
 class Attention(NamedTuple):
@@ -105,7 +105,7 @@ def attention_maps(
                 f"layer {layer!r} holds {len(recorded)} maps for a batch of {len(logits)}: it runs once for each of "
                 f"several attention maps; record a layer before the cut"
             )
-    gradients = _gradients(
+    gradients = map_gradients(
         logits, features, classes, _contrast(mechanism, logits, classes), head, create_graph=create_graph
     )
     maps = {}
@@ -113,7 +113,7 @@ def attention_maps(
     with torch.set_grad_enabled(create_graph), torch.autocast(logits.device.type, enabled=False):
         for layer, gradient in gradients.items():
             weights = gradient.detach() if detach_weights or not create_graph else gradient
-            evidence = mechanism(_at_least_float32(features[layer]), _at_least_float32(weights))
+            evidence = mechanism(at_least_float32(features[layer]), at_least_float32(weights))
             maps[layer] = evidence if signed else evidence.relu()
     return maps
 
@@ -127,6 +127,8 @@ def attend(
     layers: Iterable[str] | None = None,
     mechanism: str | Mechanism = "grad_cam",
     signed: bool = False,
+    smooth: bool = False,
+    fuse: bool = False,
 ) -> Attention:
     """Show where `model` looks: run one forward in its present mode and map the evidence for chosen classes.
 
@@ -138,17 +140,20 @@ def attend(
         images: (B, 3, H, W), normalised as the model expects.
         classes: (B,) or (B, K); the `top` highest-scoring classes if not given.
         top: number of highest-scoring classes, where `classes` is not given.
-        layers: names of layers; the end of the last stage if not given.
+        layers: names of layers; the end of the last stage if not given, of the last two for `fuse`.
         mechanism: a name from `MECHANISMS`, with settings after a colon (`rise:500`), or a mechanism itself.
         signed: see `attention_maps`.
+        smooth: average maps over mirrored and scaled copies of the images, before the ReLU; six forwards in place of
+            one. See `average_over_copies`.
+        fuse: average the maps of all layers into one, whose name is theirs joined by "+"; see `fuse_maps`.
 
     Returns:
-        Detached logits (B, C), classes (B, K) in the order of the maps, and maps (B, K, h, w) by layer; by "image"
-        where they lie in the input's pixels.
+        Detached logits (B, C) of the images as they are, classes (B, K) in the order of the maps, and maps (B, K, h, w)
+        by layer; by "image" where they lie in the input's pixels.
 
     Raises:
-        ValueError: if `top` is below 1; if the mechanism reads no layers and some are named, or has no sign; and as
-            `attention_maps`.
+        ValueError: if `top` is below 1; if the mechanism reads no layers and some are named or to be fused, or has no
+            sign; and as `attention_maps`.
 
     Example:
         >>> import torch
@@ -160,14 +165,40 @@ def attend(
     if top < 1:
         raise ValueError(f"top must be at least 1 class; got {top}")
     kind = find_mechanism(mechanism)
-    check_asked(kind, layers=layers is not None, signed=signed)
-    if reads_layers(kind):
-        named = (layers,) if isinstance(layers, str) else layers
-        layers = last_stages(model, images, count=1) if named is None else tuple(named)
+    check_asked(kind, layers=layers is not None or fuse, signed=signed)
+    if reads_layers(kind) and layers is None:
+        layers = last_stages(model, images, count=2 if fuse else 1)
+    layers = (layers,) if isinstance(layers, str) else tuple(layers or ())
+    found = _attend(model, images, classes, top, layers, kind, signed=has_sign(kind) if smooth else signed)
+    maps = found.maps
+    if smooth:
+        maps = average_over_copies(
+            images,
+            lambda copies: (
+                maps
+                if copies is images
+                else _attend(model, copies, found.classes, top, layers, kind, signed=has_sign(kind)).maps
+            ),
+        )
+        maps = maps if signed else {name: each.relu() for name, each in maps.items()}
+    return found._replace(maps={"+".join(maps): fuse_maps(maps)} if fuse else maps)
+
+
+def _attend(
+    model: nn.Module,
+    images: Tensor,
+    classes: Tensor | None,
+    top: int,
+    layers: tuple[str, ...],
+    kind: Mechanism,
+    *,
+    signed: bool,
+) -> Attention:
+    """Run one forward and map the evidence; see `attend`."""
     if isinstance(kind, ModelMechanism):
-        output, features = answer(model, images), Recording(tuple(layers or ()))
+        output, features = answer(model, images), Recording(layers)
     else:
-        output, features = look(model, images, layers or ())
+        output, features = look(model, images, layers)
     logits = logits_of(output)
     if classes is None:
         classes = logits.topk(min(top, logits.shape[1])).indices
@@ -225,67 +256,6 @@ def _contrast(mechanism: MapFunction, logits: Tensor, classes: Tensor) -> Tensor
     return mechanism.cotangents(logits.detach(), classes) if isinstance(mechanism, Contrast) else None
 
 
-def _gradients(
-    logits: Tensor,
-    features: Recording,
-    classes: Tensor,
-    contrast: Tensor | None,
-    head: PooledLinearHead | None,
-    *,
-    create_graph: bool,
-) -> dict[str, Tensor]:
-    """Return layer name -> derivative (B, K, C, h, w) of each class's score with respect to the recorded map."""
-    gradients: dict[str, Tensor] = {}
-    backward = [layer for layer in features if head is None or layer != head.layer]
-    if backward:
-        inputs = [features[layer] for layer in backward]
-
-        unused: set[str] = set()
-
-        def backpropagate(chosen: Tensor) -> tuple[Tensor, ...]:
-            # The graph is kept, because the caller may still train on these logits.
-            found = torch.autograd.grad(
-                logits, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
-            )
-            unused.update(layer for layer, gradient in zip(backward, found, strict=True) if gradient is None)
-            # `vmap` takes tensors only.
-            return tuple(
-                torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(inputs, found, strict=True)
-            )
-
-        one_hot = F.one_hot(classes, logits.shape[1]) if contrast is None else contrast
-        chosen = one_hot.to(logits.dtype)  # (B, K, classes)
-        # In mixed precision normalisation layers have no rule for `vmap`: then class by class.
-        batched = classes.shape[1] > 1 and not any(x.dtype in _LOW_PRECISION for x in (logits, *inputs))
-        if batched:
-            found = vmap(backpropagate, 1, 1)(chosen)
-        else:
-            each = [backpropagate(one_class) for one_class in chosen.unbind(1)]
-            found = tuple(torch.stack(gradients, 1) for gradients in zip(*each, strict=True))
-        for layer, gradient in zip(backward, found, strict=True):
-            # Behind prefix tokens a map can be connected to the logits and yet never be read.
-            unread = layer in features.behind_prefix and not gradient.any() and not _head_is_zero(features)
-            if layer in unused or unread:
-                raise ValueError(
-                    f"layer {layer!r} got no gradient: the logits do not depend on its map. In a network that "
-                    f"classifies by a class token, record a layer before the last block's attention"
-                )
-            gradients[layer] = gradient
-    if head is not None:
-        features_of_head = features[head.layer]
-        height, width = features_of_head.shape[-2:]
-        weight = head.linear.weight  # (classes, C)
-        weight = weight[classes] if contrast is None else contrast.to(weight.dtype) @ weight  # (B, K, C)
-        weight = weight / (height * width)
-        gradients[head.layer] = weight[..., None, None].expand(*weight.shape, height, width)
-    return {layer: gradients[layer] for layer in features}
-
-
-def _head_is_zero(features: Recording) -> bool:
-    """Return True if the classifier is still all zeros, as some networks start: it then reads nothing at all."""
-    return features.last_linear is not None and not features.last_linear[0].weight.any()
-
-
 def _check_classes(classes: Tensor, logits: Tensor, *, check_range: bool) -> Tensor:
     integers = not classes.is_floating_point() and classes.dtype != torch.bool
     if not integers or classes.ndim not in (1, 2) or len(classes) != len(logits):
@@ -300,7 +270,3 @@ def _check_classes(classes: Tensor, logits: Tensor, *, check_range: bool) -> Ten
             f"got {int(classes.min())} to {int(classes.max())}"
         )
     return classes
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in _LOW_PRECISION else values

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["normalize_maps", "resize_maps", "resize_masks"]
+__all__ = ["fuse_maps", "normalize_maps", "resize_maps", "resize_masks"]
 
 
 def normalize_maps(maps: Tensor) -> Tensor:
@@ -22,6 +24,27 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize maps (B, h, w) or (B, K, h, w) bilinearly to `size` (height, width)."""
     grouped = maps.unsqueeze(1) if maps.ndim == 3 else maps
     return F.interpolate(grouped, size, mode="bilinear", align_corners=False).view(*maps.shape[:-2], *size)
+
+
+def fuse_maps(maps: Mapping[str, Tensor]) -> Tensor:
+    """Average maps (B, K, h, w) of several layers, on the grid of the finest one.
+
+    Each map is first divided by its own largest magnitude, since layers have no common unit; signs stay.
+
+    Args:
+        maps: layer name -> maps (B, K, h, w).
+
+    Returns:
+        Fused maps (B, K, h, w) in [-1, 1].
+
+    Example:
+        >>> coarse, fine = torch.ones(1, 1, 1, 1), torch.tensor([[[[0.0, 4.0]]]])
+        >>> fuse_maps({"layer3": fine, "layer4": coarse})
+        tensor([[[[0.5000, 1.0000]]]])
+
+    """
+    height, width = max((found.shape[-2:] for found in maps.values()), key=lambda size: size[0] * size[1])
+    return torch.stack([resize_maps(normalize_maps(found), (height, width)) for found in maps.values()]).mean(0)
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:

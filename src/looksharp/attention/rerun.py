@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.layout import layout_of
+from looksharp.attention.precision import at_least_float32
 from looksharp.attention.recording import find_modules, first_tensor, logits_of, unwrapped, with_first
 from looksharp.attention.threads import hook_here, lock_of
 
-__all__ = ["Advance", "Variant", "chunks", "counting", "rerun_behind", "run_in_chunks"]
+__all__ = ["Advance", "Variant", "advanced", "chunks", "counting", "evaluating", "rerun_behind", "run_in_chunks"]
 
 Advance = Callable[[int], object]
-"""Called with the number of images that went through the model."""
+"""Called with the number of forwards that single images took; a backward counts as two."""
 
 Variant = Callable[[Tensor, Tensor], Tensor]
 """A function (features (1, C, h, w), places (n,)) -> the variants (n, C, h, w) at these places."""
@@ -33,12 +34,19 @@ _BROADCASTS: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()
 
 @contextmanager
 def counting(advance: Advance) -> Iterator[None]:
-    """Call a function with the number of images of each rerun inside the `with`, as for a progress bar."""
+    """Call a function with the number of forwards of each rerun inside the `with`, as for a progress bar."""
     token = _ADVANCE.set(advance)
     try:
         yield
     finally:
         _ADVANCE.reset(token)
+
+
+def advanced(forwards: int) -> None:
+    """Tell `counting` of forwards that were run."""
+    advance = _ADVANCE.get()
+    if advance is not None:
+        advance(forwards)
 
 
 def chunks(count: int, images: Tensor, chunk: int | None = None) -> Iterator[Tensor]:
@@ -65,7 +73,7 @@ def run_in_chunks(model: nn.Module, images: Tensor, chunk: int | None = None) ->
     Raises:
         ValueError: if the model is in training mode.
     """
-    network = _evaluating(model)
+    network = evaluating(model)
     with lock_of(network):
         return torch.cat([_run(model, images[places]) for places in chunks(len(images), images, chunk)])
 
@@ -102,7 +110,7 @@ def rerun_behind(
         (torch.Size([2, 3, 10]), True)
 
     """
-    network = _evaluating(model)
+    network = evaluating(model)
     (module,) = find_modules(network, (layer,)).values()
     with lock_of(network):
         calls = _calls(model, module, images[:1])
@@ -122,8 +130,8 @@ def rerun_behind(
         )
 
 
-def _evaluating(model: nn.Module) -> nn.Module:
-    """Return the network without wrappers.
+def evaluating(model: nn.Module) -> nn.Module:
+    """Return the network in a model, without wrappers.
 
     Raises:
         ValueError: if it is in training mode, where images of one batch change each other's answers.
@@ -136,10 +144,8 @@ def _evaluating(model: nn.Module) -> nn.Module:
 
 def _run(model: nn.Module, images: Tensor) -> Tensor:
     logits = logits_of(model(images))
-    advance = _ADVANCE.get()
-    if advance is not None:
-        advance(len(logits))
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    advanced(len(logits))
+    return at_least_float32(logits)
 
 
 def _calls(model: nn.Module, module: nn.Module, image: Tensor) -> int:

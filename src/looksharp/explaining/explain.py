@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_finite, check_logits, check_weights
 from looksharp.attention.maps import normalize_maps
 from looksharp.attention.mechanisms import Mechanism, check_asked
+from looksharp.attention.rerun import counting
 from looksharp.data.transform import image_transform
 from looksharp.files import replacing
 from looksharp.images.reading import read_image
@@ -49,6 +52,47 @@ def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
     return indices
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Options of maps of classes, which the network's own attention has none of.
+
+    Attributes:
+        layers: names of layers; found in the network if None.
+        signed: see `attend`.
+        smooth: see `attend`.
+        fuse: see `attend`.
+    """
+
+    layers: tuple[str, ...] | None = None
+    signed: bool = False
+    smooth: bool = False
+    fuse: bool = False
+
+    def check(self, mechanism: str | Mechanism | None) -> None:
+        """Refuse what does not go together, before anything is read.
+
+        Raises:
+            ValueError: if several layers are not to be fused, or the mechanism has no such option.
+        """
+        if mechanism == "built_in" and self != Asked():
+            names = "layer and signed" if self.layers is not None or self.signed else "smooth and fuse"
+            raise ValueError(f"{names} are for maps of classes; mechanism 'built_in' shows the maps that there are")
+        if self.layers is not None and len(self.layers) > 1 and not self.fuse:
+            raise ValueError(f"layer names {len(self.layers)}; add fuse to average their maps, or name one")
+        if mechanism not in (None, "built_in"):
+            check_asked(mechanism, layers=self.layers is not None or self.fuse, signed=self.signed)
+
+
+@contextmanager
+def _counting(progress: bool) -> Iterator[None]:
+    """Show the forwards of one image, if they take more than two seconds."""
+    with (
+        tqdm(desc="running", unit=" forwards", disable=not progress, leave=False, delay=2) as bar,
+        counting(bar.update),
+    ):
+        yield
+
+
 def explain(
     run: Run | str | Path,
     images: Sequence[str | Path],
@@ -56,8 +100,10 @@ def explain(
     *,
     classes: str = "top5",
     mechanism: str | Mechanism | None = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     signed: bool = False,
+    smooth: bool = False,
+    fuse: bool = False,
     progress: bool = True,
 ) -> list[Path]:
     """Write attention.png (a row per image, a column per map) and, per image, its raw maps as .npz.
@@ -75,25 +121,28 @@ def explain(
             Grad-CAM.
         layer: the layer they are read from; found in the network if not given. The .npz says "image" where maps lie in
             the input's pixels.
+            Several need `fuse`.
         signed: show maps before their ReLU, evidence for the class in red and against it in blue.
+        smooth: average maps over six mirrored and scaled copies of the image; see `attend`.
+        fuse: average the maps of several layers, those named or the ends of the last two stages; see `attend`.
         progress: show a progress bar.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: if a file is not an image, a class or layer does not exist, layer or signed are combined with
-            "built_in" or with a mechanism that has none, or weights, answers or maps are not finite.
+        ValueError: if a file is not an image, a class or layer does not exist, an option is combined with "built_in" or
+            with a mechanism that does not have it, several layers are not fused, or weights, answers or maps are not
+            finite.
     """
     from looksharp.drawing.figures import attention_grid
 
     paths, out = [Path(path) for path in images], Path(out)
     run = run if isinstance(run, Run) else load_run(run)
     check_weights(run.model)
-    if mechanism == "built_in" and (layer is not None or signed):
-        raise ValueError("layer and signed are for maps of classes; mechanism 'built_in' shows the maps that there are")
-    if mechanism not in (None, "built_in"):
-        check_asked(mechanism, layers=layer is not None, signed=signed)
+    layers = (layer,) if isinstance(layer, str) else None if layer is None else tuple(layer)
+    asked = Asked(layers, signed, smooth, fuse)
+    asked.check(mechanism)
 
     chosen = parse_classes(classes, run.classes)
     transform = image_transform(run.pixels)
@@ -102,7 +151,7 @@ def explain(
     ]  # all are read before work starts
     device = next(run.model.parameters()).device
     if mechanism is None:
-        own = layer is None and not signed and has_built_in_attention(run.model)
+        own = asked == Asked() and has_built_in_attention(run.model)
         mechanism = "built_in" if own else "grad_cam"
     rows: list[tuple[Tensor, list[Panel]]] = []
     written: list[Path] = []
@@ -111,7 +160,8 @@ def explain(
         if mechanism == "built_in":
             arrays, panels = _built_in(run, batch, chosen)
         else:
-            arrays, panels = _of_classes(run, batch, chosen, mechanism, layer, signed)
+            with _counting(progress):
+                arrays, panels = _of_classes(run, batch, chosen, mechanism, asked)
         target = _unused(out / f"{path.stem}.npz", written)
         with replacing(target) as temporary:
             np.savez(temporary, **arrays)
@@ -123,7 +173,7 @@ def explain(
 
 
 def _of_classes(
-    run: Run, batch: Tensor, chosen: list[int] | int, mechanism: str | Mechanism, layer: str | None, signed: bool
+    run: Run, batch: Tensor, chosen: list[int] | int, mechanism: str | Mechanism, asked: Asked
 ) -> tuple[dict[str, Any], list[Panel]]:
     """Return arrays and panels of one image's class maps."""
     from looksharp.drawing.panel import Panel
@@ -133,9 +183,11 @@ def _of_classes(
         batch,
         torch.tensor([chosen]) if isinstance(chosen, list) else None,
         top=chosen if isinstance(chosen, int) else 1,
-        layers=None if layer is None else [layer],
+        layers=asked.layers,
         mechanism=mechanism,
-        signed=signed,
+        signed=asked.signed,
+        smooth=asked.smooth,
+        fuse=asked.fuse,
     )
     ((name, maps),) = found.maps.items()
     check_logits(found.logits)

@@ -22,8 +22,10 @@ def show(
     device: str = "auto",
     mechanism: str | None = None,
     classes: str = "top5",
-    layer: str | None = None,
+    layer: list[str] | None = None,
     signed: bool = False,
+    smooth: bool = False,
+    fuse: bool = False,
     out: Path = Path("explained"),
 ) -> None:
     """Draw maps of a run and print the files written.
@@ -36,18 +38,29 @@ def show(
         mechanism: mechanism that makes attention maps, listed below; built_in, the default where there is one, shows
             the network's own attention.
         classes: top5, or class names separated by commas.
-        layer: layer to read; the last one if not given.
+        layer: layer to read; the last one if not given. Several need fuse.
         signed: draw evidence for a class in red, against it in blue.
+        smooth: average maps over six mirrored and scaled copies of each image.
+        fuse: average the maps of several layers, those named or the last two.
         out: folder for pictures and maps.
     """
-    from looksharp.attention.mechanisms import check_asked
-    from looksharp.explaining.explain import explain
+    from looksharp.explaining.explain import Asked, explain
     from looksharp.training.folder import load_run
 
-    if mechanism not in (None, "built_in"):
-        check_asked(mechanism, layers=layer is not None, signed=signed)
+    options = Asked(None if layer is None else tuple(layer), signed, smooth, fuse)
+    options.check(mechanism)
     loaded = load_run(run, checkpoint, device)
-    written = explain(loaded, images, out, classes=classes, mechanism=mechanism, layer=layer, signed=signed)
+    written = explain(
+        loaded,
+        images,
+        out,
+        classes=classes,
+        mechanism=mechanism,
+        layer=options.layers,
+        signed=signed,
+        smooth=smooth,
+        fuse=fuse,
+    )
     print("\n".join(str(path) for path in written))
 
 
