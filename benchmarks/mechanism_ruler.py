@@ -37,7 +37,7 @@ def _vit(pool: str) -> nn.Module:
 
 
 def _convnext() -> nn.Module:
-    shape: dict[str, Any] = {"depths": (1, 1, 3, 1), "dims": (24, 48, 96, 96), "patch_size": 2, "output_stride": 8}
+    shape: dict[str, Any] = {"depths": (1, 1, 2, 1), "dims": (16, 32, 64, 64), "output_stride": 8}
     return timm.create_model("convnext_atto", num_classes=10, **shape)
 
 
@@ -57,8 +57,8 @@ def main() -> None:
     parser.add_argument("--rho", type=float, default=0.98)
     parser.add_argument("--train", type=int, default=4000, help="training images")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--images", type=int, default=300, help="images to measure on")
-    parser.add_argument("--perturbed", type=int, default=60, help="of these, for insertion, deletion, drop and ROAD")
+    parser.add_argument("--images", type=int, default=200, help="images to measure on")
+    parser.add_argument("--perturbed", type=int, default=40, help="of these, for insertion, deletion, drop and ROAD")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/ruler"))

@@ -22,17 +22,18 @@ class LineFormatter(HelpFormatter):
         )
 
 
-def list_mechanisms(parser: ArgumentParser, given: Sequence[str]) -> None:
+def list_mechanisms(parser: ArgumentParser, given: Sequence[str], flag: str = "mechanism") -> None:
     """Add the mechanisms to a command's help, where it is asked for: naming them loads torch.
 
     Args:
         parser: parser of the command.
         given: all arguments.
+        flag: the flag that takes their names.
     """
     if not {"-h", "--help"} & set(given):
         return
     from looksharp.attention.mechanisms import mechanism_summaries
 
     lines = [f"  {name}: {summary}" for name, summary in mechanism_summaries().items()]
-    head = "mechanisms, for --mechanism; settings follow a colon, as in occlusion:16 or occlusion:window=16,stride=8:"
+    head = f"mechanisms, for --{flag}; settings follow a colon, as in occlusion:16 or occlusion:window=16,stride=8:"
     parser.epilog = "\n".join([head, *lines])

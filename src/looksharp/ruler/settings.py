@@ -16,7 +16,8 @@ class RulerSettings:
     """The settings of a ranking.
 
     Args:
-        only: mechanisms to rank; all if not given.
+        only: mechanisms to rank, listed below; all if not given. In brackets where a spelling holds commas:
+            ["occlusion:window=16,stride=8", grad_cam].
         images: number of images to measure on, drawn by seed.
         perturbed: number of these for which insertion, deletion, average drop and ROAD are measured, 122 forwards each.
         split: split to measure on; the first test split if not given.

@@ -9,6 +9,7 @@ from typing import Literal
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
+from looksharp.cli.listing import list_mechanisms
 from looksharp.ruler.settings import RulerSettings
 from looksharp.settings import settings
 
@@ -39,6 +40,7 @@ class MechanismsSettings:
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     add_flags(parser, MechanismsSettings, positional=("run",))
     add_flags(parser, RulerSettings)
+    list_mechanisms(parser, given, "only")
 
 
 def _run(flags: Namespace) -> None:
