@@ -43,6 +43,13 @@ class Marks:
         """Return the (class, mask) of every mark of an image."""
         return [(self.labels[row], self.masks[row]) for row in self._rows.get(sample, ())]
 
+    def unknown(self, sample: int) -> Tensor | None:
+        """Return the pixels (H, W) that an image's class image says are of no known class; None if there is none."""
+        if not isinstance(self.masks, MadeMasks):
+            return None
+        found = (self.masks.unknown(row) for row in self._rows.get(sample, ()))
+        return next((pixels for pixels in found if pixels is not None), None)
+
     def restricted(self, samples: Iterable[int]) -> Marks:
         """Return the marks of some images alone."""
         return self.taken([row for sample in samples for row in self._rows.get(sample, ())])

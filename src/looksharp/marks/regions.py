@@ -79,6 +79,11 @@ class ClassMask:
         mask: Mask = load_pixels(self.file)[1] == self.index
         return mask
 
+    def unknown(self) -> Mask:
+        """Return the pixels (H, W) of index 255, VOC's borders and what is too hard to tell."""
+        mask: Mask = load_pixels(self.file)[1] == 255
+        return mask
+
 
 @dataclass(frozen=True)
 class _Around:
@@ -110,6 +115,11 @@ class MadeMasks(Sequence[Tensor]):
         if isinstance(row, slice):
             return MadeMasks(self.regions[row])
         return torch.from_numpy(self.regions[row].mask())
+
+    def unknown(self, row: int) -> Tensor | None:
+        """Return the pixels (H, W) of no known class in the class image of a region; None if it is of none."""
+        region = self.regions[row]
+        return torch.from_numpy(region.unknown()) if isinstance(region, ClassMask) else None
 
     def taken(self, rows: Iterable[int]) -> MadeMasks:
         """Return some of them, by their places."""
