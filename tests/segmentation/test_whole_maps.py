@@ -55,6 +55,14 @@ def test_saliency_is_the_gradient_of_the_true_classes_scores(network, images):
     torch.testing.assert_close(saliency[0], normalize_maps(smooth[0, 0]))
 
 
+def test_a_mechanism_that_runs_the_model_itself(network, images):
+    found, saliency = WholeMaps(network, "occlusion:window=24,stride=12", saliency=True).of(images, CLASSES)
+    (maps,) = attend(network, images, CLASSES.clamp(min=0), mechanism="occlusion:window=24,stride=12").maps.values()
+    torch.testing.assert_close(found[0], resize_maps(normalize_maps(maps), (48, 48))[0])
+    _, expected = WholeMaps(network, saliency=True).of(images, CLASSES)
+    torch.testing.assert_close(saliency, expected)
+
+
 def test_attention_that_is_built_in(images):
     network = AttentionBranchNetwork(SmallNet(5), image_size=48).eval()
     found, _ = WholeMaps(network, "built_in").of(images, CLASSES)

@@ -99,7 +99,7 @@ def _folder(settings: SeedSettings, config: DataConfig, data: Data, run: Run) ->
         ValueError: if it holds other seeds.
     """
     made = {name: value for name, value in to_jsonable_python(settings).items() if name not in _PLACE}
-    made["weights"] = file_fingerprint(run.path / "checkpoints" / f"{settings.checkpoint}.ckpt")
+    made["weights"] = file_fingerprint(run.folder / "checkpoints" / f"{settings.checkpoint}.ckpt")
     flat = to_jsonable_python(config)
     if flat["root"] is not None:
         flat["root"] = str(Path(flat["root"]).absolute())

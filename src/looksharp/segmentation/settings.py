@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from looksharp.attention.mechanisms import find_mechanism
+from looksharp.attention.mechanisms import check_asked
 from looksharp.settings import SettingError, settings
 
 __all__ = ["SeedSettings"]
@@ -25,7 +25,7 @@ class SeedSettings:
         data: data set, in place of the run's own; see train.
         root: folder of its files.
         split: images to make seeds of.
-        mechanism: mechanism that makes the class maps; built_in reads the network's own attention.
+        mechanism: mechanism that makes the class maps, listed below; built_in reads the network's own attention.
         layer: layer to read; the last one if not given.
         scales: sizes at which images are read, as factors of the network's, whose maps are averaged.
         mirror: read mirror images too.
@@ -59,7 +59,7 @@ class SeedSettings:
 
     def __post_init__(self) -> None:
         if self.mechanism != "built_in":
-            find_mechanism(self.mechanism)
+            check_asked(self.mechanism, layers=self.layer is not None)
         elif self.layer is not None:
             raise SettingError("layer is for maps of classes; mechanism 'built_in' reads the maps that there are")
         if not self.scales:

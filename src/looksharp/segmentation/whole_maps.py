@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from looksharp.attention.attend import attend, attention_maps
 from looksharp.attention.finite import check_finite, check_logits
 from looksharp.attention.maps import normalize_maps, resize_maps
+from looksharp.attention.mechanisms import ModelMechanism, find_mechanism
 from looksharp.attention.recording import logits_of, record
 from looksharp.attention.stages import last_stages
 from looksharp.networks.built_in import built_in_attention
@@ -27,7 +28,7 @@ class WholeMaps:
 
     Attributes:
         model: the classifier, in evaluation mode.
-        mechanism: name of the mechanism, or "built_in" for the network's own attention.
+        mechanism: a name from `MECHANISMS`, with settings after a colon, or "built_in" for the network's own attention.
         layer: layer that maps are read from; the last one if None.
         scales: factors of the image's size.
         mirror: read mirror images too.
@@ -85,7 +86,7 @@ class WholeMaps:
         try:
             if self.mechanism == "built_in":
                 return self._built_in(images, classes), self._gradient(images, classes) if self.saliency else None
-            if self.saliency:
+            if self.saliency and not isinstance(find_mechanism(self.mechanism), ModelMechanism):
                 return self._with_gradient(images, classes)
             found = attend(
                 self.model,
@@ -94,8 +95,9 @@ class WholeMaps:
                 layers=None if self.layer is None else [self.layer],
                 mechanism=self.mechanism,
             )
-            (maps,) = found.maps.values()
             check_logits(found.logits)
+            (maps,) = found.maps.values()
+            gradient = self._gradient(images, classes) if self.saliency else None
         except (AssertionError, RuntimeError) as error:
             height, width = images.shape[-2:]
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -103,7 +105,7 @@ class WholeMaps:
                 f"scales must be of sizes that the network takes; it does not take {height} x {width} px: {reason}"
             ) from None
         check_finite(maps, "the class maps")
-        return maps, None
+        return maps, gradient
 
     def _with_gradient(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Read maps and saliency off one forward."""

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
+from looksharp.cli.listing import list_mechanisms
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     from looksharp.segmentation.settings import SeedSettings
 
     add_flags(parser, SeedSettings, positional=("run",))
+    list_mechanisms(parser, given)
 
 
 def _run(flags: Namespace) -> None:
