@@ -62,7 +62,7 @@ def test_defaults(called):
     assert (found.run, found.marks, found.out) == (Path("run"), "data", None)
     assert (found.data, found.root, found.marked, found.marked_classes, found.mark_boxes) == (None,) * 4 + (False,)
     assert (found.guidance, found.marked_per_batch, found.warmup) == (CURE.guidance, None, 0)
-    assert (found.epochs, found.fine_tune, found.compare, found.budget) == (None, False, (), ())
+    assert (found.epochs, found.fine_tune, found.compare, found.budget) == (None, None, (), ())
     assert (found.seeds, found.device) == (3, "auto")
 
 

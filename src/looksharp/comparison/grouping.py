@@ -41,7 +41,7 @@ def group_runs(paths: Sequence[Path], names: Sequence[str] | None = None) -> tup
     """Group run folders by their settings without the seed and without paths, in the order in which they come.
 
     A method is called after its objective and its guidance; where that leaves two alike, also after the settings
-    in which they differ.
+    in which they differ. Each adopted run is a method.
 
     Args:
         paths: run folders.
@@ -54,9 +54,11 @@ def group_runs(paths: Sequence[Path], names: Sequence[str] | None = None) -> tup
     settings: dict[str, dict[str, Any]] = {}
     members: dict[str, dict[int, Path]] = {}
     for path in paths:
-        read_facts(path)
+        facts = read_facts(path)
         config = read_config(path)
         values = _method_settings(config)
+        if facts.adopted:  # how it was trained is not known, so that each is a method of its own
+            values["adopted"] = path.name
         key = json.dumps(values, sort_keys=True, default=str)
         settings.setdefault(key, values)
         seeds = members.setdefault(key, {})

@@ -33,7 +33,7 @@ from looksharp.experiments.trial import Trial, run_folder, train_trial
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings
 from looksharp.training.data import moved_data, run_data
-from looksharp.training.folder import Run, load_run
+from looksharp.training.folder import Run, load_run, read_facts
 from looksharp.training.reweighting import reweight_last_layer
 from looksharp.training.settings import MarksConfig, RunConfig
 
@@ -41,7 +41,12 @@ __all__ = ["cure", "cure_run"]
 
 
 def cure(
-    run: Path | str, marks: Path | str = "data", out: Path | str | None = None, *, progress: bool = True, **options: Any
+    run: Run | Path | str,
+    marks: Path | str = "data",
+    out: Path | str | None = None,
+    *,
+    progress: bool = True,
+    **options: Any,
 ) -> Cure:
     """Retrain a run with guidance, evaluate and intervene before and after, and write OUT/report.html.
 
@@ -49,7 +54,7 @@ def cure(
     interrupted one goes on.
 
     Args:
-        run: the run folder of the classifier to cure.
+        run: the run folder of the classifier to cure, or a run that has one.
         marks: masks or boxes of a few training images; "data" for those of the data set.
         out: folder for the page, its figures and the runs; the run's with "-cured" behind it if not given.
         progress: show progress bars.
@@ -58,6 +63,7 @@ def cure(
     Raises:
         ValueError: if the run, the data, the marks or a setting is at fault, or `out` holds a cure of other settings.
     """
+    run = run.folder if isinstance(run, Run) else run
     where = None if out is None else Path(out)
     return cure_run(CureSettings(run=Path(run), marks=str(marks), out=where, **options), progress)
 
@@ -73,9 +79,10 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     check_baselines(chosen.compare, images)
     marks = choose_marks(images, _marks(chosen, settings), settings.training.seed, out)
     check_budget(chosen.budget, marks.marked)
-    weights = str(path / "model.safetensors") if chosen.fine_tune else None
+    fine_tunes = bool(read_facts(path).adopted) if chosen.fine_tune is None else chosen.fine_tune
+    weights = str(path / "model.safetensors") if fine_tunes else None
     config = cured(settings, marks.settings, guidance, epochs=chosen.epochs, weights=weights)
-    how = "Its training continued" if chosen.fine_tune else "Trained again"
+    how = "Its training continued" if fine_tunes else "Trained again"
     treatments = [
         Treatment("cure", f"{how} with {marks.marked} marked images.", config),
         *(baseline(name, config) for name in chosen.compare),
@@ -89,7 +96,8 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     tests = {name: splits[name] for name in images.tests}
     spent = None
     if chosen.budget:
-        spent = _spend(chosen, settings, columns, marks, tests, proofs, out, progress)
+        plain = with_guidance(config) if fine_tunes else settings
+        spent = _spend(chosen, plain, columns, marks, tests, proofs, out, progress)
     return conclude(
         out,
         columns,

@@ -38,7 +38,8 @@ class CureSettings:
             agreement+contrast also moves the map onto the object, in networks whose positions see part of the image.
         warmup: number of training steps over which guidance's weights rise from 0, unless guidance sets its own.
         epochs: epochs of the retraining; the run's own number if not given.
-        fine_tune: continue from the run's weights at a tenth of its learning rate, instead of training anew.
+        fine_tune: continue from the run's weights at a tenth of its learning rate, instead of training anew; by
+            default for a run that was adopted. --no_fine_tune trains that anew, from its network's own first weights.
         compare: baselines to train on the same batches: labels, class_balanced, group_balanced, group_dro, dfr,
             gain_ext, or other guidance.
         budget: further numbers of marked images to train with, for a curve of accuracy against them; 0 is none.
@@ -60,7 +61,7 @@ class CureSettings:
     guidance: str | list[Any] = CURE.guidance
     warmup: Annotated[int, Ge(0)] = 0
     epochs: Annotated[int, Ge(1)] | None = None
-    fine_tune: bool = False
+    fine_tune: bool | None = None
     compare: tuple[str, ...] = ()
     budget: tuple[int, ...] = ()
     seeds: Annotated[int, Ge(1)] = 3

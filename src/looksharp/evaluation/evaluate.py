@@ -18,14 +18,15 @@ from looksharp.evaluation.result import Evaluation, merge
 from looksharp.evaluation.subject import Measure, Seen, Subject
 from looksharp.evaluation.suite import SUITES, Separate, Shared, check_suites, forwards
 from looksharp.objectives.base import Forward
+from looksharp.training.folder import Run
 
 __all__ = ["check_layers", "evaluate", "measure_suites"]
 
 
 def evaluate(
-    model: nn.Module,
+    model: nn.Module | Run,
     split: Split,
-    pixels: Pixels,
+    pixels: Pixels | None = None,
     *,
     suites: Sequence[str] = ("classification", "attention"),
     mechanism: str | Mechanism = "grad_cam",
@@ -40,16 +41,16 @@ def evaluate(
     Memory is bounded except for a few numbers per image; batch size and order change values only by rounding.
 
     Args:
-        model: the classifier, in the mode to measure it in; its first parameter's device is used.
+        model: the classifier, in the mode to measure it in, or a run; its first parameter's device is used.
         split: images, with masks of their objects where known.
-        pixels: the way from their pixels to a network's input.
+        pixels: the way from their pixels to a network's input; of a run, its own if not given.
         suites: names from `SUITES`, or "all"; see there for what each measures and costs.
         mechanism: mechanism that makes the maps. One that reads no layers has one map, which then stands for both.
         layers: (inner, last); found in the network if not given.
         batch_size: images a forward; changes nothing but speed and memory.
         workers: processes that read image files.
         progress: title of a progress bar; none if not given.
-        classes: class names, for tables; numbers if not given.
+        classes: class names, for tables; a run's own, or numbers, if not given.
 
     Returns:
         The values, values of every image, and tables of all suites.
@@ -69,7 +70,12 @@ def evaluate(
     """
     suites = check_suites(suites)
     check_asked(mechanism, layers=layers is not None)
-    subject = Subject(model, split, pixels, mechanism, check_layers(layers), batch_size, workers, classes)
+    network = model.model if isinstance(model, Run) else model
+    if isinstance(model, Run):
+        pixels, classes = pixels or model.pixels, classes or model.classes
+    if pixels is None:
+        raise ValueError("pixels must say how images become the input of a model that is no run: give looksharp.Pixels")
+    subject = Subject(network, split, pixels, mechanism, check_layers(layers), batch_size, workers, classes)
     total = len(split) * forwards(suites)
     with tqdm(
         total=total, desc=progress, unit=" forwards", unit_scale=True, disable=progress is None, leave=False
