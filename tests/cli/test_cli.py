@@ -631,7 +631,8 @@ def test_evaluations_that_do_not_fit(run, fails, folder, tmp_path):
 
     other = make_folder(tmp_path / "other", classes=("cat", "dog"))
     assert evaluate("--data", other) == (
-        f"data {other} has other classes than the run: 2, first 'cat', and not 3, first 'blue'"
+        f"data {other} has other classes than the run: 2, first 'cat', and not 3, first 'blue'; "
+        "map them by --class_map FILE"
     )
     assert evaluate("--mechanism", "guess").startswith(
         "mechanism 'guess' is not known; there are cam, channel_weighted"
@@ -679,3 +680,36 @@ def test_the_help_shows_a_number_beside_a_word_where_both_are_taken(capsys):
     with pytest.raises(SystemExit):
         cli.main(["reproduce", "--help"])
     assert "--fold FOLD|all " in capsys.readouterr().out
+
+
+def test_images_whose_classes_are_called_otherwise(run, folder, fails, looksharp, capfd, tmp_path):
+    """The map is shown; classes of one name need none, and those left out are not measured."""
+    capfd.readouterr()
+    ours = ("--device", "cpu", "--workers", "0")
+    other = make_folder(tmp_path / "other", classes=("BLUE", "grean", "mist"))
+    assert fails("evaluate", run, "--data", other, *ours) == (
+        f"class 'grean' of data {other} is none of the run's 3; did you mean 'green'?; state it by "
+        "--class_map FILE, in which `grean: CLASS` maps it and `grean: -` leaves its images out"
+    )
+    (tmp_path / "map.yaml").write_text("grean: green\nmist: -\n")
+
+    def table(*flags):
+        assert cli.main(["evaluate", str(run), *flags, *ours]) == 0
+        out, err = capfd.readouterr()
+        return read_tables(out)[0][""]["test"]["top1"], err
+
+    top1, said = table("--data", str(other), "--class-map", str(tmp_path / "map.yaml"))
+    lines = said.splitlines()
+    assert lines[:4] == [
+        f"data {other}: 2 of the run's 3 classes, by this map",
+        "BLUE   blue",
+        "grean  green",
+        "mist   - (its images are left out)",
+    ]
+    same = make_folder(tmp_path / "same", classes=("blue", "green"))
+    expected, said = table("--data", str(same))
+    assert (top1, said.splitlines()[0]) == (expected, f"data {same}: 2 of the run's 3 classes")
+    assert table()[1].strip("\r ") == ""  # of its own classes nothing is said
+    looksharp("suspects", run, "-n", 2, "--data", same, "--out", tmp_path / "suspects", *ours)
+    form = json.loads((tmp_path / "suspects" / "annotations.json").read_text())
+    assert [each["name"] for each in form["categories"]] == ["blue", "green"]

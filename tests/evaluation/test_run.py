@@ -9,6 +9,7 @@ from tqdm import tqdm
 from looksharp.attention.mechanisms.grad_cam import grad_cam
 from looksharp.attention.mechanisms.occlusion import Occlusion
 from looksharp.data.build import DataConfig
+from looksharp.data.class_map import renamed
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Split
 from looksharp.data.splits.files import FileSplit
@@ -259,3 +260,33 @@ def test_a_run_whose_weights_are_not_finite(folder, data):
         next(loaded.model.parameters()).fill_(torch.nan)
     with pytest.raises(ValueError, match=r"digits, checkpoint last: the network's weights '\S+' are not finite"):
         evaluate_run(loaded, data=data, **QUIET)
+
+
+def test_images_of_some_of_the_classes_called_otherwise_are_measured_over_the_runs_classes(folder, trained, data):
+    """Against the network's own answers, image by image."""
+    words = {"3": "Three", "1": "one", "7": "7"}
+    few = renamed(data, {**dict.fromkeys("0123456789"), **words})
+    assert few.classes == ("one", "Three", "7")
+    back = renamed(few, {"one": "1", "three": "3"})
+    found = evaluate_run(folder, data=back, **QUIET)["unbiased"]
+    split = data.splits["unbiased"]
+    kept = [place for place, target in enumerate(split.targets.tolist()) if target in (1, 3, 7)]
+    images = data.pixels.normalize(split.images[kept])
+    with torch.no_grad():
+        answers = trained.model(images.to(next(trained.model.parameters()).device)).argmax(1).cpu()
+    assert found.values["top1"] == pytest.approx((answers == split.targets[kept]).double().mean())
+    counts = split.targets[kept].bincount(minlength=10).tolist()
+    assert found.tables["classes"] == list("0123456789")
+    assert found.tables["per_class"]["images"] == counts
+
+
+def test_a_run_goes_on_with_its_own_classes(trained, data, tmp_path):
+    """As a cure does whose data have some of a model's classes, when its training is continued by hand."""
+    config = replace(trained.config, training=replace(trained.config.training, epochs=1))
+    train(config, tmp_path / "run", data=data, progress=False)
+    longer = replace(config, training=replace(config.training, epochs=2))
+    few = renamed(data, {"0": "2"})
+    assert len(few.classes) == 9
+    run = train(longer, tmp_path / "run", data=few, resume=True, progress=False)
+    assert run.classes == data.classes
+    assert [row["epoch"] for row in run.history] == [0, 1]

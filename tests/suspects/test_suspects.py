@@ -473,6 +473,7 @@ def test_errors_of_the_command_are_one_line(run, tmp_path, capfd):
         for number in range(3):
             Image.new("RGB", (24, 24)).save(tmp_path / "other" / name / f"{number}.png")
     assert fails(run, "--data", tmp_path / "other") == (
-        f"data {tmp_path / 'other'} has other classes than the run: 2, first 'sea', and not 3, first 'blue'"
+        f"data {tmp_path / 'other'} has other classes than the run: 2, first 'sea', and not 3, first 'blue'; "
+        "map them by --class_map FILE"
     )
     assert not (tmp_path / "out").exists()

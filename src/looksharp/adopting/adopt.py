@@ -23,7 +23,7 @@ from looksharp.data.pixels import Pixels
 from looksharp.data.split import Data
 from looksharp.networks.backbones.build import carried, is_own_code, source_of
 from looksharp.networks.backbones.sources.own_code import code_from
-from looksharp.training.data import check_classes
+from looksharp.training.data import fitted_data, map_said
 from looksharp.training.facts import RunFacts, facts_of, package_versions
 from looksharp.training.folder import Run, build_model, find_device
 from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
@@ -47,18 +47,20 @@ class Adopted:
         run: the run.
         understood: what was understood, by topic.
         answers: its answers on the data; None without data.
+        mapping: the data's classes as they are the model's, in lines; none where they are called alike.
     """
 
     run: Run
     understood: dict[str, str]
     answers: Answers | None
+    mapping: tuple[str, ...] = ()
 
     @property
     def said(self) -> list[str]:
         """What was understood and found, in lines."""
         topics = self.understood | ({} if self.answers is None else {"accuracy": self.answers.said})
         width = max(map(len, topics))
-        return [f"{topic.ljust(width)}  {text}" for topic, text in topics.items()]
+        return [*self.mapping, *(f"{topic.ljust(width)}  {text}" for topic, text in topics.items())]
 
     @property
     def hint(self) -> str:
@@ -156,6 +158,9 @@ def adopt_model(
         else:
             built = wrapped(network, pixels.size, chosen.model, {})
     named = name_classes(built.outputs, names, stated, None if images is None else images.classes, chosen.model)
+    if data is not None and images is not None:
+        images = fitted_data(images, named.names)
+        data = replace(data, class_map=dict(images.sources) or None)
     run = Run(
         None,
         _config(replace(config, architecture=built.architecture), pixels, data, images, chosen),
@@ -166,7 +171,8 @@ def adopt_model(
         0.0,
     )
     understood = _understood(chosen.model, built, named, f"{said_pixels(pixels)}, {origin}", images)
-    found = Adopted(run, understood, _answers(run, images, chosen.images))
+    mapping = "" if images is None else map_said(images)
+    found = Adopted(run, understood, _answers(run, images, chosen.images), tuple(mapping.splitlines()))
     return found if chosen.out is None else _kept(found, images, chosen.out, check=network is not None)
 
 
@@ -221,7 +227,6 @@ def _understood(what: str, built: Built, named: Named, pixels: str, images: Data
 def _answers(run: Run, images: Data | None, count: int) -> Answers | None:
     if images is None:
         return None
-    check_classes(images, run)
     return answers_on(run, images, count) if count else None
 
 

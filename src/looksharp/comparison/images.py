@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from looksharp.comparison.grouping import Method
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data, Split
+from looksharp.training.data import fitted_data
 from looksharp.training.facts import read_facts
 from looksharp.training.folder import read_config
 from looksharp.training.settings import RunConfig
@@ -37,7 +38,7 @@ def common_data(methods: Sequence[Method]) -> Data:
             )
     configs = {path: read_config(path) for path in runs}
     first = _source(configs[runs[0]], configs[runs[0]])
-    data = build_data(*first)
+    data = fitted_data(build_data(*first), classes[runs[0]])
     expected = {name: fingerprint(split) for name, split in data.tests.items()}
     seen = [first]
     for path, config in configs.items():
@@ -45,7 +46,8 @@ def common_data(methods: Sequence[Method]) -> Data:
         if source in seen:
             continue
         seen.append(source)
-        found = {name: fingerprint(split) for name, split in build_data(*source).tests.items()}
+        other = fitted_data(build_data(*source), classes[runs[0]])
+        found = {name: fingerprint(split) for name, split in other.tests.items()}
         if found != expected:
             divided = source[0] == first[0]
             mend = "they are divided by seed, so give the data a test folder" if divided else "leave it out"

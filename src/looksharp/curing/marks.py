@@ -107,9 +107,9 @@ def _with_marks(data: Data, train: Split, path: Path, choice: MarksConfig) -> Da
     files = {name: split for name, split in data.splits.items() if split.folder == train.folder}
     everything = [path for split in files.values() for path in split.names]
     try:
-        found = read_marks_of(path, train.folder, everything, data.classes, choice)
+        found = read_marks_of(path, train.folder, everything, data, choice)
     except ValueError:  # names that are unique among training images alone
-        found = read_marks_of(path, train.folder, train.names, data.classes, choice)
+        found = read_marks_of(path, train.folder, train.names, data, choice)
         files = {"train": train}
     splits: dict[str, Split] = {
         name: replace(split, marks=marks_of(found, split.names, data.classes))

@@ -32,7 +32,7 @@ from looksharp.experiments.table import Table
 from looksharp.experiments.trial import Trial, run_folder, train_trial
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings
-from looksharp.training.data import moved_data, run_data
+from looksharp.training.data import map_said, moved_data, run_data
 from looksharp.training.folder import Run, load_run, read_facts
 from looksharp.training.reweighting import reweight_last_layer
 from looksharp.training.settings import MarksConfig, RunConfig
@@ -75,7 +75,9 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     before = load_run(path, device=chosen.device)
     settings = _moved(before.config, chosen)
     guidance = _warmed(guidance_of(chosen.guidance), chosen.warmup)
-    images = run_data(before, chosen.data, chosen.root)
+    images = run_data(before, chosen.data, chosen.root, chosen.class_map)
+    if progress:
+        print(map_said(images, before.config.data), end="", file=sys.stderr)
     check_baselines(chosen.compare, images)
     marks = choose_marks(images, _marks(chosen, settings), settings.training.seed, out)
     check_budget(chosen.budget, marks.marked)
@@ -132,7 +134,7 @@ def _warmed(guidance: Sequence[PartSettings], warmup: int) -> list[dict[str, dic
 def _moved(config: RunConfig, chosen: CureSettings) -> RunConfig:
     """Return a run's settings with the place of its images and the device replaced."""
     training = replace(config.training, device=chosen.device)
-    return replace(config, data=moved_data(config.data, chosen.data, chosen.root), training=training)
+    return replace(config, data=moved_data(config.data, chosen.data, chosen.root, chosen.class_map), training=training)
 
 
 def _is_trained(treatment: Treatment) -> bool:

@@ -25,6 +25,7 @@ class CureSettings:
         out: folder for the page, its figures and the runs; RUN-cured if not given.
         data: where the run's images are now, if they have moved.
         root: folder that holds the data set's files.
+        class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
         marked: number of marked images to train with, or, below 1, a share of the training images; if not given, all
             that are not held out for the proof.
         marked_classes: use only marks of these classes; all if not given.
@@ -52,6 +53,7 @@ class CureSettings:
     out: Path | None = None
     data: str | None = None
     root: Path | None = None
+    class_map: Path | None = None
     marked: Positive | None = None
     marked_classes: list[str] | None = None
     marked_per_batch: Annotated[int, Ge(0)] | None = None

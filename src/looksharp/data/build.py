@@ -10,6 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from looksharp.attention.layout import pair
+from looksharp.data.class_map import read_class_map, renamed
 from looksharp.data.folder import read_folder
 from looksharp.data.hold_out import hold_out
 from looksharp.data.pixels import Fit, Interpolation, Middle, Pixels, Resizer
@@ -58,6 +59,9 @@ class DataConfig:
             floor, as in transformers.
         mean: mean of the three channels, in colours of 0 to 1; the set's own if not given.
         std: standard deviation of the three channels; the set's own if not given.
+        class_map: file of lines `data_class: model_class` (.yaml, .json or .csv), where the data call the classes of a
+            model otherwise; `-` leaves the images of a class out. Case, spaces and punctuation do not matter, several
+            classes may become one, and classes that it does not name keep their names. config.yaml keeps what it says.
         settings: the set's own settings, the arguments of its reader; in flat form they stand below its name.
 
     Raises:
@@ -78,6 +82,7 @@ class DataConfig:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     range: tuple[float, float] | None = None
+    class_map: dict[str, str | None] | Path | None = None
     settings: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,6 +92,8 @@ class DataConfig:
             object.__setattr__(self, "settings", found)
         elif self.settings:
             raise SettingError(near_miss(next(iter(self.settings)), (), self.data))
+        if isinstance(self.class_map, Path):
+            object.__setattr__(self, "class_map", read_class_map(self.class_map))
         if self.range is not None and not self.range[0] < self.range[1]:
             raise SettingError(f"range must be LOW,HIGH, the first below the second; got {self.range}")
 
@@ -128,6 +135,8 @@ def build_data(config: DataConfig, seed: int = 0) -> Data:
         ValueError: if there is no such set or folder, or its layout is wrong.
     """
     data = hold_out(_read(config, seed), config.val_share, seed)
+    if isinstance(config.class_map, dict):
+        data = renamed(data, config.class_map)
     return surveyed(_shown(data, config))
 
 

@@ -10,10 +10,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from looksharp.data.class_map import listed_classes
 from looksharp.data.folder import marks_of
 from looksharp.data.split import Data, Split
 from looksharp.images.headers import ImageSizes
 from looksharp.images.orientation import ImageOrientations
+from looksharp.marks.mark import Mark
 from looksharp.marks.marks import Marks
 from looksharp.marks.reading import ReadMarks, read_marks
 
@@ -88,30 +90,42 @@ def few(images: Sequence[int], wanted: float | None, total: int, seed: int) -> l
     return sorted(images[place] for place in order[:count])
 
 
-def read_marks_of(
-    path: Path, root: Path, images: Iterable[str], classes: Sequence[str], choice: MarksChoice
-) -> ReadMarks:
+def read_marks_of(path: Path, root: Path, images: Iterable[str], data: Data, choice: MarksChoice) -> ReadMarks:
     """Read the marks of image files.
 
     Args:
         path: a file or folder of marks.
         root: the folder of the images.
         images: their paths below it.
-        classes: class names.
+        data: the data set; marks may name its classes, or those that were mapped to them.
         choice: settings of how to read the marks.
 
     Raises:
         ValueError: as `read_marks`.
     """
     paths = list(images)
-    return read_marks(
+    found = read_marks(
         path,
         ImageSizes(root, paths),
-        classes,
+        tuple(dict.fromkeys([*data.classes, *data.sources])),
         orientations=ImageOrientations(root, paths),
         stored=choice.marks_orientation == "stored",
         crowds=choice.mark_crowds,
     )
+    return _renamed(found, data) if data.sources else found
+
+
+def _renamed(found: ReadMarks, data: Data) -> ReadMarks:
+    """Return marks with the classes that their names were mapped to; those of an image that become one are united."""
+    masks: dict[tuple[str, str], Mark] = {}
+    for mark in found.marks:
+        label = mark.label if mark.label in data.classes else data.sources[mark.label]
+        if label is None:
+            continue
+        known = masks.get((mark.image, label))
+        mask = mark.mask if known is None else known.mask | mark.mask
+        masks[mark.image, label] = Mark(mark.image, label, mask)
+    return ReadMarks(tuple(masks.values()), found.skipped)
 
 
 def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int]:
@@ -132,7 +146,7 @@ def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int
 def _read(path: Path, train: Split, data: Data, choice: MarksChoice) -> tuple[Marks, dict[str, int]]:
     if train.folder is None:
         raise ValueError(f"marks from {path} need images that are files; {data.name} is not an image folder")
-    found = read_marks_of(path, train.folder, train.names, data.classes, choice)
+    found = read_marks_of(path, train.folder, train.names, data, choice)
     marks = marks_of(found, train.names, data.classes)
     return marks, mark_notes(found, marks, train.targets)
 
@@ -140,7 +154,7 @@ def _read(path: Path, train: Split, data: Data, choice: MarksChoice) -> tuple[Ma
 def _of_classes(marks: Marks, wanted: Sequence[str], classes: Sequence[str]) -> Marks:
     unknown = next((name for name in wanted if name not in classes), None)
     if unknown is not None:
-        raise ValueError(f"marked_classes names {unknown!r}, which is not one of the classes {', '.join(classes)}")
+        raise ValueError(f"marked_classes names {unknown!r}, which is not one of the classes {listed_classes(classes)}")
     rows = [row for row, label in enumerate(marks.labels) if classes[label] in wanted]
     if not rows:
         raise ValueError(f"marked_classes is {', '.join(wanted) or 'empty'}, but no mark is of such a class")

@@ -143,6 +143,30 @@ class Split(ABC):
                 changed[name] = Marks([now[sample] for sample in kept.samples], kept.labels, kept.masks)
         return replace(self, **changed)
 
+    def relabelled(self, table: Tensor, count: int) -> Self:
+        """Return the split with its classes, and those of its marks, renumbered.
+
+        Images all of whose classes are left out are left out too.
+
+        Args:
+            table: (classes,) each class's new number; -1 leaves it out. Several may become one.
+            count: number of classes afterwards.
+
+        Raises:
+            ValueError: if images are left out of a split whose images cannot be picked.
+
+        Example:
+            >>> from looksharp.data.sets.synthetic import digits
+            >>> split = digits(train=20, val=10, test=10).splits["test"]
+            >>> sorted(split.relabelled(torch.tensor([7, 3] + 8 * [-1]), 9).targets.tolist())
+            [3, 7]
+
+        """
+        targets, kept = _relabelled(self.targets, table, count)
+        marks = None if self.marks is None else self.marks.relabelled(table.tolist())
+        found = replace(self, targets=targets, marks=marks)
+        return found if kept.all() else found.taken(kept.nonzero().flatten().tolist())
+
     def divided(self, share: float, seed: int) -> tuple[Split, Split]:
         """Hold out a share of the images, class by class or by whole owners; return the rest and the held-out split.
 
@@ -197,6 +221,17 @@ class Split(ABC):
 _SAMPLED = 64  # images of a split that is neither in memory nor in files
 
 
+def _relabelled(targets: Tensor, table: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return targets with classes renumbered, and which of the images keep a class."""
+    if targets.ndim == 1:
+        found = table.to(targets.dtype)[targets]
+        return found, found >= 0
+    columns = torch.zeros(len(targets), count, dtype=targets.dtype)
+    for new in table[table >= 0].unique().tolist():
+        columns[:, new] = targets[:, (table == new).nonzero().flatten()].amax(1)  # of unknown and no, no
+    return columns, (columns > 0.5).any(1) | ~(targets > 0.5).any(1)
+
+
 def _bytes(tensors: Iterable[Tensor]) -> Iterator[bytes]:
     for tensor in tensors:
         yield f"{tuple(tensor.shape)} {tensor.dtype}".encode()
@@ -216,6 +251,7 @@ class Data:
         augment: default augmentation of its training images.
         group_names: names of the groups, where groups are known.
         notes: remarks on images and marks left out in reading -> their number.
+        sources: where classes were mapped, class as it was read -> class; None where its images were left out.
     """
 
     name: str
@@ -225,6 +261,7 @@ class Data:
     augment: Augment = "crop_flip"
     group_names: tuple[str, ...] = ()
     notes: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, str | None] = field(default_factory=dict)
 
     def resized(self, size: int | tuple[int, int]) -> Data:
         """Return the data set with its images brought to another size: the side, or (height, width)."""

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
+from looksharp.data.class_map import listed_classes
 from looksharp.data.transform import image_transform
 from looksharp.images.finding import find_images
 from looksharp.images.reading import read_image
@@ -45,7 +46,7 @@ def cue_test(
         ValueError: if there is no such class, or a folder holds no image.
     """
     if name not in run.classes:
-        raise ValueError(f"class {name!r} is not one of the run's: {', '.join(run.classes)}")
+        raise ValueError(f"class {name!r} is not one of the run's: {listed_classes(run.classes)}")
     label = run.classes.index(name)
     found = [_positive(run, _images(Path(folder)), label, batch_size, progress) for folder in (without_cue, cue_alone)]
     right = [found[0], ~found[1]]

@@ -22,7 +22,7 @@ from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
 from looksharp.evaluation.result import Evaluation, merge, read_evaluation, write_evaluation
 from looksharp.evaluation.subject import Subject
 from looksharp.evaluation.suite import SUITES, check_suites, forwards
-from looksharp.training.data import check_classes
+from looksharp.training.data import fitted_data
 from looksharp.training.folder import Run, load_run
 
 __all__ = ["evaluate_run"]
@@ -76,7 +76,7 @@ def evaluate_run(
     check_asked(mechanism, layers=layers is not None)
     run = run_path if isinstance(run_path, Run) else load_run(run_path, checkpoint, reading.get("device", "auto"))
     data = data or build_data(run.config.data, run.config.training.seed)
-    check_classes(data, run)
+    data = fitted_data(data, run.classes)
     _check_network(run, checkpoint)
     weights = "" if run.path is None else file_fingerprint(run.path / "checkpoints" / f"{checkpoint}.ckpt")
     files: dict[str, dict[str, Path | None]] = {}

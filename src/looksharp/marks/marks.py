@@ -59,6 +59,21 @@ class Marks:
         masks = self.masks.taken(rows) if isinstance(self.masks, MadeMasks) else [self.masks[r] for r in rows]
         return Marks([self.samples[r] for r in rows], [self.labels[r] for r in rows], masks)
 
+    def relabelled(self, table: Sequence[int]) -> Marks:
+        """Return the marks with each class renumbered as `table` says, without those of a class at -1.
+
+        Marks of an image whose classes become one are united.
+        """
+        marks = self.taken([row for row, label in enumerate(self.labels) if table[label] >= 0])
+        labels = [table[label] for label in marks.labels]
+        rows: dict[tuple[int, int], list[int]] = {}
+        for row, key in enumerate(zip(marks.samples, labels, strict=True)):
+            rows.setdefault(key, []).append(row)
+        if len(rows) == len(labels):
+            return Marks(marks.samples, labels, marks.masks)
+        united = [torch.stack([marks.masks[row].bool() for row in found]).any(0) for found in rows.values()]
+        return Marks([sample for sample, _ in rows], [label for _, label in rows], united)
+
     def as_boxes(self) -> Marks:
         """Return the marks with every mask replaced by the box around it."""
         masks = self.masks.boxed() if isinstance(self.masks, MadeMasks) else boxes_of(self.masks)

@@ -25,7 +25,7 @@ from looksharp.ruler.questions import Questions, prepare
 from looksharp.ruler.ranking import rank
 from looksharp.ruler.results import Example, Measured, Ranking
 from looksharp.ruler.settings import RulerSettings
-from looksharp.training.data import check_classes
+from looksharp.training.data import fitted_data
 from looksharp.training.folder import Run, load_run
 
 __all__ = ["rank_mechanisms"]
@@ -74,7 +74,7 @@ def rank_mechanisms(
     model = load_run(model) if isinstance(model, str | Path) else model
     network, pixels = (model.model, model.pixels) if isinstance(model, Run) else (model, data.pixels)
     if isinstance(model, Run):
-        check_classes(data, model)
+        data = fitted_data(data, model.classes)
     if settings.layer is not None:
         find_modules(unwrapped(network), (settings.layer,))
     name, split = _split(data, settings)

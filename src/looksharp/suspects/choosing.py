@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from looksharp.attention.mechanisms import Mechanism
 from looksharp.data.split import Data
+from looksharp.evaluation.subject import class_sizes
 from looksharp.suspects.patches import Patches, attended_patches
 from looksharp.training.folder import Run, load_run
 
@@ -117,6 +118,11 @@ def suspects(
     if not 1 <= n <= len(split):
         raise ValueError(f"n must be 1 to {len(split)}, the training images of {data.name}; got {n}")
     model = load_run(model) if isinstance(model, str | Path) else model
+    if isinstance(model, Run) and data.classes != model.classes:
+        raise ValueError(
+            f"data {data.name} must have the run's {len(model.classes)} classes, first {model.classes[0]!r}; got "
+            f"{len(data.classes)}, first {data.classes[0]!r}: map them by looksharp.training.data.fitted_data"
+        )
     network, pixels = (model.model, model.pixels) if isinstance(model, Run) else (model, data.pixels)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     patches = attended_patches(
@@ -133,7 +139,8 @@ def suspects(
     shown = len(patches.image.unique())
     if n > shown:
         raise ValueError(f"n must be at most {shown}, the training images with evidence for their class; got {n}")
-    found = cluster(patches.feature, min(n, 2 * len(data.classes)), seed)
+    shown_classes = int((class_sizes(data.splits["train"].targets, len(data.classes)) > 0).sum())
+    found = cluster(patches.feature, min(n, 2 * shown_classes), seed)
     score = patches.share * recurrence(patches.feature, found, patches.label)
     evidence = torch.zeros(int(found.max()) + 1).index_add(0, found, score)
     found = evidence.argsort(descending=True, stable=True).argsort()[found] + 1  # numbered in that order

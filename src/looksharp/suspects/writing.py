@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def write_suspects(found: Suspects, data: Data, out: str | Path, pixels: Pixels 
     images = [split.image(suspect.index).as_subclass(Tensor) for suspect in found.chosen]
     written = [out / "contact_sheet.png", out / "annotations.json", out / "suspects.csv"]
     sizes = [(image.shape[1], image.shape[2]) for image in images]
-    content = form_of(written[1], list(zip(names, sizes, strict=True)), data.classes)
+    content = form_of(written[1], list(zip(names, sizes, strict=True)), _categories(data))
     contact_sheet(_groups(found, data, pixels or data.pixels), written[0])
     write_text(written[1], json.dumps(content, indent=1) + "\n")
     table = StringIO()
@@ -61,6 +62,12 @@ def write_suspects(found: Suspects, data: Data, out: str | Path, pixels: Pixels 
         with replacing(out / name) as temporary:
             Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(temporary)
     return written + ([out / "images"] if in_memory else [])
+
+
+def _categories(data: Data) -> Sequence[str]:
+    """Return the classes that marks may be of: those that the data have, where they are some of a model's."""
+    shown = set(data.sources.values())
+    return [name for name in data.classes if name in shown] if shown else data.classes
 
 
 def _names(found: Suspects, data: Data) -> list[str]:

@@ -28,7 +28,8 @@ from looksharp.files import locked, was_killed, write_text
 from looksharp.objectives import Objective
 from looksharp.objectives.parsing import build_objective
 from looksharp.training.checkpoints import WholeCheckpoints
-from looksharp.training.facts import facts_of, write_facts
+from looksharp.training.data import fitted_data
+from looksharp.training.facts import facts_of, read_facts, write_facts
 from looksharp.training.folder import Run, build_model, find_device, read_config
 from looksharp.training.history import History, read_history
 from looksharp.training.module import Training, score_name
@@ -93,6 +94,8 @@ def train(
         _check_folder(config, out, resume, first)
         seed_everything(config.training.seed, workers=True, verbose=False)
         data = data or build_data(config.data, config.training.seed)
+        if (out / "run.json").is_file():  # of a run that goes on, whose classes may be more than the data's
+            data = fitted_data(data, read_facts(out).classes)
         data = keep_in_memory(choose_marked(data, config.marks, config.training.seed))
         return _fitted(config, out, data, first, progress)
 

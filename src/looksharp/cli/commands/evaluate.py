@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -38,6 +39,7 @@ class EvaluateSettings:
         refresh: measure again, even where RUN/evaluation holds results.
         data: data set to measure on, in place of the runs' own; see train.
         root: folder of its files.
+        class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
         layers: inner and last layer; found in the network if not given.
         cue_class: in place of suites, test whether this class is recognised without its cue.
         without_cue: images of that class without its cue.
@@ -55,6 +57,7 @@ class EvaluateSettings:
     refresh: bool = False
     data: str | None = None
     root: Path | None = None
+    class_map: Path | None = None
     layers: list[str] | None = None
     cue_class: str | None = None
     without_cue: Path | None = None
@@ -110,7 +113,7 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from looksharp.evaluation import SUITES, evaluate_run
     from looksharp.evaluation.evaluate import check_layers
     from looksharp.evaluation.suite import check_suites, forwards
-    from looksharp.training.data import moved_data
+    from looksharp.training.data import fitted_data, map_said, moved_data
     from looksharp.training.folder import load_run, read_config, read_facts
 
     check_asked(settings.mechanism, layers=settings.layers is not None)
@@ -120,7 +123,8 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
 
     def data_of(path: Path) -> Data:
         config = read_config(path)
-        return build(moved_data(config.data, settings.data, settings.root), config.training.seed)
+        moved = moved_data(config.data, settings.data, settings.root, settings.class_map)
+        return fitted_data(build(moved, config.training.seed), read_facts(path).classes)
 
     def images_of(path: Path) -> int:
         if settings.data is None and settings.root is None:
@@ -128,13 +132,15 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
             return sum(counts[name] for name in counts.keys() - {"train", "val"}) or counts.get("val", 0)
         return sum(map(len, data_of(settings.runs[0]).tests.values()))
 
-    found = []
+    found, said = [], ""
     total = sum(map(images_of, settings.runs)) * forwards(suites)
     # Delayed, so that an error at the start stands by itself.
     with tqdm(total=total, unit=" forwards", unit_scale=True, leave=False, delay=1) as bar:
         for path in settings.runs:
             bar.set_description(path.name, refresh=False)
             run, data = load_run(path, settings.checkpoint, settings.device), data_of(path)
+            if (words := map_said(data, run.config.data)) != said:  # which runs often share
+                print(said := words, end="", file=sys.stderr)
             evaluations = evaluate_run(
                 run,
                 data=data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ class MechanismsSettings:
         device: auto, cpu, cuda or mps.
         data: other images than the run's own; see train.
         root: folder of that set's files.
+        class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
         out: folder for the page, the tables and what was measured; RUN/mechanisms if not given.
     """
 
@@ -34,6 +36,7 @@ class MechanismsSettings:
     device: str = "auto"
     data: str | None = None
     root: Path | None = None
+    class_map: Path | None = None
     out: Path | None = None
 
 
@@ -45,13 +48,15 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _run(flags: Namespace) -> None:
     from looksharp.ruler.rank import rank_mechanisms
-    from looksharp.training.data import run_data
+    from looksharp.training.data import map_said, run_data
     from looksharp.training.folder import load_run
 
     chosen, asked = call(MechanismsSettings, flags), call(RulerSettings, flags)
     run = load_run(chosen.run, chosen.checkpoint, chosen.device)
     out = chosen.run / "mechanisms" if chosen.out is None else chosen.out
-    ranking = rank_mechanisms(run, run_data(run, chosen.data, chosen.root), asked, out=out)
+    data = run_data(run, chosen.data, chosen.root, chosen.class_map)
+    print(map_said(data, run.config.data), end="", file=sys.stderr)
+    ranking = rank_mechanisms(run, data, asked, out=out)
     print(f"{ranking.advice}\n{ranking.reason}")
     print("\n".join(str(out / name) for name in ("index.html", "mechanisms.json", "mechanisms.csv")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ class SuspectsSettings:
         mechanism: how attention maps are made; listed below.
         data: other images than the run's own; see train.
         root: folder of that set's files.
+        class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
         layer: layer to read; the last one if not given.
         batch_size: images of one forward.
         workers: processes that read image files.
@@ -43,6 +45,7 @@ class SuspectsSettings:
     mechanism: str = "grad_cam"
     data: str | None = None
     root: Path | None = None
+    class_map: Path | None = None
     layer: str | None = None
     batch_size: Annotated[int, Ge(1)] = 64
     workers: Annotated[int, Ge(0)] = 2
@@ -58,13 +61,14 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 def _run(flags: Namespace) -> None:
     from looksharp.attention.mechanisms import find_mechanism
     from looksharp.suspects import suspects, write_suspects
-    from looksharp.training.data import run_data
+    from looksharp.training.data import map_said, run_data
     from looksharp.training.folder import load_run
 
     chosen = call(SuspectsSettings, flags)
     find_mechanism(chosen.mechanism)
     run = load_run(chosen.run, chosen.checkpoint, chosen.device)
-    data = run_data(run, chosen.data, chosen.root)
+    data = run_data(run, chosen.data, chosen.root, chosen.class_map)
+    print(map_said(data, run.config.data), end="", file=sys.stderr)
     found = suspects(
         run,
         data,

@@ -104,6 +104,14 @@ class StreamSplit(Split):
         """
         raise ValueError(f"images of a {type(self).__name__} cannot be picked; give images in memory or in files")
 
+    def relabelled(self, table: Tensor, count: int) -> Self:
+        """Refuse: classes are numbered in the shards.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"classes of shards such as {self.shards[0]} are numbers, which class_map cannot change")
+
     def content(self) -> Iterator[bytes]:
         """Yield the shards' names."""
         yield from (shard.encode(errors="surrogateescape") for shard in self.shards)
