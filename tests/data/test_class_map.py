@@ -171,7 +171,7 @@ def test_files_that_are_no_map_are_named(tmp_path, name, content, message):
 
 
 def test_a_file_of_a_map_must_exist_and_be_of_a_known_kind(tmp_path):
-    with pytest.raises(ValueError, match=r"^class_map .*no.yaml does not exist$"):
+    with pytest.raises(ValueError, match=r"^class_map must be a .csv, .json or .yaml file; .*no.yaml does not exist$"):
         DataConfig(class_map=tmp_path / "no.yaml")
     (tmp_path / "map.txt").write_text("a: b")
     with pytest.raises(ValueError, match=r"^class_map must be a .csv, .json or .yaml file; got .*map.txt$"):

@@ -49,7 +49,7 @@ def read_class_map(path: Path) -> dict[str, str | None]:
         ValueError: if the file cannot be read, holds something else, or maps one class to several.
     """
     if not path.is_file():
-        raise ValueError(f"class_map {path} does not exist")
+        raise ValueError(f"class_map must be a .csv, .json or .yaml file; {path} does not exist")
     found: dict[str, str | None] = {}
     for name, value in _pairs(path):
         if not isinstance(value, str | None):
