@@ -25,7 +25,7 @@ from looksharp.segmentation.seed_rule import background_seeds, seed_labels
 from looksharp.segmentation.seed_table import SeedTable, measure_seeds
 from looksharp.segmentation.settings import SeedSettings
 from looksharp.segmentation.whole_maps import WholeMaps
-from looksharp.training.data import check_classes, moved_data
+from looksharp.training.data import fitted_data, moved_data
 from looksharp.training.folder import Run, load_run
 
 __all__ = ["make_seeds", "true_classes", "whole"]
@@ -55,8 +55,7 @@ def make_seeds(settings: SeedSettings, *, progress: bool = True) -> SeedTable:
     run = load_run(settings.run, settings.checkpoint, settings.device)
     check_weights(run.model)
     config = moved_data(run.config.data, settings.data, settings.root)
-    data = build_data(config, run.config.training.seed)
-    check_classes(data, run)
+    data = fitted_data(build_data(config, run.config.training.seed), run.classes)
     if settings.split not in data.splits:
         raise ValueError(f"split must be one of {', '.join(data.splits)}; got {settings.split!r}")
     split = data.splits[settings.split]
