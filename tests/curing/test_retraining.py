@@ -18,6 +18,8 @@ from looksharp.data.sets import synthetic
 from looksharp.evaluation import evaluate
 from looksharp.experiments import trial
 from looksharp.interventions.intervene import intervene
+from looksharp.propagation import keeping
+from looksharp.propagation.propagate import propagate
 from looksharp.training import load_run, train
 from looksharp.training.settings import NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
@@ -275,3 +277,21 @@ def test_data_that_does_not_fit(shapes, folder, run, tmp_path):
         ValueError, match=r"^data .* has other classes than the run: 2, first 'column', and not 10, fir"
     ):
         cure(run, "data", tmp_path / "out", data=str(folder), **OPTIONS)
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_marks_are_propagated_once_for_all_trainings(run, tmp_path, monkeypatch):
+    asked = []
+
+    def briefly(split, pixels, **options):
+        asked.append(len(split.marks.images))
+        return propagate(split, pixels, **options | {"steps": 4})
+
+    monkeypatch.setattr(keeping, "propagate", briefly)
+    cure(run, out=tmp_path / "cured", propagate=True, marked=20, compare=["gain_ext", "labels"], epochs=1, **OPTIONS)
+    config = load_run(tmp_path / "cured" / "runs" / "cure").config
+    assert (config.marks.propagate, config.marks.marked_per_batch) == (True, 0)
+    assert len(asked) == 1
+    folders = [tmp_path / "cured" / "runs" / name / "propagated" for name in ("cure", "gain_ext", "labels")]
+    assert [folder.exists() for folder in folders] == [True, True, False]  # labels alone read no marks
+    assert f"A small segmenter learnt the {asked[0]} marks" in (tmp_path / "cured" / "report.html").read_text()

@@ -32,6 +32,7 @@ from looksharp.experiments.table import Table
 from looksharp.experiments.trial import Trial, run_folder, train_trial
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings
+from looksharp.propagation.keeping import quality_of, share
 from looksharp.training.data import map_said, moved_data, run_data
 from looksharp.training.folder import Run, load_run, read_facts
 from looksharp.training.reweighting import reweight_last_layer
@@ -100,19 +101,21 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     if chosen.budget:
         plain = with_guidance(config) if fine_tunes else settings
         spent = _spend(chosen, plain, columns, marks, tests, proofs, out, progress)
+    note = " ".join(filter(None, [marks.note, quality_of(run_folder(out / "runs", "cure"))]))
     return conclude(
         out,
         columns,
         marks.data,
         proofs,
-        Words(f"{path.name}: is the shortcut gone?", in_settings(config, marks.data), note=marks.note),
+        Words(f"{path.name}: is the shortcut gone?", in_settings(config, marks.data), note=note),
         budget=spent,
     )
 
 
 def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
     batch = settings.training.batch_size
-    places = marked_places(settings) if chosen.marked_per_batch is None else chosen.marked_per_batch
+    default = 0 if chosen.propagate else marked_places(settings)
+    places = default if chosen.marked_per_batch is None else chosen.marked_per_batch
     if not 0 <= places < batch:
         raise ValueError(f"marked_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
     return MarksConfig(
@@ -123,6 +126,8 @@ def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
         chosen.mark_boxes,
         marks_orientation=chosen.marks_orientation,
         mark_crowds=chosen.mark_crowds,
+        propagate=chosen.propagate,
+        propagate_without=chosen.propagate_without,
     )
 
 
@@ -149,6 +154,8 @@ def _treat(treatment: Treatment, before: Run, marks: DividedMarks, out: Path, pr
     if config is not None:
         trial = Trial(treatment.name, config, run_folder(out / "runs", treatment.name))
         asked = any(PARTS[part.name].reads_marks for part in config.objective)
+        if asked and config.marks.propagate:
+            share(run_folder(out / "runs", "cure"), trial.folder)
         marked = marks.marked if asked else 0
         return train_trial(trial, marks.data, progress), marked
     started, training = time.perf_counter(), before.config.training

@@ -29,7 +29,11 @@ class CureSettings:
         marked: number of marked images to train with, or, below 1, a share of the training images; if not given, all
             that are not held out for the proof.
         marked_classes: use only marks of these classes; all if not given.
-        marked_per_batch: number of places in each batch for marked images; half of the batch if not given.
+        marked_per_batch: number of places in each batch for marked images; if not given half of the batch, or none
+            where marks are propagated, since most images then have one.
+        propagate: mark the object in all training images by a small segmenter that learns from the marked ones; see
+            train.
+        propagate_without: names of images whose mask, as the sheet of a training shows it, is not to guide.
         mark_boxes: replace every mask by the box around it.
         marks_orientation: coordinates of the marks: those of the upright image, or of the pixels as stored, before the
             EXIF orientation turns them.
@@ -57,6 +61,8 @@ class CureSettings:
     marked: Positive | None = None
     marked_classes: list[str] | None = None
     marked_per_batch: Annotated[int, Ge(0)] | None = None
+    propagate: bool = False
+    propagate_without: tuple[str, ...] = ()
     mark_boxes: bool = False
     marks_orientation: Literal["upright", "stored"] = "upright"
     mark_crowds: bool = False

@@ -26,7 +26,9 @@ from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import keep_in_memory
 from looksharp.files import locked, was_killed, write_text
 from looksharp.objectives import Objective
+from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import build_objective
+from looksharp.propagation.keeping import propagated_data
 from looksharp.training.checkpoints import WholeCheckpoints
 from looksharp.training.data import fitted_data
 from looksharp.training.facts import facts_of, read_facts, write_facts
@@ -96,8 +98,24 @@ def train(
         data = data or build_data(config.data, config.training.seed)
         if (out / "run.json").is_file():  # of a run that goes on, whose classes may be more than the data's
             data = fitted_data(data, read_facts(out).classes)
-        data = keep_in_memory(choose_marked(data, config.marks, config.training.seed))
-        return _fitted(config, out, data, first, progress)
+        data = choose_marked(data, config.marks, config.training.seed)
+        if config.marks.propagate and any(PARTS[part.name].reads_marks for part in config.objective):
+            data = _propagated(config, out, data, progress and first)
+        return _fitted(config, out, keep_in_memory(data), first, progress)
+
+
+def _propagated(config: RunConfig, out: Path, data: Data, progress: bool) -> Data:
+    """Propagate marks to all training images, on the device that trains."""
+    training = config.training
+    return propagated_data(
+        data,
+        out / "propagated",
+        refused=config.marks.propagate_without,
+        seed=training.seed,
+        device=find_device(training.device),
+        workers=training.workers,
+        progress=progress,
+    )
 
 
 def _check_folder(config: RunConfig, out: Path, resume: bool, first: bool) -> None:

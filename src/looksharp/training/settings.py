@@ -100,6 +100,9 @@ class MarksConfig:
         marks_orientation: coordinates of the marks: those of the upright image, or of the pixels as stored, before the
             EXIF orientation turns them.
         mark_crowds: use COCO's crowds (iscrowd) as marks too.
+        propagate: mark the object in all training images by a small segmenter that learns from the marked ones; where
+            it is unsure an image gets no mark. RUN/propagated/sheet.png shows what it found.
+        propagate_without: names of images, as on that sheet, whose mask is wrong and is not to guide.
     """
 
     marks: str | None = None
@@ -109,8 +112,12 @@ class MarksConfig:
     mark_boxes: bool = False
     marks_orientation: Literal["upright", "stored"] = "upright"
     mark_crowds: bool = False
+    propagate: bool = False
+    propagate_without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.propagate_without and not self.propagate:
+            raise SettingError("propagate_without refuses masks that propagate finds: set propagate too")
         if self.marked is not None and self.marked >= 1 and self.marked != int(self.marked):
             raise SettingError(f"marked must be a whole number of images, or a share below 1; got {self.marked:g}")
         if self.marks is None:
