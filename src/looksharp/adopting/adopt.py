@@ -83,7 +83,8 @@ def adopt(
     """Make a run out of a classifier that was trained elsewhere, in memory or as a run folder.
 
     Args:
-        model: the model, which is put in evaluation mode, or a name; see `AdoptSettings`.
+        model: the model, which is put in evaluation mode (a copy of it in float32, if it is in half precision), or a
+            name; see `AdoptSettings`.
         classes: names in the order of the model's outputs, or a file with one a line; see `AdoptSettings`.
         pixels: the way from images to the model's input; its own configuration's if not given.
         weights: file of weights, for a model that is named.

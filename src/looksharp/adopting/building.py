@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def wrapped(network: nn.Module, size: tuple[int, int], what: str, said: dict[str
     channels = check_input(network, what)
     said = dict(said)
     if half is not None:
-        network = network.float()
+        network = copy.deepcopy(network).float()  # a model in hand stays as it is
         said["precision"] = f"{_short(half)} parameters are raised to float32"
     if channels == 1:
         network = Greyscale(network)

@@ -152,11 +152,13 @@ def with_first(value: object, first: Tensor) -> object:
 def logits_of(output: object) -> Tensor:
     """Find the logits (B, C) in a model's output: a tensor, a tuple or list, a mapping or an object.
 
+    In a mapping without `logits` they are the one tensor of two dimensions.
+
     Raises:
         TypeError: if there are no logits to be found.
 
     """
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    named = _in_mapping(output) if isinstance(output, Mapping) else getattr(output, "logits", output)
     found = first_tensor(named)
     if found is None or found.ndim != 2:
         kind = type(output).__name__ if found is None else f"a tensor of shape {tuple(found.shape)}"
@@ -165,6 +167,13 @@ def logits_of(output: object) -> Tensor:
             f"item or as `logits`; got {kind}"
         )
     return found
+
+
+def _in_mapping(output: Mapping[str, object]) -> object:
+    if "logits" in output:
+        return output["logits"]
+    found = [value for value in output.values() if isinstance(value, Tensor) and value.ndim == 2]
+    return found[0] if len(found) == 1 else None
 
 
 @contextmanager
