@@ -20,7 +20,7 @@ from looksharp.attention.mechanisms import (
     mechanism_name,
     reads_layers,
 )
-from looksharp.attention.mechanisms.base import Contrast
+from looksharp.attention.mechanisms.base import Contrast, SinglePass
 from looksharp.attention.mechanisms.cam import cam
 from looksharp.attention.precision import at_least_float32
 from looksharp.attention.recording import Recording, answer, logits_of, look
@@ -195,14 +195,21 @@ def _attend(
     signed: bool,
 ) -> Attention:
     """Run one forward and map the evidence; see `attend`."""
-    if isinstance(kind, ModelMechanism):
+    once = kind.answered(model, images, layers) if isinstance(kind, SinglePass) else None
+    output: object
+    if once is not None:
+        output, features = once.logits, Recording(layers)
+    elif isinstance(kind, ModelMechanism):
         output, features = answer(model, images), Recording(layers)
     else:
         output, features = look(model, images, layers)
     logits = logits_of(output)
     if classes is None:
         classes = logits.topk(min(top, logits.shape[1])).indices
-    maps = maps_of(model, images, output, features, classes, kind, signed=signed)
+    if once is None:
+        maps = maps_of(model, images, output, features, classes, kind, signed=signed)
+    else:
+        maps = _ended(once.maps(_check_classes(classes, logits, check_range=True)), signed=signed)
     return Attention(logits.detach(), classes.reshape(len(images), -1), maps)
 
 
@@ -239,8 +246,12 @@ def maps_of(
     check_asked(kind, signed=signed)
     classes = _check_classes(classes, logits_of(output), check_range=True)
     layers = features.layers if kind.layered else ()
-    maps = kind.maps(model, images, classes, layers)
-    return {name: found if signed else found.relu() for name, found in maps.items()}
+    return _ended(kind.maps(model, images, classes, layers), signed=signed)
+
+
+def _ended(maps: dict[str, Tensor], *, signed: bool) -> dict[str, Tensor]:
+    """Apply the ReLU that maps end in, unless they are to keep their sign."""
+    return maps if signed else {name: found.relu() for name, found in maps.items()}
 
 
 def _of_features(mechanism: str | Mechanism) -> MapFunction:

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
 
+from looksharp.attention.precision import at_least_float32
 from looksharp.attention.replaced import ReplacedFunctions, Replacements
 from looksharp.attention.unfused import attention_weights, multi_head_with_weights
 
-__all__ = ["AttentionWeights", "Weights", "at_least_float32", "weight_gradients"]
+__all__ = ["AttentionWeights", "Weights", "weight_gradients"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,6 @@ class Weights:
     def plain(self) -> Tensor:
         """Return the values without a graph, in float32 or float64."""
         return at_least_float32(self.values.detach())
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Return float64 as it is, and everything else in float32."""
-    return values if values.dtype == torch.float64 else values.float()
 
 
 class AttentionWeights(ReplacedFunctions):

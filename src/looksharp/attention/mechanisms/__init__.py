@@ -10,7 +10,8 @@ write one function in one file and register it:
     def mine(features: Tensor, gradients: Tensor) -> Tensor: ...
 
 A function with settings is a callable class under `@settings`, whose method `cotangents` may choose what is
-differentiated (see `Contrast`). Mechanisms that run the model themselves are classes below `ModelMechanism`.
+differentiated (see `Contrast`). Mechanisms that run the model themselves are classes below `ModelMechanism`; those
+whose one forward gives the logits too are below `SinglePass`.
 The first line of the docstring is what `--help` says of a mechanism.
 """
 
@@ -18,9 +19,11 @@ from looksharp.attention.mechanisms.base import (
     IMAGE,
     MECHANISMS,
     TRAINABLE,
+    Answered,
     MapFunction,
     Mechanism,
     ModelMechanism,
+    SinglePass,
 )
 from looksharp.attention.mechanisms.finding import (
     MechanismChoice,
@@ -37,10 +40,12 @@ __all__ = [
     "IMAGE",
     "MECHANISMS",
     "TRAINABLE",
+    "Answered",
     "MapFunction",
     "Mechanism",
     "MechanismChoice",
     "ModelMechanism",
+    "SinglePass",
     "check_asked",
     "find_mechanism",
     "find_trainable",

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor, nn
 
 from looksharp.registry import Choices, Registry
 
-__all__ = ["IMAGE", "MECHANISMS", "TRAINABLE", "Contrast", "MapFunction", "Mechanism", "ModelMechanism"]
+__all__ = [
+    "IMAGE",
+    "MECHANISMS",
+    "TRAINABLE",
+    "Answered",
+    "Contrast",
+    "MapFunction",
+    "Mechanism",
+    "ModelMechanism",
+    "SinglePass",
+]
 
 MapFunction = Callable[[Tensor, Tensor], Tensor]
 """A pure function (features, gradients) -> map; see `looksharp.attention.mechanisms`."""
@@ -50,6 +61,32 @@ class ModelMechanism(ABC):
         Raises:
             ValueError: if the mechanism has no meaning for this model; one line that says why.
         """
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one forward of a mechanism gives.
+
+    Attributes:
+        logits: detached (B, C).
+        maps: makes the maps of classes (B, K); see `ModelMechanism.maps`.
+
+    """
+
+    logits: Tensor
+    maps: Callable[[Tensor], dict[str, Tensor]]
+
+
+class SinglePass(ModelMechanism):
+    """A mechanism whose one forward gives the logits too, so that `attend` runs no other."""
+
+    @abstractmethod
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model once; arguments and errors are those of `maps`."""
+
+    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Run the model once and make the maps; see `ModelMechanism.maps`."""
+        return self.answered(model, images, layers).maps(classes)
 
 
 Mechanism = MapFunction | ModelMechanism

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from looksharp.attention.layout import Layout, layout_of
 from looksharp.attention.mechanisms.base import IMAGE, MECHANISMS, ModelMechanism
+from looksharp.attention.precision import at_least_float32
 from looksharp.attention.probing import untouched_forward
 from looksharp.attention.recording import find_modules, first_tensor, logits_of, unwrapped
 from looksharp.attention.threads import hook_here, lock_of
 from looksharp.attention.tokens import entering
-from looksharp.attention.weights import at_least_float32
 from looksharp.settings import SettingError, near_miss, settings
 
 __all__ = ["Captum"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from looksharp.attention.mechanisms.base import MECHANISMS, ModelMechanism
-from looksharp.attention.recording import look
+from looksharp.attention.mechanisms.base import MECHANISMS, Answered, SinglePass
+from looksharp.attention.recording import logits_of, look
 from looksharp.settings import settings
 
 __all__ = ["EigenCAM", "principal_map"]
@@ -16,7 +16,7 @@ __all__ = ["EigenCAM", "principal_map"]
 
 @MECHANISMS.register("eigen_cam")
 @settings
-class EigenCAM(ModelMechanism):
+class EigenCAM(SinglePass):
     """Project features on their first principal component, Eigen-CAM.
 
     Muhammad and Yeasin 2020, "Eigen-CAM", Eq. 2 and 3: O = U S V^T, map = O v_1, with O the (h w, C) features of one
@@ -33,12 +33,16 @@ class EigenCAM(ModelMechanism):
 
     centered: bool = False
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Run one forward; see `ModelMechanism.maps`."""
-        _, features = look(model, images, layers)
-        count = classes.shape[1]
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model once; the map is repeated for each class."""
+        output, features = look(model, images, layers)
         found = {layer: principal_map(read.detach(), centered=self.centered) for layer, read in features.items()}
-        return {layer: projected.unsqueeze(1).repeat(1, count, 1, 1) for layer, projected in found.items()}
+        return Answered(
+            logits_of(output).detach(),
+            lambda classes: {
+                layer: projected.unsqueeze(1).repeat(1, classes.shape[1], 1, 1) for layer, projected in found.items()
+            },
+        )
 
 
 def principal_map(features: Tensor, *, centered: bool) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from looksharp.attention.mechanisms.base import MECHANISMS, ModelMechanism
+from looksharp.attention.mechanisms.base import MECHANISMS, Answered, SinglePass
 from looksharp.attention.propagation import gradient_relevance
 from looksharp.attention.tokens import TokenPass, attend_tokens
 from looksharp.attention.weights import weight_gradients
@@ -19,7 +19,7 @@ __all__ = ["GradientRollout"]
 
 @MECHANISMS.register("gradient_rollout")
 @settings
-class GradientRollout(ModelMechanism):
+class GradientRollout(SinglePass):
     """Multiply attention weights, each times its positive gradient, over a transformer's layers (Chefer et al. 2021).
 
     Chefer, Gur and Wolf 2021, "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
@@ -33,15 +33,19 @@ class GradientRollout(ModelMechanism):
     layered = False
     signed = False
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return a map, for each class, of the patches that enter the first block; see `ModelMechanism.maps`.
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model once; maps are of the patches that enter the first block.
 
         Raises:
             ValueError: if the model is no transformer whose layers attend to all tokens; see `tokens_of`.
         """
         found = attend_tokens(model, images, gradients=True)
-        relevance = torch.cat([_relevance(found, column) for column in classes.T], 1)  # (B, K, N)
-        return {found.tokens.blocks[0]: found.to_map(relevance)}
+
+        def maps(classes: Tensor) -> dict[str, Tensor]:
+            relevance = torch.cat([_relevance(found, column) for column in classes.T], 1)  # (B, K, N)
+            return {found.tokens.blocks[0]: found.to_map(relevance)}
+
+        return Answered(found.logits.detach(), maps)
 
 
 def _relevance(found: TokenPass, classes: Tensor) -> Tensor:

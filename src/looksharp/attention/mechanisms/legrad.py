@@ -10,7 +10,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from looksharp.attention.mechanisms.base import MECHANISMS, ModelMechanism
+from looksharp.attention.mechanisms.base import MECHANISMS, Answered, SinglePass
 from looksharp.attention.propagation import positive_sensitivity
 from looksharp.attention.tokens import TokenPass, attend_tokens
 from looksharp.attention.weights import weight_gradients
@@ -21,7 +21,7 @@ __all__ = ["LeGrad"]
 
 @MECHANISMS.register("legrad")
 @settings
-class LeGrad(ModelMechanism):
+class LeGrad(SinglePass):
     """Average the positive gradients of each layer's own class score by its attention weights (LeGrad).
 
     Bousselham et al. 2024, "LeGrad: An Explainability Method for Vision Transformers via Feature Formation
@@ -41,8 +41,8 @@ class LeGrad(ModelMechanism):
 
     last: Annotated[int, Ge(1)] | None = None
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return a map, for each class, of the patches that enter the first block; see `ModelMechanism.maps`.
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model once; maps are of the patches that enter the first block.
 
         Raises:
             ValueError: if the model is no transformer whose layers attend to all tokens (see `tokens_of`), has fewer
@@ -52,8 +52,12 @@ class LeGrad(ModelMechanism):
         count = self.last or len(found.weights)
         if count > len(found.weights):
             raise ValueError(f"legrad.last must be at most {len(found.weights)}, the network's layers; got {count}")
-        relevance = torch.stack([_sensitivity(found, column, count) for column in classes.T], 1)  # (B, K, N)
-        return {found.tokens.blocks[0]: found.to_map(relevance)}
+
+        def maps(classes: Tensor) -> dict[str, Tensor]:
+            relevance = torch.stack([_sensitivity(found, column, count) for column in classes.T], 1)  # (B, K, N)
+            return {found.tokens.blocks[0]: found.to_map(relevance)}
+
+        return Answered(found.logits[-len(images) :].detach(), maps)
 
 
 def _sensitivity(found: TokenPass, classes: Tensor, count: int) -> Tensor:

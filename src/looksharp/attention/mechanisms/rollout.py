@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from looksharp.attention.mechanisms.base import MECHANISMS, ModelMechanism
+from looksharp.attention.mechanisms.base import MECHANISMS, Answered, SinglePass
 from looksharp.attention.propagation import attention_rollout
 from looksharp.attention.tokens import attend_tokens
 from looksharp.settings import settings
@@ -16,7 +16,7 @@ __all__ = ["Rollout"]
 
 @MECHANISMS.register("rollout")
 @settings
-class Rollout(ModelMechanism):
+class Rollout(SinglePass):
     """Multiply a transformer's attention weights over its layers, residuals included (attention rollout).
 
     Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers"; see `attention_rollout`. Read is the row of
@@ -29,12 +29,13 @@ class Rollout(ModelMechanism):
     signed = False
     uses_classes = False
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return one map of the patches that enter the first block, repeated for each class; see `ModelMechanism.maps`.
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model once; the map, of the patches that enter the first block, is repeated for each class.
 
         Raises:
             ValueError: if the model is no transformer whose layers attend to all tokens; see `tokens_of`.
         """
         found = attend_tokens(model, images)
         relevance = attention_rollout([each.plain() for each in found.weights], found.rows)  # (B, 1, N)
-        return {found.tokens.blocks[0]: found.to_map(relevance).expand(-1, classes.shape[1], -1, -1).contiguous()}
+        one = found.to_map(relevance)
+        return Answered(found.logits, lambda classes: {found.tokens.blocks[0]: one.repeat(1, classes.shape[1], 1, 1)})
