@@ -29,6 +29,7 @@ from looksharp.networks import SmallNet
 from looksharp.ruler.results import Ranking, Standing
 
 _SIZE = 48
+_EPOCHS = {"convnext": 20}
 
 
 def _vit(pool: str) -> nn.Module:
@@ -37,8 +38,17 @@ def _vit(pool: str) -> nn.Module:
 
 
 def _convnext() -> nn.Module:
-    shape: dict[str, Any] = {"depths": (1, 1, 2, 1), "dims": (16, 32, 64, 64), "output_stride": 8}
-    return timm.create_model("convnext_atto", num_classes=10, **shape)
+    shape: dict[str, Any] = {
+        "depths": (1, 1, 1, 1),
+        "dims": (16, 32, 64, 64),
+        "output_stride": 8,
+        "ls_init_value": None,
+    }
+    net = timm.create_model("convnext_atto", num_classes=10, **shape)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):  # timm's 0.02 is too little for so short a training
+            nn.init.kaiming_normal_(module.weight)
+    return net
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -56,7 +66,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=None, help="mechanisms; all if not given")
     parser.add_argument("--rho", type=float, default=0.98)
     parser.add_argument("--train", type=int, default=4000, help="training images")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=None, help="10, and 20 for the ConvNeXt, if not given")
     parser.add_argument("--images", type=int, default=200, help="images to measure on")
     parser.add_argument("--perturbed", type=int, default=40, help="of these, for insertion, deletion, drop and ROAD")
     parser.add_argument("--threads", type=int, default=1)
@@ -88,14 +98,15 @@ def _trained(name: str, data: Data, options: argparse.Namespace) -> nn.Module:
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
     split, batch = data.splits["train"], 64
-    steps = options.epochs * (len(split) // batch)
+    epochs = options.epochs or _EPOCHS.get(name, 10)
+    steps = epochs * (len(split) // batch)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / 50, 0.5 + 0.5 * math.cos(math.pi * step / steps))
     )
     order = Shuffled(len(split), batch, options.seed)
     net.train()
-    for epoch in range(options.epochs):
+    for epoch in range(epochs):
         order.set_epoch(epoch)
         for each in split.loader(order, data.pixels, augment="crop", seed=options.seed):
             optimizer.zero_grad()

@@ -8,6 +8,7 @@ import torch
 from tests.ruler.conftest import PATCH, SIDE, colours
 
 from looksharp import RulerSettings, rank_mechanisms
+from looksharp.attention.mechanisms import MECHANISMS
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.evaluation import evaluate
 from looksharp.networks import SmallNet
@@ -107,6 +108,19 @@ def test_a_mechanism_that_refuses_is_listed_with_its_reason(net, tmp_path):
     assert "<dt>cam</dt><dd>mechanism &#39;cam&#39; needs one layer" in page
 
 
+def test_what_costs_too_much_is_left_out_unless_it_is_named(net, monkeypatch):
+    for name in set(MECHANISMS) - {"grad_cam", "occlusion"}:
+        monkeypatch.delitem(MECHANISMS._things, name)
+    settings = {"layer": "relu", "images": 4, "perturbed": 0, "shown": 0, "workers": 0}
+    ranking = rank_mechanisms(net, colours(4), RulerSettings(most=10, **settings), progress=False)
+    assert [standing.name for standing in ranking.standings] == ["grad_cam"]
+    assert ranking.refused == {
+        "occlusion": "costs more than 10 forwards an image; raise most, or name it in only to rank it all the same"
+    }
+    named = rank_mechanisms(net, colours(4), RulerSettings(most=10, only=("occlusion",), **settings), progress=False)
+    assert named.standings[0].cost.total > 10
+
+
 def test_an_interrupted_ranking_goes_on_with_the_next_mechanism(net, tmp_path, monkeypatch):
     asked = []
 
@@ -158,7 +172,7 @@ def test_the_page_shows_the_same_images_for_each_mechanism(net, elsewhere, tmp_p
     assert "24 images of colours, split test. The cue is known in 24 of them and covers 6.2% of an image" in text
     assert page.count("<figure>") == 2 * 3  # two images, each by itself and with both maps
     assert page.count('class="take"') == 1
-    assert "Not for this network" not in page  # nothing refused
+    assert "Not ranked" not in page  # nothing refused
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -166,7 +180,7 @@ def test_the_page_shows_the_same_images_for_each_mechanism(net, elsewhere, tmp_p
     ("settings", "message"),
     [
         ({"only": ("grad_cm",)}, r"^mechanism 'grad_cm' is not known; did you mean 'grad_cam'\?$"),
-        ({"only": ()}, r"^only must name at least one mechanism; there are cam, "),
+        ({"only": ()}, r"^only must name at least one mechanism; there are ablation_cam, cam, "),
         ({"split": "exam"}, r"^split 'exam' is not in colours; there are train, test$"),
         ({"layer": "layer9"}, r"^layer 'layer9' is not in ColourNet; its top-level layers are conv, relu, fc$"),
         (

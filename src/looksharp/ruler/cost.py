@@ -32,7 +32,7 @@ class Cost(NamedTuple):
         return self.forwards + self.backwards
 
 
-def cost_of(model: nn.Module, images: Tensor, explain: Callable[[], object]) -> Cost:
+def cost_of(model: nn.Module, images: Tensor, explain: Callable[[], object], most: float | None = None) -> Cost:
     """Count what `explain` does with these images: matrix products, convolutions and attention, as torch runs them.
 
     Parts of a forward count as parts: a mechanism that runs only the last stage again costs what that stage costs.
@@ -41,9 +41,13 @@ def cost_of(model: nn.Module, images: Tensor, explain: Callable[[], object]) -> 
         model: the network that is explained.
         images: (B, C, H, W), all that are explained.
         explain: explains them, once.
+        most: stop where more forwards than these have been run.
 
     Returns:
         The cost; NaN where a forward has no such operation.
+
+    Raises:
+        ValueError: if the cost exceeds `most`.
 
     Example:
         >>> net, images = nn.Conv2d(3, 4, 1), torch.rand(2, 3, 8, 8)
@@ -54,17 +58,27 @@ def cost_of(model: nn.Module, images: Tensor, explain: Callable[[], object]) -> 
     # Fused attention is not counted on every device; as matrix products it is.
     with torch.no_grad(), _Counter() as once, UnfusedAttention():
         model(images)
-    with _Counter() as counted, UnfusedAttention():
-        explain()
     whole = once.forward or float("nan")
+    with _Counter(most=None if most is None else most * whole) as counted, UnfusedAttention():
+        try:
+            explain()
+        except _TooDear:
+            raise ValueError(
+                f"costs more than {most:,g} forwards an image; raise most, or name it in only to rank it all the same"
+            ) from None
     return Cost(counted.forward / whole, counted.backward / whole)
+
+
+class _TooDear(Exception):
+    """More operations were run than allowed."""
 
 
 class _Counter(TorchDispatchMode):
     """Count operations as torch's own counter does, those of a running backward apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: float | None = None) -> None:
         super().__init__()
+        self.most = float("inf") if most is None else most
         self.forward = self.backward = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,4 +96,6 @@ class _Counter(TorchDispatchMode):
                 self.forward += operations
             else:
                 self.backward += operations
+            if self.forward + self.backward > self.most:
+                raise _TooDear
         return found

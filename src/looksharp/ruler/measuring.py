@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_finite
 from looksharp.attention.mechanisms import reads_layers
+from looksharp.attention.stages import last_stages
 from looksharp.evaluation.subject import Columns, means_by
 from looksharp.metrics.agreement import rank_agreement
 from looksharp.metrics.cue import cue_scores
@@ -20,6 +22,7 @@ from looksharp.metrics.scores import at_resolution
 from looksharp.ruler.cost import Cost, cost_of
 from looksharp.ruler.questions import Asked, Questions
 from looksharp.ruler.results import Measured
+from looksharp.ruler.settings import RulerSettings
 
 __all__ = ["measure"]
 
@@ -28,7 +31,11 @@ _ON_MARKS = {"attention_inside": attention_inside, "pointing_game": pointing_gam
 
 
 def measure(
-    questions: Questions, mechanism: str, layer: str | None, shown: list[int], advance: Callable[[int], object]
+    questions: Questions,
+    mechanism: str,
+    settings: RulerSettings,
+    shown: list[int],
+    advance: Callable[[int], object],
 ) -> Measured:
     """Make the map of each image's answer, and measure it.
 
@@ -39,13 +46,14 @@ def measure(
     Args:
         questions: the network and its images.
         mechanism: spelling of the mechanism.
-        layer: the layer to read; the last one if None.
+        settings: the layer, and the largest cost.
         shown: places of images whose maps are kept.
         advance: called with the number of images done.
 
     Raises:
-        ValueError: if the mechanism refuses the network, or a map is not finite.
+        ValueError: if the mechanism refuses the network or costs too much, or a map is not finite.
     """
+    layer, most = settings.layer, settings.most if settings.only is None else None
 
     def explain(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         layers = None if layer is None or not reads_layers(mechanism) else [layer]
@@ -57,7 +65,7 @@ def measure(
     for asked in questions.batches():
         given = asked.images, asked.classes
         if not place:
-            cost = _cost(questions.model, *given, explain)
+            cost = _cost(questions.model, *given, explain, most)
         started = _now(asked.images.device)
         maps = explain(questions.model, *given)
         seconds += _now(asked.images.device) - started
@@ -73,11 +81,16 @@ def measure(
 
 
 def _cost(
-    model: nn.Module, images: Tensor, classes: Tensor, explain: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    model: nn.Module,
+    images: Tensor,
+    classes: Tensor,
+    explain: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    most: float | None,
 ) -> Cost:
     some = images[:_COUNTED], classes[:_COUNTED]
-    explain(model, *some)  # the first time, layers are looked for
-    return cost_of(model, some[0], lambda: explain(model, *some))
+    with suppress(ValueError):  # the first time, layers are looked for
+        last_stages(model, some[0], count=1)
+    return cost_of(model, some[0], lambda: explain(model, *some), most)
 
 
 def _scores(questions: Questions, asked: Asked, maps: Tensor) -> dict[str, Tensor]:

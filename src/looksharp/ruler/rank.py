@@ -91,7 +91,7 @@ def rank_mechanisms(
     )
     file = None if out is None else partial(kept_file, Path(out) / "measured", facts=facts)
     with tqdm(total=len(names) * len(split), unit=" maps", disable=not progress, leave=False) as bar:
-        measured, refused = _measure_all(questions, names, settings.layer, shown, file, bar)
+        measured, refused = _measure_all(questions, names, settings, shown, file, bar)
     if not measured:
         raise ValueError("every mechanism refuses this network: " + "; ".join(f"{n}: {r}" for n, r in refused.items()))
     ranking = _ranking(questions, data, name, settings.seed, measured, refused, _examples(questions, data, shown))
@@ -134,7 +134,7 @@ def _shown(questions: Questions, count: int) -> list[int]:
 def _measure_all(
     questions: Questions,
     names: Sequence[str],
-    layer: str | None,
+    settings: RulerSettings,
     shown: list[int],
     file: Callable[[str], Path] | None,
     bar: tqdm[Never],
@@ -148,7 +148,7 @@ def _measure_all(
         found = None if path is None else read_kept(path, name)
         if found is None:
             try:
-                found = measure(questions, name, layer, shown, bar.update)
+                found = measure(questions, name, settings, shown, bar.update)
             except _REFUSALS as error:
                 refused[name] = _reason(error)
             else:

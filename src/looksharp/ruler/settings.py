@@ -18,6 +18,7 @@ class RulerSettings:
     Args:
         only: mechanisms to rank, listed below; all if not given. In brackets where a spelling holds commas:
             ["occlusion:window=16,stride=8", grad_cam].
+        most: largest cost of an image's map, in forwards; dearer mechanisms are left out unless `only` names them.
         images: number of images to measure on, drawn by seed.
         perturbed: number of these for which insertion, deletion, average drop and ROAD are measured, 122 forwards each.
         split: split to measure on; the first test split if not given.
@@ -29,6 +30,7 @@ class RulerSettings:
     """
 
     only: tuple[str, ...] | None = None
+    most: Annotated[float, Ge(1)] = 1000
     images: Annotated[int, Ge(2)] = 200
     perturbed: Annotated[int, Ge(0)] = 100
     split: str | None = None
