@@ -36,7 +36,11 @@ def chosen_device(options: argparse.Namespace) -> torch.device:
 
 
 def measure(
-    tasks: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 2
+    tasks: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of every task in every round.
 
@@ -46,10 +50,10 @@ def measure(
 
     def seconds(task: Callable[[], object]) -> float:
         _synchronize(device)
-        started = time.perf_counter()
+        started = clock()
         task()
         _synchronize(device)
-        return time.perf_counter() - started
+        return clock() - started
 
     for _ in range(warmup):
         for task in tasks.values():

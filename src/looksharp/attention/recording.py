@@ -204,7 +204,13 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
         torch.Size([5, 4, 6, 6])
 
     """
-    network = unwrapped(model)
+    with _recorded(unwrapped(model), layers, trains=True) as recording:
+        yield recording
+
+
+@contextmanager
+def _recorded(network: nn.Module, layers: Iterable[str], *, trains: bool) -> Iterator[Recording]:
+    """Record as `record` does; what only training needs is left out unless `trains`."""
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     modules = find_modules(network, names)
     frozen = not any(parameter.requires_grad for parameter in network.parameters())
@@ -257,7 +263,8 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
             hook_here(stack, module.register_forward_hook, lambda _m, _a, output, name=name: keep_output(name, output))
         hook_here(stack, network.register_forward_hook, after)
         # Maps that are trained on are differentiated twice, from the first recorded layer on.
-        stack.enter_context(FastSecondDerivative(lambda: recording.trainable and bool(recording.maps)))
+        if trains:
+            stack.enter_context(FastSecondDerivative(lambda: recording.trainable and bool(recording.maps)))
         stack.enter_context(UnfusedAttention(lambda: bool(recording.maps)))
         yield recording
 
@@ -277,7 +284,7 @@ def look(model: nn.Module, images: Tensor, layers: Iterable[str]) -> tuple[objec
         What the model returned, and the recording.
     """
     network = unwrapped(model)
-    with lock_of(network), torch.no_grad(), record(network, layers) as features:
+    with lock_of(network), torch.no_grad(), _recorded(network, layers, trains=False) as features:
         return _untouched(model, network, images), features
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from looksharp.attention.mechanisms.base import MECHANISMS, ModelMechanism
+from looksharp.attention.mechanisms.base import MECHANISMS, Answered, SinglePass
+from looksharp.attention.mechanisms.scoring import rows_of
 from looksharp.attention.mechanisms.weighting import SPATIAL, safe_ratio, weighted_sum
 from looksharp.attention.precision import at_least_float32
 from looksharp.attention.recording import logits_of, look
@@ -19,7 +20,7 @@ __all__ = ["AblationCAM"]
 
 @MECHANISMS.register("ablation_cam")
 @settings
-class AblationCAM(ModelMechanism):
+class AblationCAM(SinglePass):
     """Weight each channel by how far the class's score falls without it, Ablation-CAM.
 
     Desai and Ramaswamy 2020, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free
@@ -29,27 +30,37 @@ class AblationCAM(ModelMechanism):
     to 0 where the least feature is 0, and to a large negative number elsewhere.
     """
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Run what follows the layer once for every channel; see `ModelMechanism.maps`.
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model, and again what follows the layer for every channel; see `ModelMechanism.maps`.
 
         Raises:
             ValueError: if the model is in training mode, unless the layer is pooled into one linear layer.
         """
         output, recording = look(model, images, layers)
-        logits = logits_of(output)
-        head = recording.pooled_linear_head(logits)
-        whole = at_least_float32(logits.detach()).gather(1, classes)  # (B, K)
-        found = {}
-        for layer in layers:
-            features = at_least_float32(recording[layer].detach())
-            if head is not None and layer == head.layer:
-                weight = head.linear.weight.detach()[classes].to(features.dtype)  # (B, K, C)
-                falls = weight * features.mean(SPATIAL).unsqueeze(1)
-            else:
-                ablated = rerun_behind(model, images, layer, features.shape[1], _without)  # (B, C, classes)
-                falls = whole.unsqueeze(2) - ablated.gather(2, classes.unsqueeze(1).expand(-1, len(ablated[0]), -1)).mT
-            found[layer] = weighted_sum(features, safe_ratio(falls, whole.abs().unsqueeze(2)))
-        return found
+        head = recording.pooled_linear_head(logits_of(output))
+        logits = at_least_float32(logits_of(output).detach())
+        features = {layer: at_least_float32(read.detach()) for layer, read in recording.items()}
+        ablated = {
+            layer: rerun_behind(model, images, layer, read.shape[1], _without)  # (B, C, classes)
+            for layer, read in features.items()
+            if head is None or layer != head.layer
+        }
+
+        def falls(layer: str, classes: Tensor) -> Tensor:
+            """Return how far each score (B, K) falls without each channel, (B, K, C)."""
+            if layer in ablated:
+                return logits.gather(1, classes).unsqueeze(2) - ablated[layer].mT[rows_of(classes), classes]
+            assert head is not None
+            weight = head.linear.weight.detach()[classes].to(logits.dtype)
+            return weight * features[layer].mean(SPATIAL).unsqueeze(1)
+
+        def maps(classes: Tensor) -> dict[str, Tensor]:
+            size = logits.gather(1, classes).abs().unsqueeze(2)
+            return {
+                layer: weighted_sum(read, safe_ratio(falls(layer, classes), size)) for layer, read in features.items()
+            }
+
+        return Answered(logits, maps)
 
 
 def _without(features: Tensor, places: Tensor) -> Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from looksharp.attention.mechanisms.base import MECHANISMS, ModelMechanism
+from looksharp.attention.mechanisms.base import MECHANISMS, Answered, SinglePass
 from looksharp.attention.mechanisms.scoring import Score, scores_of
 from looksharp.attention.precision import at_least_float32
-from looksharp.attention.recording import Recording, logits_of, look
+from looksharp.attention.recording import logits_of, look
 from looksharp.attention.rerun import rerun_behind
 from looksharp.settings import settings
 
@@ -20,7 +20,7 @@ __all__ = ["ReciproCAM"]
 
 @MECHANISMS.register("recipro_cam")
 @settings
-class ReciproCAM(ModelMechanism):
+class ReciproCAM(SinglePass):
     """Map the class's score when the network is left the features of one place alone, Recipro-CAM.
 
     Byun and Lee 2022, "Recipro-CAM: Fast gradient-free visual explanations for convolutional neural networks", Eq. 1 to
@@ -38,22 +38,30 @@ class ReciproCAM(ModelMechanism):
     gaussian: bool = True
     score: Score = "logit"
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Run what follows the layer once for every position; see `ModelMechanism.maps`.
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model, and again what follows the layer for every position; see `ModelMechanism.maps`.
 
         Raises:
             ValueError: if the model is in training mode, unless the layer is pooled into one linear layer.
         """
         output, recording = look(model, images, layers)
         head = recording.pooled_linear_head(logits_of(output))
-        found = {}
-        for layer in layers:
-            size = recording[layer].shape[2:]
-            closed = head is not None and layer == head.layer
-            logits = self._closed(recording, layer) if closed else self._rerun(model, images, layer, size)
-            scores = torch.stack([scores_of(of, own, self.score) for of, own in zip(logits, classes, strict=True)])
-            found[layer] = (scores[:, :-1] - scores[:, -1:]).mT.unflatten(2, size)  # (B, K, h, w)
-        return found
+        alone = {
+            layer: _closed(read, head.linear, self._spread)
+            if head is not None and layer == head.layer
+            else self._rerun(model, images, layer, read.shape[2:])
+            for layer, read in recording.items()
+        }  # (B, h w + 1, classes) each
+
+        def maps(classes: Tensor) -> dict[str, Tensor]:
+            found = {}
+            for layer, logits in alone.items():
+                each = zip(logits, classes, strict=True)
+                scores = torch.stack([scores_of(of, own, self.score) for of, own in each])  # (B, h w + 1, K)
+                found[layer] = (scores[:, :-1] - scores[:, -1:]).mT.unflatten(2, recording[layer].shape[2:])
+            return found
+
+        return Answered(logits_of(output).detach(), maps)
 
     def _rerun(self, model: nn.Module, images: Tensor, layer: str, size: torch.Size) -> Tensor:
         """Return the logits (B, h w + 1, classes) of every position alone, and of none."""
@@ -66,19 +74,19 @@ class ReciproCAM(ModelMechanism):
 
         return rerun_behind(model, images, layer, positions + 1, alone)
 
-    def _closed(self, recording: Recording, layer: str) -> Tensor:
-        """Compute the same logits from the weights of a pooled linear layer."""
-        assert recording.last_linear is not None
-        linear, features = recording.last_linear[0], at_least_float32(recording[layer].detach())
-        weight = linear.weight.detach().to(features.dtype)  # (classes, C)
-        maps = torch.einsum("nc,bchw->bnhw", weight, features) / features[0, 0].numel()
-        logits = self._spread(maps.flatten(0, 1).unsqueeze(1)).view_as(maps).flatten(2).mT  # (B, h w, classes)
-        logits = F.pad(logits, (0, 0, 0, 1))
-        return logits if linear.bias is None else logits + linear.bias.detach().to(features.dtype)
-
     def _spread(self, masks: Tensor) -> Tensor:
         """Filter masks (N, 1, h, w), which are 0 outside."""
         if not self.gaussian:
             return masks
         row = masks.new_tensor([0.25, 0.5, 0.25])
         return F.conv2d(masks, torch.outer(row, row)[None, None], padding=1)
+
+
+def _closed(features: Tensor, linear: nn.Linear, spread: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the logits (B, h w + 1, classes) of every position alone, and of none, behind pooling and `linear`."""
+    precise = at_least_float32(features.detach())
+    weight = linear.weight.detach().to(precise.dtype)  # (classes, C)
+    maps = torch.einsum("nc,bchw->bnhw", weight, precise) / precise[0, 0].numel()
+    logits = spread(maps.flatten(0, 1).unsqueeze(1)).view_as(maps).flatten(2).mT  # (B, h w, classes)
+    logits = F.pad(logits, (0, 0, 0, 1))
+    return logits if linear.bias is None else logits + linear.bias.detach().to(precise.dtype)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.maps import resize_maps
-from looksharp.attention.mechanisms.base import MECHANISMS, ModelMechanism
+from looksharp.attention.mechanisms.base import MECHANISMS, Answered, SinglePass
+from looksharp.attention.mechanisms.scoring import rows_of
 from looksharp.attention.mechanisms.weighting import safe_ratio, weighted_sum
 from looksharp.attention.precision import at_least_float32
-from looksharp.attention.recording import look
+from looksharp.attention.recording import logits_of, look
 from looksharp.attention.rerun import chunks, run_in_chunks
 from looksharp.settings import settings
 
@@ -20,7 +21,7 @@ __all__ = ["ScoreCAM"]
 
 @MECHANISMS.register("score_cam")
 @settings
-class ScoreCAM(ModelMechanism):
+class ScoreCAM(SinglePass):
     """Weight each channel by the score of the image seen through it, Score-CAM.
 
     Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks", Eq. 5 to 8:
@@ -32,20 +33,24 @@ class ScoreCAM(ModelMechanism):
 
     signed = False
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Run each image once for every channel; see `ModelMechanism.maps`.
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run the model, and again on each image for every channel; see `ModelMechanism.maps`.
 
         Raises:
             ValueError: if the model is in training mode.
         """
-        _, recording = look(model, images, layers)
-        found = {}
-        for layer in layers:
-            features = at_least_float32(recording[layer].detach())
-            each = zip(images.split(1), features, classes, strict=True)
-            logits = torch.stack([_seen_through(model, image, maps)[:, own] for image, maps, own in each])
-            found[layer] = weighted_sum(features, logits.mT.softmax(2))
-        return found
+        output, recording = look(model, images, layers)
+        features = {layer: at_least_float32(read.detach()) for layer, read in recording.items()}
+        seen = {
+            layer: torch.stack([_seen_through(model, *each) for each in zip(images.split(1), read, strict=True)])
+            for layer, read in features.items()
+        }  # (B, C, classes) each
+
+        def maps(classes: Tensor) -> dict[str, Tensor]:
+            scores = {layer: logits.mT[rows_of(classes), classes] for layer, logits in seen.items()}  # (B, K, C)
+            return {layer: weighted_sum(features[layer], of.softmax(2)) for layer, of in scores.items()}
+
+        return Answered(logits_of(output).detach(), maps)
 
 
 def _seen_through(model: nn.Module, image: Tensor, features: Tensor) -> Tensor:
