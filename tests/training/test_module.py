@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, StepLR
 
 from looksharp.networks import AttendAndRectify, CifarResNet
 from looksharp.objectives import Classification
@@ -68,6 +68,13 @@ def test_step_divides_at_the_milestones():
     found = planned(config)
     assert found == pytest.approx([0.1] * 2 * STEPS + [0.01] * 3 * STEPS + [0.001] * STEPS)
     assert found == pytest.approx(reference(MultiStepLR, [2 * STEPS, 5 * STEPS], gamma=0.1))
+
+
+def test_step_divides_every_so_many_steps():
+    every = STEPS + 1
+    found = planned(OptimizationConfig(lr=0.1, schedule="step", every=every, gamma=0.1))
+    assert found == pytest.approx([0.1 * 0.1 ** (step // every) for step in range(STEPS * EPOCHS)])
+    assert found == pytest.approx(reference(StepLR, every, gamma=0.1))
 
 
 def test_constant_is_constant():

@@ -21,6 +21,8 @@ class SeedFolder:
         data: settings of the data set whose images have seeds, as `DataConfig` takes them.
         seed: seed with which the data set was read.
         split: the split whose images have seeds.
+        images: number of them.
+        in_memory: True if they are in memory, not in files.
         classes: names of the classes.
         made: how the seeds were made: mechanism, scales, threshold, weights, ...
     """
@@ -29,6 +31,8 @@ class SeedFolder:
     data: Mapping[str, object]
     seed: int
     split: str
+    images: int
+    in_memory: bool
     classes: tuple[str, ...]
     made: Mapping[str, object] = field(default_factory=dict)
 
@@ -47,6 +51,8 @@ class SeedFolder:
             "data": dict(self.data),
             "seed": self.seed,
             "split": self.split,
+            "images": self.images,
+            "in_memory": self.in_memory,
             "classes": list(self.classes),
             "made": dict(self.made),
         }
@@ -68,6 +74,8 @@ def read_seed_folder(root: Path | str) -> SeedFolder:
             dict(values["data"]),
             int(values["seed"]),
             str(values["split"]),
+            int(values["images"]),
+            bool(values["in_memory"]),
             tuple(map(str, values["classes"])),
             dict(values["made"]),
         )

@@ -23,9 +23,9 @@ from looksharp.marks.marks import Marks
 
 __all__ = ["Augment", "BatchLoader", "Data", "Pixels", "Split"]
 
-Augment = Literal["none", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
-"""Augmentation of training images: none; pad by an eighth and crop; the same and mirror; resize the shorter side to
-8/7 of the size (256 for 224), crop and mirror; crop at random scale, resize and mirror."""
+Augment = Literal["none", "flip", "crop", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
+"""Augmentation of training images: none; mirror; pad by an eighth and crop; the same and mirror; resize the shorter
+side to 8/7 of the size (256 for 224), crop and mirror; crop at random scale, resize and mirror."""
 
 
 class BatchLoader(Protocol):

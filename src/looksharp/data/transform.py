@@ -41,7 +41,7 @@ def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
     ]
     if augment in ("crop", "crop_flip"):
         steps.append(v2.RandomCrop(size, padding=[max(size[1] // 8, 1), max(size[0] // 8, 1)]))
-    if augment == "crop_flip":
+    if augment in ("flip", "crop_flip"):
         steps.append(v2.RandomHorizontalFlip())
     return v2.Compose(steps)
 

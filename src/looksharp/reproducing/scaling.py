@@ -30,8 +30,11 @@ def scaled_config(config: RunConfig, scale: float) -> RunConfig:
     """Return the settings with a share of the epochs, at least one; the milestones move along."""
     if check_scale(scale) == 1:
         return config
+    every = config.optimization.every
     optimization = replace(
-        config.optimization, milestones=[max(round(each * scale), 1) for each in config.optimization.milestones]
+        config.optimization,
+        milestones=[max(round(each * scale), 1) for each in config.optimization.milestones],
+        every=None if every is None else max(round(every * scale), 1),
     )
     training = replace(config.training, epochs=max(round(config.training.epochs * scale), 1))
     return replace(config, optimization=optimization, training=training)

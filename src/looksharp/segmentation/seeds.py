@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +15,8 @@ from tqdm import tqdm
 from looksharp.attention.finite import check_weights
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.seed_folder import SeedFolder, read_seed_folder
-from looksharp.data.split import Data, Pixels, Split
+from looksharp.data.split import Data, Split
+from looksharp.evaluation.dense import whole
 from looksharp.evaluation.fingerprint import file_fingerprint
 from looksharp.files import locked, write_text
 from looksharp.marks.class_images import UNKNOWN, write_class_image
@@ -28,7 +28,7 @@ from looksharp.segmentation.whole_maps import WholeMaps
 from looksharp.training.data import fitted_data, moved_data
 from looksharp.training.folder import Run, load_run
 
-__all__ = ["make_seeds", "true_classes", "whole"]
+__all__ = ["make_seeds", "true_classes"]
 
 _PLACE = ("out", "run", "device", "workers", "batch_size", "data", "root")
 """Settings that are of a call, not of the seeds; the data's are noted apart."""
@@ -77,11 +77,6 @@ def true_classes(target: Tensor, classes: int) -> Tensor:
     return torch.where(present.gather(1, order), order, -1)
 
 
-def whole(pixels: Pixels) -> Pixels:
-    """Return the way from whole images to a network's input: both sides are resized, and nothing is cut off."""
-    return replace(pixels, fit="resize", crop_share=1.0)
-
-
 def _check_names(split: Split) -> None:
     """Refuse images whose seeds would be one file."""
     known: dict[Path, str] = {}
@@ -102,7 +97,17 @@ def _folder(settings: SeedSettings, config: DataConfig, data: Data, run: Run) ->
     flat = to_jsonable_python(config)
     if flat["root"] is not None:
         flat["root"] = str(Path(flat["root"]).absolute())
-    folder = SeedFolder(settings.out, flat, run.config.training.seed, settings.split, data.classes, made)
+    split = data.splits[settings.split]
+    folder = SeedFolder(
+        settings.out,
+        flat,
+        run.config.training.seed,
+        settings.split,
+        len(split),
+        split.in_memory,
+        data.classes,
+        made,
+    )
     if folder.path.is_file():
         known = read_seed_folder(settings.out)
         other = next((name for name in made if known.made.get(name) != made[name]), None)

@@ -51,6 +51,8 @@ def learning_rate_factor(config: OptimizationConfig, step: int, steps_per_epoch:
     """
     if config.schedule == "cosine":
         return (1 + math.cos(math.pi * min(step / max(steps_per_epoch * epochs, 1), 1))) / 2
+    if config.schedule == "step" and config.every is not None:
+        return config.gamma ** (step // config.every)
     if config.schedule == "step":
         return config.gamma ** sum(step // steps_per_epoch >= milestone for milestone in config.milestones)
     return 1.0

@@ -141,6 +141,7 @@ class OptimizationConfig:
         schedule: cosine (one cycle, from lr to 0, step by step), step (multiplied by gamma at the milestones) or
             constant.
         milestones: epochs after which the learning rate is multiplied by gamma, for schedule step.
+        every: training steps after which it is, again and again, in place of the milestones.
         gamma: factor of the learning rate at each milestone.
         clip: clip gradients to this norm; no clipping if not given.
     """
@@ -152,6 +153,7 @@ class OptimizationConfig:
     weight_decay: Annotated[float, Ge(0)] = 5e-4
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     milestones: list[Count] = field(default_factory=lambda: [81, 122])
+    every: Count | None = None
     gamma: Positive = 0.1
     clip: Positive | None = None
     head_lr_factor: Positive = 1.0
@@ -172,9 +174,9 @@ class TrainingConfig:
     Args:
         epochs: passes through the training images.
         batch_size: images per step and device.
-        augment: none, crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the shorter side to
-            256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize, mirror); the data
-            set's own if not given.
+        augment: none, flip (mirror), crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the
+            shorter side to 256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize,
+            mirror); the data set's own if not given.
         balance: draw equally many training images of each class, or of each group where groups are known; none draws
             each image once per epoch.
         seed: seed of everything drawn at random.

@@ -116,7 +116,7 @@ def test_offsets_of_crops_are_an_eighth_at_most_and_all_occur():
     assert set(columns.amin(1).tolist()) == {-1, 0, 1}
 
 
-@pytest.mark.parametrize("augment", ["none", "crop", "crop_flip"])
+@pytest.mark.parametrize("augment", ["none", "flip", "crop", "crop_flip"])
 def test_a_marker_stays_on_its_mask(augment):
     split = marked_split()
     for batch in split.loader(Shuffled(24, 8, 0), PIXELS, augment=augment, seed=1):
@@ -144,7 +144,7 @@ def test_images_of_another_size_are_refused():
 
 
 def test_resized_crops_are_for_files():
-    with pytest.raises(ValueError, match=r"^augment must be none, crop or crop_flip for images held in memory$"):
+    with pytest.raises(ValueError, match=r"^augment must be none, flip, crop or crop_flip for images held in memory$"):
         random_split().loader([[0]], PIXELS, augment="resized_crop_flip")
 
 
@@ -184,3 +184,14 @@ def test_one_image_is_its_bytes():
     split = random_split()
     assert torch.equal(split.image(3), split.images[3])
     assert len(split) == 6
+
+
+def test_mirrored_images_are_the_images_and_their_masks_alike():
+    split = random_split()
+    (batch,) = split.loader([list(range(len(split)))], PIXELS, augment="flip", seed=1)
+    (plain,) = split.loader([list(range(len(split)))], PIXELS)
+    mirrored = [torch.equal(found, image.flip(-1)) for found, image in zip(batch.image, plain.image, strict=True)]
+    same = [torch.equal(found, image) for found, image in zip(batch.image, plain.image, strict=True)]
+    assert all(a or b for a, b in zip(mirrored, same, strict=True))
+    assert any(mirrored)
+    assert any(same)

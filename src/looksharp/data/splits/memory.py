@@ -50,7 +50,7 @@ class TensorSplit(Split):
                 size than `pixels` says.
         """
         if augment in ("resize_crop_flip", "resized_crop_flip"):
-            raise ValueError("augment must be none, crop or crop_flip for images held in memory")
+            raise ValueError("augment must be none, flip, crop or crop_flip for images held in memory")
         if tuple(self.images.shape[-2:]) != pixels.size:
             raise ValueError(f"images are {tuple(self.images.shape[-2:])} pixels and must be {pixels.size}")
         return _TensorLoader(self, batches, pixels, augment, seed, torch.device(device))
@@ -80,8 +80,8 @@ class _TensorLoader:
             where = torch.tensor(chosen, device=self.device)
             images, marks = self.images[where], self._marks(chosen)
             if self.augment != "none":
-                flip = self.augment == "crop_flip"
-                rows, columns = random_crop(len(images), images.shape[-2:], flip, generator)
+                flip, share = self.augment in ("flip", "crop_flip"), 0 if self.augment == "flip" else 8
+                rows, columns = random_crop(len(images), images.shape[-2:], flip, generator, share)
                 images = _take(images, rows.to(self.device), columns.to(self.device))
                 if marks is not None:
                     at = marks.sample.cpu()
@@ -106,16 +106,18 @@ class _TensorLoader:
         )
 
 
-def random_crop(count: int, size: Iterable[int], flip: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw rows (count, H) and columns (count, W) of crops of images padded by an eighth of their size.
+def random_crop(
+    count: int, size: Iterable[int], flip: bool, generator: torch.Generator, share: int = 8
+) -> tuple[Tensor, Tensor]:
+    """Draw rows (count, H) and columns (count, W) of crops of images padded by an eighth, or 1/share, of their size.
 
     Indices outside the image stand for padding. For 32 px images this is the CIFAR recipe: pad by 4, crop 32
-    (ICASC appendix A.1). With `flip`, half of the columns run backwards.
+    (ICASC appendix A.1). With `flip`, half of the columns run backwards. With a share of 0 nothing is cropped.
     """
     height, width = size
     indices = []
     for length in (height, width):
-        pad = max(length // 8, 1)
+        pad = max(length // share, 1) if share else 0
         offset = torch.randint(-pad, pad + 1, (count, 1), generator=generator)
         indices.append(torch.arange(length) + offset)
     rows, columns = indices

@@ -1,0 +1,81 @@
+"""Draw class indices over photographs, and rows of pictures."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from looksharp.drawing.overlay import picture
+from looksharp.files import replacing
+from looksharp.marks.class_images import UNKNOWN, palette
+
+__all__ = ["draw_rows", "label_overlay"]
+
+Pixels = npt.NDArray[np.uint8]
+_OPACITY = 0.65
+_CELL = 2.2  # inches
+_DPI = 110
+
+
+def label_overlay(image: Tensor, labels: Tensor) -> Pixels:
+    """Draw class indices over an image in VOC's colours; the background and unknown pixels show the image in grey.
+
+    Args:
+        image: colours (3, H, W) in [0, 1].
+        labels: (H, W) class indices, 0 for the background and 255 where unknown.
+
+    Returns:
+        (H', W', 3) bytes, see `picture`.
+
+    Raises:
+        ValueError: if labels are of another size than the image.
+
+    Example:
+        >>> label_overlay(torch.full((3, 2, 2), 1.0), torch.tensor([[0, 1], [1, 255]]))[0, 0]
+        array([255, 255, 255], dtype=uint8)
+
+    """
+    if labels.shape != image.shape[1:]:
+        raise ValueError(f"labels must be of the image's size {tuple(image.shape[1:])}; got {tuple(labels.shape)}")
+    labels = labels.cpu().long()
+    colours = palette()[labels].permute(2, 0, 1).float() / 255
+    grey = image.cpu().float().mean(0, keepdim=True).expand(3, -1, -1)
+    shown = (labels != 0) & (labels != UNKNOWN)
+    return picture(torch.where(shown, _OPACITY * colours + (1 - _OPACITY) * grey, grey))
+
+
+def draw_rows(rows: Sequence[Sequence[tuple[str, Pixels]]], path: Path) -> None:
+    """Write a PNG of rows of pictures, each with a title.
+
+    Args:
+        rows: (title, pixels (H, W, 3)) of each picture.
+        path: the file.
+
+    Raises:
+        ValueError: if there is no picture.
+    """
+    from matplotlib.figure import Figure
+
+    if not rows or not all(rows):
+        raise ValueError("rows must hold at least one picture each; got none")
+    columns = max(map(len, rows))
+    heights = [_CELL * max(pixels.shape[0] / pixels.shape[1] for _, pixels in row) + 0.35 for row in rows]
+    figure = Figure((_CELL * columns, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+    for number, row in enumerate(rows):
+        for place, (title, pixels) in enumerate(row):
+            axes = figure.add_subplot(grid[number, place])
+            axes.imshow(pixels, interpolation="none")
+            axes.set_title("\n".join(textwrap.wrap(title, 30)), fontsize=8, parse_math=False)
+            axes.axis("off")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
