@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from sklearn.metrics import homogeneity_score, roc_auc_score
@@ -219,6 +220,21 @@ def test_a_mechanism_that_runs_the_model_shows_patches_on_the_layers_grid(biased
     assert covered[0] == 1
     assert found.chosen[0].patch.shape == (12, 12)
     assert len(search(CueReader().eval(), biased, n=8, layer="cells", mechanism="eigen_cam").chosen) == 8
+
+
+def test_the_one_map_of_a_transformer_shows_patches_on_the_layers_grid(biased):
+    size = biased.pixels.size[0]
+    small = {"img_size": size, "patch_size": size // 4, "depth": 2, "embed_dim": 12, "num_heads": 2}
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=10, **small).eval()
+    found = search(network, biased, n=4, layer="blocks.0", mechanism="legrad")
+    assert len(found.chosen) == 4
+    assert found.chosen[0].patch.shape == (4, 4)
+    index = found.chosen[0].index
+    split = biased.splits["train"]
+    image, label = biased.pixels.normalize(split.images[[index]]), split.targets[index]
+    (maps,) = attend(network, image, label[None], mechanism="legrad").maps.values()
+    assert found.chosen[0].share == pytest.approx(float(maps.max() / maps.sum()), rel=1e-3)
+    assert found.chosen[0].patch.int().flatten().argmax() == maps.flatten().argmax()
 
 
 def test_recurrence_of_what_is_the_same_alone_or_anothers():

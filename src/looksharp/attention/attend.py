@@ -149,7 +149,7 @@ def attend(
 
     Returns:
         Detached logits (B, C) of the images as they are, classes (B, K) in the order of the maps, and maps (B, K, h, w)
-        by layer; by "image" where they lie in the input's pixels.
+        by layer; one map where the mechanism reads no layers, by "image" if it lies in the input's pixels.
 
     Raises:
         ValueError: if `top` is below 1; if the mechanism reads no layers and some are named or to be fused, or has no
@@ -235,7 +235,7 @@ def maps_of(
         signed: see `attention_maps`.
 
     Returns:
-        Layer name -> maps (B, K, h, w); "image" alone where the mechanism reads no layers.
+        Layer name -> maps (B, K, h, w); one map where the mechanism reads no layers, as of `attend`.
 
     Raises:
         ValueError: as `attend`.

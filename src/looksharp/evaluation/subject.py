@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from looksharp.attention.attend import maps_of
 from looksharp.attention.finite import check_finite
-from looksharp.attention.mechanisms import IMAGE, Mechanism
+from looksharp.attention.mechanisms import Mechanism, reads_layers
 from looksharp.data.sampling import InOrder
 from looksharp.data.split import BatchLoader, Pixels, Split
 from looksharp.evaluation.result import Evaluation
@@ -132,7 +132,10 @@ class Seen:
         )
         for layer, maps in made.items():
             check_finite(maps, f"the maps of layer {layer!r}")
-        inner, last = (made[layer] if layer in made else made[IMAGE] for layer in self.layers)
+        if reads_layers(self.subject.mechanism):
+            inner, last = (made[layer] for layer in self.layers)
+        else:
+            inner = last = next(iter(made.values()))
         return inner.to(self.logits.device), last.to(self.logits.device)
 
     @cached_property

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from looksharp.attention.attend import maps_of
-from looksharp.attention.mechanisms import IMAGE, Mechanism, has_sign
+from looksharp.attention.mechanisms import Mechanism, has_sign
 from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
@@ -105,10 +105,10 @@ def _at_layer(
     mechanism: str | Mechanism,
 ) -> Tensor:
     """Return detached maps (B, K, h, w) on the grid of the one layer recorded, signed where that has a meaning."""
-    ((layer, read),) = features.items()
-    found = maps_of(model, images, output, features, classes, mechanism, signed=has_sign(mechanism))
-    maps = found[layer] if layer in found else F.adaptive_avg_pool2d(found[IMAGE], (read.shape[-2], read.shape[-1]))
-    return maps.detach()
+    (read,) = features.values()
+    (maps,) = maps_of(model, images, output, features, classes, mechanism, signed=has_sign(mechanism)).values()
+    size = (read.shape[-2], read.shape[-1])
+    return (maps if maps.shape[-2:] == size else F.adaptive_avg_pool2d(maps, size)).detach()
 
 
 def _grid(sample: Tensor, label: Tensor, images: int) -> tuple[Tensor, Tensor]:

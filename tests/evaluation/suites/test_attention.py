@@ -3,6 +3,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
@@ -201,6 +202,23 @@ def test_a_mechanism_in_the_images_pixels(model, split, data):
         inside.append(float((maps[0, 0] * mask).sum() / maps.sum()))
     few = measure(model, split.taken(range(4)), data.pixels, mechanism="occlusion:14")
     assert few.values["attention_inside"] == pytest.approx(sum(inside) / 4, rel=1e-4)
+
+
+def test_one_map_of_a_transformer_whatever_the_layers(split, data):
+    size = data.pixels.size[0]
+    small = {"img_size": size, "patch_size": size // 4, "depth": 4, "embed_dim": 48, "num_heads": 2}
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=10, **small).eval()
+    few = split.taken(range(4))
+    found = measure(network, few, data.pixels, mechanism="gradient_rollout")
+    assert found.values["overlap_inner"] == pytest.approx(found.values["overlap_last"])
+    inside = []
+    for index in range(4):
+        image = data.pixels.normalize(few.images[[index]])
+        ((label, mask),) = few.marks.of(index)
+        maps = attend(network, image, torch.tensor([[label]]), mechanism="gradient_rollout").maps["blocks.0"]
+        resized = F.interpolate(maps, (size, size), mode="bilinear")[0, 0]
+        inside.append(float((resized * mask).sum() / resized.sum()))
+    assert found.values["attention_inside"] == pytest.approx(sum(inside) / 4, rel=1e-4)
 
 
 # A network that knows where it looks -----------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def check_asked(mechanism: str | Mechanism, *, layers: bool = False, signed: boo
 
 
 def reads_layers(mechanism: str | Mechanism) -> bool:
-    """Return True if a mechanism's maps are read at layers, False if they lie in the input's pixels."""
+    """Return True if a mechanism reads maps at chosen layers; False if it makes one map whatever layers there are."""
     found = find_mechanism(mechanism)
     return found.layered if isinstance(found, ModelMechanism) else True
 
