@@ -16,7 +16,7 @@ from looksharp.metrics.faithfulness.average_drop import average_drop
 from looksharp.metrics.faithfulness.insertion_deletion import deletion, insertion
 from looksharp.metrics.faithfulness.road import road
 
-ALL = ("classification", "attention", "boxes", "faithfulness", "ten_crop", "interventions", "sanity")
+ALL = ("classification", "attention", "boxes", "faithfulness", "ten_crop", "interventions", "sanity", "segmentation")
 QUICK = tuple(name for name in SUITES if name != "faithfulness")
 
 

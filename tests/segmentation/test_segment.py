@@ -126,7 +126,7 @@ def test_it_is_measured(segmenter, few):
         (["--seeds", "SEEDS", "--data", "voc"], "data must be that of the seeds, digits; got voc"),
         (["RUN", "a.png", "--steps", "3"], "steps is for training, which takes --seeds and no images"),
         (["RUN", "a.png", "--lr", "3"], "lr is for training, which takes --seeds and no images"),
-        (["RUN", "a.png"], "a.png does not exist"),
+        (["RUN", "a.png"], "a.png cannot be read as an image: No such file or directory"),
         (["RUN", "a/b.png", "b.png"], "two images are called b, and would have one mask"),
         (["PLAIN", "IMAGE"], "masks need a network that scores every position, such as --architecture large_fov makes"),
         (["--seeds", "SEEDS", "--large_fov.stride", "0"], "large_fov.stride must be at least 1; got 0"),

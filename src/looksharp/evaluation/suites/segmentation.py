@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from looksharp.attention.attend import attend
+from looksharp.attention.finite import check_finite, check_logits
 from looksharp.attention.maps import normalize_maps, resize_maps
 from looksharp.attention.mechanisms import reads_layers
 from looksharp.batch import Batch
@@ -80,7 +81,9 @@ def _attended(subject: Subject, batch: Batch) -> Tensor:
         classes = batch.target.unsqueeze(1)
         valid = torch.ones_like(classes)
     found = attend(subject.model, batch.image, classes, layers=layers, mechanism=subject.mechanism)
+    check_logits(found.logits)
     (maps,) = found.maps.values()
+    check_finite(maps, "the class maps")
     maps = normalize_maps(resize_maps(maps, (batch.image.shape[-2], batch.image.shape[-1])))
     values = maps.new_zeros(len(batch), 1 + found.logits.shape[1], *maps.shape[-2:])
     values[:, 0] = _BACKGROUND
