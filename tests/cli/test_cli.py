@@ -35,6 +35,7 @@ COMMANDS = (
         "profile",
         "reproduce",
         "demo",
+    "doctor",
     ),
 )
 CLASSES = ("blue", "green", "red")
