@@ -35,7 +35,7 @@ COMMANDS = (
         "profile",
         "reproduce",
         "demo",
-    "doctor",
+        "doctor",
     ),
 )
 CLASSES = ("blue", "green", "red")

@@ -16,7 +16,7 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
         f"{parser.description} It prints the installation, the layers that were found and how a map lies in them, the "
         f"head, the classes and the pixels, and ends with status 2 if something is wrong: weights or answers that are "
         f"not finite, answers that change from call to call or with the batch, colours normalised twice, or maps that "
-        f"differ from those of a plain hook and torch.autograd.grad by more than 1e-4 of their largest value. Without "
+        f"differ from those of plain autograd behind a hook by more than 1e-4 of their largest value. Without "
         f"a run or model it prints the installation alone."
     )
     add_flags(parser, DoctorSettings, positional=("subject",))
