@@ -57,10 +57,19 @@ def test_what_differs_by_chance_alone_is_as_good_and_the_cheapest_is_advised():
     assert text.endswith(" at 1.0 forwards; dear is as good and costs 50.")
 
 
+def test_where_the_advice_is_dear_the_best_of_the_cheap_is_named_too():
+    dear = measured("dear", 60.0, cue_found=hits(0.9))
+    cheap = measured("cheap", 2.0, cue_found=hits(0.7))
+    standings = rank([measured("bad", cue_found=hits(0.6)), cheap, dear], by_cue=True)
+    assert advise(standings, ALL).endswith(
+        " at 60 forwards; the next, cheap, has 70%; up to 3 forwards cheap is the best and has 70%."
+    )
+
+
 def test_ties_go_to_the_cheaper():
     standings = rank([measured("dear", 9.0, cue_found=hits(1)), measured("cheap", cue_found=hits(1))], by_cue=True)
     assert [each.name for each in standings] == ["cheap", "dear"]
-    assert advise(standings, ALL).endswith("; dear is as good and costs 9.0.")
+    assert advise(standings, ALL).endswith(" at 1.0 forwards; dear is as good and costs 9.0.")
     standings = rank([measured("a", cue_found=hits(1)), measured("b", cue_found=hits(1))], by_cue=True)
     assert advise(standings, ALL).endswith(
         "take a: it finds the cue in 100% (100 to 100) at 1.0 forwards; b is as good and costs the same."

@@ -11,6 +11,8 @@ from looksharp.ruler.results import CueFacts, Score, Standing
 
 __all__ = ["LEAST_HANGING", "advise", "advised", "in_forwards", "reason", "rule"]
 
+_CHEAP = 3  # forwards
+
 LEAST_HANGING = 10
 """Images whose answer must hang on the cue for it to decide."""
 
@@ -37,17 +39,26 @@ def advise(standings: Sequence[Standing], cue: CueFacts | None) -> str:
             f"and a random position would in {_chance(first):.0%}."
         )
     text = f"On this network take {take.name}: {_praise(take, standings, cue)} at {in_forwards(_cost(take))}"
+    return f"{text}{_beside(take, standings, cue)}{_cheap(take, standings, cue)}."
+
+
+def _beside(take: Standing, standings: Sequence[Standing], cue: CueFacts | None) -> str:
+    """Name another mechanism as good, and its price; else the next."""
     good = [each for each in standings if each.as_good and each is not take]
     if good:
-        other = good[0]
-        more = _cost(other) - _cost(take)
-        price = "costs the same" if more < 0.05 else f"costs {_number(_cost(other))}"
-        return f"{text}; {other.name} is as good and {price}."
+        more = _cost(good[0]) - _cost(take)
+        price = "costs the same" if more < 0.05 else f"costs {_number(_cost(good[0]))}"
+        return f"; {good[0].name} is as good and {price}"
     rest = [each for each in standings if each is not take]
-    if not rest:
-        return f"{text}."
-    value = f"{rest[0].decisive.value:.0%}" if cue else f"{rest[0].decisive.value:.1f}"
-    return f"{text}; the next, {rest[0].name}, has {value}."
+    return f"; the next, {rest[0].name}, has {_value(rest[0], cue)}" if rest else ""
+
+
+def _cheap(take: Standing, standings: Sequence[Standing], cue: CueFacts | None) -> str:
+    """Name the best of those that cost little, where the advice is dear."""
+    cheap = [each for each in standings if _cost(each) <= _CHEAP]
+    if _cost(take) <= _CHEAP or not cheap:
+        return ""
+    return f"; up to {_CHEAP} forwards {cheap[0].name} is the best and has {_value(cheap[0], cue)}"
 
 
 def reason(standings: Sequence[Standing], cue: CueFacts | None, images: int) -> str:
@@ -96,6 +107,10 @@ def _praise(take: Standing, standings: Sequence[Standing], cue: CueFacts | None)
         f"its mean rank over {len(_scores(standings))} scores is {found.value:.1f} ({found.low:.1f} to "
         f"{found.high:.1f}) of {len(standings)}"
     )
+
+
+def _value(standing: Standing, cue: CueFacts | None) -> str:
+    return f"{standing.decisive.value:.0%}" if cue else f"{standing.decisive.value:.1f}"
 
 
 def _percent(score: Score) -> str:
