@@ -221,7 +221,8 @@ def _understood(what: str, built: Built, named: Named, pixels: str, images: Data
     }
     if images is not None:
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.splits.items())
-        topics["data"] = f"{images.name}: {len(images.classes)} classes; {sizes}"
+        shown = {name for name in images.sources.values() if name is not None} or images.classes
+        topics["data"] = f"{images.name}: {len(shown)} classes; {sizes}"
     return topics
 
 
