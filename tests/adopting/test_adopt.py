@@ -43,7 +43,7 @@ def test_a_network_of_timm_trained_by_a_plain_loop(name, request, colours, looks
     assert float(line.split()[1].rstrip("%")) > 80
     assert "on 12 images of val and test (guessing among their 3 classes: 33.3%)" in line
     assert "blue, green, red (the data's, by order)" in out
-    assert f"by timm's configuration of test_{name}; --image_size as given" in out
+    assert f"by timm's configuration of test_{name}; --image_size as given\n" in out
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["adopted"]["weights"] == str(tmp_path / "weights.pt")
     assert facts["images"] == {"train": 48, "val": 6, "test": 6}
@@ -105,6 +105,7 @@ def test_own_code_reads_back_in_a_fresh_process_elsewhere(colours, own_code, loo
         *("--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--out", tmp_path / "run", "--device", "cpu"),
     )
     assert "weights.pt; its model_state_dict" in out
+    assert "as given; files are resized as looksharp does, to cover that size and be cut (--fit, --resize_size, " in out
     code = (
         "import torch, sys; from looksharp.training import load_run; run = load_run(sys.argv[1], device='cpu');"
         "torch.save(run.model(torch.load(sys.argv[2]))['logits'].detach(), sys.argv[3])"

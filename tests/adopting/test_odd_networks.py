@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from torch import nn
@@ -127,6 +128,11 @@ def test_one_channel_reads_colours_as_grey(tmp_path, own_code, looksharp):
         flat = torch.tensor(pixels[..., :1].repeat(3, 2)).permute(2, 0, 1)
         expected = network((flat[None, :1].float() / 255 - 0.4) / 0.2)
         torch.testing.assert_close(run.model(run.pixels.normalize(flat)[None]), expected, rtol=0, atol=1e-5)
+
+
+def test_a_network_without_a_classifier_is_refused():
+    features = timm.create_model("test_resnet", num_classes=0)
+    refused(features, r"^model ResNet has no classifier: its output is features; ", Pixels((32, 32)))
 
 
 def test_other_channels_are_refused():

@@ -16,6 +16,7 @@ from timm.data import create_transform, resolve_model_data_config
 from looksharp import adopt
 from looksharp.data.transform import image_transform
 from looksharp.images.reading import read_image
+from looksharp.networks.backbones.build import source_of
 from looksharp.training import load_run
 
 NAMES = {0: "heron", 1: "otter", 2: "wren"}
@@ -66,14 +67,16 @@ def test_a_folder_of_transformers(tmp_path, picture, monkeypatch, capsys):
         close(answer(run, picture), network(**inputs).logits)
 
 
-def test_a_checkpoint_of_a_network_of_transformers(tmp_path):
+def test_a_checkpoint_of_a_network_of_transformers(tmp_path, capsys):
     network, _ = vit_folder(tmp_path / "vit")
     with torch.no_grad():
         network.classifier.weight.mul_(2)
     torch.save(
         {"state_dict": {f"model.{key}": value for key, value in network.state_dict().items()}}, tmp_path / "w.pt"
     )
-    run = adopt(f"hf:{tmp_path / 'vit'}", weights=tmp_path / "w.pt", device="cpu", progress=False)
+    capsys.readouterr()
+    run = adopt(f"hf:{tmp_path / 'vit'}", weights=tmp_path / "w.pt", device="cpu")
+    assert "(state the size, mean or std that it was trained with, if they are others)" in capsys.readouterr().err
     images = torch.randn(2, 3, 32, 32)
     close(run.model(images).logits, network(images).logits)
 
@@ -85,6 +88,11 @@ def test_without_an_image_processor_the_flags_are_named(tmp_path):
         adopt(f"hf:{tmp_path / 'vit'}", progress=False)
     with pytest.raises(ValueError, match=r"^the weights of 'hf:\S+nothing' could not be loaded "):
         adopt(f"hf:{tmp_path / 'nothing'}", progress=False)
+
+
+def test_the_whole_imagenets_classes_are_synsets():
+    found = source_of("vit_base_patch16_224.augreg_in21k").stated("vit_base_patch16_224.augreg_in21k").classes
+    assert (len(found), found[:2]) == (21843, ("n00004475", "n00005787"))
 
 
 def timm_folder(folder):

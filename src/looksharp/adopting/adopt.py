@@ -171,6 +171,8 @@ def adopt_model(
         chosen.multilabel if images is None else images.multilabel,
         0.0,
     )
+    if chosen.weights is not None and stated.pixels is not None and not given:
+        origin += " (state the size, mean or std that it was trained with, if they are others)"
     understood = _understood(chosen.model, built, named, f"{said_pixels(pixels)}, {origin}", images)
     mapping = "" if images is None else map_said(images)
     found = Adopted(run, understood, _answers(run, images, chosen.images), tuple(mapping.splitlines()))

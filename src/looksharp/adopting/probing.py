@@ -20,8 +20,12 @@ def check_input(network: nn.Module, what: str) -> int:
         what: its name, for messages.
 
     Raises:
-        ValueError: if it needs more than images, or reads neither one channel nor three.
+        ValueError: if it has no classifier, needs more than images, or reads neither one channel nor three.
     """
+    if getattr(network, "num_classes", None) == 0:  # as timm writes it
+        raise ValueError(
+            f"model {what} has no classifier: its output is features; name one that was trained to classify"
+        )
     needed = _needed(network)
     if len(needed) > 1:
         raise ValueError(

@@ -17,6 +17,11 @@ PIXEL_SETTINGS = {each.name: _OTHERWISE.get(each.name, each.name) for each in fi
 """Field of `Pixels` -> the setting that states it."""
 
 _NEEDED = ("size", "mean", "std")
+_RESIZING = {"fit", "crop_share", "resize_size", "interpolation", "resizer"}
+_OWN_RULE = (
+    "files are resized as looksharp does, to cover that size and be cut (--fit, --resize_size, --interpolation and "
+    "--resizer state another rule)"
+)
 
 
 def choose_pixels(
@@ -43,7 +48,7 @@ def choose_pixels(
         why = stated.lost or f"how images become the input of model {what} is not known; state it by {flags}"
         raise ValueError(f"{why} (--mean 0 --std 1 if the model normalises its input itself)")
     if stated.pixels is None:
-        return Pixels(**chosen), "as given"
+        return Pixels(**chosen), "as given" if in_memory or _RESIZING & chosen.keys() else f"as given; {_OWN_RULE}"
     flags = ", ".join(f"--{PIXEL_SETTINGS[name]}" for name in chosen if PIXEL_SETTINGS[name] in given)
     origin = f"by {stated.origin}" + (f"; {flags} as given" if flags else "")
     return replace(stated.pixels, **_scaled(stated.pixels, chosen)), origin
@@ -67,8 +72,12 @@ def said_pixels(pixels: Pixels) -> str:
     values = ("mean " + " ".join(f"{v:g}" for v in pixels.mean), "std " + " ".join(f"{v:g}" for v in pixels.std))
     defaults = Pixels(pixels.size)
     others = [
-        f"{setting} {getattr(pixels, name)}"
+        f"{setting} {_shown(getattr(pixels, name))}"
         for name, setting in PIXEL_SETTINGS.items()
         if name not in _NEEDED and getattr(pixels, name) != getattr(defaults, name)
     ]
     return ", ".join([f"{height} x {width} px", *values, *others])
+
+
+def _shown(value: object) -> str:
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)

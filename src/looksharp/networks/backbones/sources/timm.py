@@ -14,6 +14,7 @@ from looksharp.networks.backbones.source import NETWORK_SOURCES, Asked, Source, 
 __all__ = ["Timm"]
 
 _LOCAL = "local-dir:"
+_IMAGENET = 1000  # classes, which have names
 
 
 class Timm(Source):
@@ -65,8 +66,12 @@ class Timm(Source):
 def _stated(found: dict[str, Any], origin: str) -> Stated:
     """Return what a configuration of timm's says."""
     from timm.data.config import resolve_data_config
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     labels = tuple(map(str, found.get("label_names") or ()))
+    subset = None if labels or found.get("num_classes") == _IMAGENET else infer_imagenet_subset(found)
+    if subset:  # of the whole ImageNet, by synset
+        labels = tuple(ImageNetInfo(subset).label_names())
     return Stated.of(resolve_data_config(pretrained_cfg=found), labels, origin)
 
 
