@@ -109,8 +109,8 @@ def fails(capfd):
 def own_code(tmp_path, monkeypatch):
     """Write a module of one's own into a working folder, in which the test then is; returns the folder."""
 
-    def write(name, source):
-        folder = tmp_path / "work"
+    def write(name, source, where="work"):
+        folder = tmp_path / where
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.py").write_text(source)
         monkeypatch.chdir(folder)

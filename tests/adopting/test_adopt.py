@@ -6,6 +6,7 @@ import sys
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from looksharp import adopt, cli
@@ -119,6 +120,47 @@ def test_own_code_reads_back_in_a_fresh_process_elsewhere(colours, own_code, loo
     torch.testing.assert_close(
         torch.load(tmp_path / "logits.pt"), network(images)["logits"].detach(), atol=1e-6, rtol=0
     )
+
+
+def test_code_that_has_moved_is_named_and_found_again(own_code, tmp_path):
+    folder = own_code("mine_moved", "from looksharp.networks import SmallNet\ndef make():\n    return SmallNet(2)\n")
+    pixels = Pixels((16, 16))
+    adopt("mine_moved:make", pixels=pixels, classes="a,b", out=tmp_path / "run", progress=False)
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert settings["code"] == str(folder)
+    del sys.modules["mine_moved"]
+    folder.rename(tmp_path / "moved")
+    message = "^backbone 'mine_moved:make': there is no module 'mine_moved' on Python's path; start in the folder that "
+    with pytest.raises(ValueError, match=message):
+        load_run(tmp_path / "run", device="cpu")
+    settings["code"] = str(tmp_path / "moved")
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert load_run(tmp_path / "run", device="cpu").classes == ("a", "b")
+
+
+def test_other_code_of_the_same_name_is_refused(own_code, tmp_path):
+    source = "from looksharp.networks import SmallNet\ndef make():\n    return SmallNet(2)\n"
+    own_code("mine_twice", source)
+    pixels = Pixels((16, 16))
+    adopt("mine_twice:make", pixels=pixels, classes="a,b", out=tmp_path / "run", progress=False)
+    own_code("mine_twice", source, "elsewhere")
+    with pytest.raises(
+        ValueError, match=r"a module 'mine_twice' is imported already from .*work.*, not from .*elsewhere"
+    ):
+        adopt("mine_twice:make", pixels=pixels, classes="a,b", progress=False)
+
+
+def test_own_code_is_a_backbone_of_train_too(own_code, colours, looksharp, tmp_path):
+    own_code(
+        "mine_trained",
+        "from looksharp.networks import SmallNet\n"
+        "def make(num_classes, width=4):\n    return SmallNet(num_classes, width=width)\n",
+    )
+    looksharp(
+        *("train", "--backbone", "mine_trained:make", "--data", colours, "--out", tmp_path / "run", "--device", "cpu"),
+        *("--epochs", 1, "--workers", 0, "--image_size", 16),
+    )
+    assert load_run(tmp_path / "run", device="cpu").model.fc.out_features == 3
 
 
 def test_a_model_in_hand(resnet, colours):

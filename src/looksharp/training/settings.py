@@ -59,7 +59,8 @@ class NetworkConfig:
             whose map steers the last stage (attention_branch, ABN); gated attention modules at several depths
             (attend_rectify, WARN); a spatial transformer before it (spatial_transformer); a conversion to grey before a
             backbone of one channel (greyscale); or a segmentation network (large_fov). Each has settings of its own.
-        code: folder that is put on Python's path for a backbone package.module:function.
+        code: folder that is put on Python's path for a backbone package.module:function; the working folder if not
+            given.
         settings: the architecture's own settings; in flat form they stand below its name.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def run(settings: Namespace) -> None:
     """Train with the flags given, over those of a configuration file."""
     from lightning.pytorch.utilities import rank_zero_only
 
+    from looksharp.networks.backbones.build import is_own_code
     from looksharp.settings import SettingError
     from looksharp.training.run import train
     from looksharp.training.settings import RunConfig
@@ -66,6 +68,8 @@ def run(settings: Namespace) -> None:
         if name not in file or name in flags:
             raise
         raise ValueError(f"{settings.config}: {error}") from None
+    if is_own_code(config.network.backbone) and config.network.code is None:
+        config = replace(config, network=replace(config.network, code=Path.cwd()))
     out = out or Path("runs") / f"{Path(config.data.data).name}-{config.objective_name}-{config.training.seed}"
     done = train(config, out, resume=settings.resume)
     last = done.history[-1]

@@ -86,7 +86,8 @@ def _function(name: str) -> Callable[..., object]:
         spec = None
     if spec is None:
         raise ValueError(
-            f"backbone {name!r}: there is no module {top!r} on Python's path; name the folder that holds it by code"
+            f"backbone {name!r}: there is no module {top!r} on Python's path; start in the folder that holds it, or "
+            f"name that as code in the run's config.yaml"
         )
     _check_same(name, top)
     try:
