@@ -13,7 +13,7 @@ Unit = Literal["percent", "error", "plain"]
 VALIDATION = "validation"
 """The split by which a measure names the validation images."""
 
-OWN_SUITES = ("cost", "cue", "recall")
+OWN_SUITES = ("cost", "cue", "recall", "sec")
 """Suites of this room, beside those of `evaluate`; see `measuring`."""
 
 
@@ -23,7 +23,7 @@ class Measure:
 
     Attributes:
         value: name of the value in what the suite found.
-        suite: of `evaluate`; or "cost", "cue" or "recall", see `measure_run`.
+        suite: of `evaluate`; or "cost", "cue", "recall" or "sec", see `measure_run`.
         split: the test split, the first if None; or "validation", the images that choose the best epoch.
         unit: how it is shown.
         of_class: the class whose value it is, from the suite's table of classes.

@@ -18,7 +18,8 @@ from looksharp.experiments.record import Values
 from looksharp.networks.profiling import profile
 from looksharp.reproducing.figure import VALIDATION, Measure
 from looksharp.reproducing.recipe import Recipe
-from looksharp.training.folder import Run, load_run
+from looksharp.reproducing.segmenting import segmented
+from looksharp.training.folder import Run, load_run, read_config
 
 __all__ = ["CHECKPOINTS", "CUE_FOLDERS", "figure_name", "measure_run"]
 
@@ -32,6 +33,7 @@ def measure_run(
     path: Path,
     data: Data,
     *,
+    row: str | None = None,
     cue: Path | None = None,
     smoke: bool = False,
     device: str = "auto",
@@ -41,13 +43,16 @@ def measure_run(
     """Measure both checkpoints of a run.
 
     Beside the suites of `evaluate` there are "cost": "parameters" and "multiply_adds", in millions and thousands of
-    millions, and "seconds", for the test images in batches of 256; "cue", see `cue_test`; and "recall", the share of
-    a class's test images in which it is found (its probability above one half; of one label, the highest).
+    millions, and "seconds", for the test images in batches of 256; "cue", see `cue_test`; "recall", the share of
+    a class's test images in which it is found (its probability above one half; of one label, the highest); and "sec",
+    the values of suite segmentation for a segmentation that is learnt from the run's last epoch, see `segmented`, at
+    its own last and best epoch.
 
     Args:
         recipe: whose figures are wanted.
         path: the run folder.
         data: with its test splits.
+        row: the run's row, whose seeds "sec" makes; by default settings if not given.
         cue: folder of the two folders of images that `cue_test` reads, without_cue and cue_alone.
         smoke: take no care in timing.
         device: where the network runs.
@@ -65,6 +70,7 @@ def measure_run(
     if any(each.split == VALIDATION for each in recipe.measure.values()):
         data = replace(data, splits={**data.splits, VALIDATION: data.splits["val"]})
     figures: Values = {}
+    learnt = _learnt(recipe, row, path, data, smoke, device, workers, progress)
     for checkpoint in CHECKPOINTS:
         run = load_run(path, checkpoint, device)
         figures["parameters"] = sum(each.numel() for each in run.model.parameters())
@@ -74,11 +80,30 @@ def measure_run(
                 run, data=data, checkpoint=checkpoint, suites=suites, workers=workers, progress=progress
             )
         own = _own(recipe, run, data, cue, smoke, workers, progress)
+        own |= {m: learnt[checkpoint].get(each.value) for m, each in recipe.measure.items() if each.suite == "sec"}
         for metric, each in recipe.measure.items():
             value = own[metric] if metric in own else _read(each, found, metric)
             if value is not None:
                 figures[figure_name(metric, checkpoint)] = each.shown(value)
     return figures
+
+
+def _learnt(
+    recipe: Recipe,
+    row: str | None,
+    path: Path,
+    data: Data,
+    smoke: bool,
+    device: str,
+    workers: int,
+    progress: bool,
+) -> dict[str, dict[str, float]]:
+    """Return the values of a segmentation at each of its checkpoints, where the recipe measures one."""
+    if not any(each.suite == "sec" for each in recipe.measure.values()):
+        return {}
+    seeds = {} if row is None else recipe.rows[row].seeds
+    seed = read_config(path).training.seed
+    return segmented(path, data, seeds, seed, smoke=smoke, device=device, workers=workers, progress=progress)
 
 
 def figure_name(metric: str, checkpoint: str) -> str:

@@ -26,6 +26,7 @@ class Row:
         paper: metric -> the paper's figure.
         over: the row from which gains count.
         note: what is to be known about this row alone.
+        seeds: settings of the seeds, where a segmentation is learnt from the row's attention; see `SeedSettings`.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Row:
     paper: Mapping[str, float]
     over: str | None = None
     note: str = ""
+    seeds: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ def _row(name: str, values: Any, settings: Mapping[str, Any], measures: Mapping[
             raise ValueError(f"{where}: paper has {metric!r}, which is not measured; there are {', '.join(measures)}")
         if isinstance(figure, bool) or not isinstance(figure, int | float):
             raise ValueError(f"{where}: the paper's {metric} must be a number; got {figure!r}")
-    return Row(**({"label": name} | given), settings=own, paper=paper)
+    seeds = _mapping(given.pop("seeds", {}), f"{where}: seeds")
+    return Row(**({"label": name} | given), settings=own, paper=paper, seeds=seeds)
 
 
 def _measure(values: Any, where: str) -> Measure:

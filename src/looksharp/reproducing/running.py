@@ -93,6 +93,7 @@ def reproduce_table(
             recipe,
             trial.folder,
             data,
+            row=trial.variant,
             cue=chosen.cue,
             smoke=scale < 1,
             device=chosen.device,

@@ -11,14 +11,16 @@ import torch
 
 from looksharp.data.seed_folder import read_seed_folder
 
-__all__ = ["sec_settings"]
+__all__ = ["STEPS", "sec_settings"]
 
+STEPS = 8000
+"""Training steps of SEC."""
 _BATCH = 15
 _SIDE = 321
 
 
 def sec_settings(
-    seeds: Path | str, given: Mapping[str, Any], *, steps: int = 8000, images: Path | None = None
+    seeds: Path | str, given: Mapping[str, Any], *, steps: int = STEPS, images: Path | None = None
 ) -> dict[str, Any]:
     """Return the settings of a segmentation run, in flat form.
 

@@ -34,7 +34,7 @@ _PLACE = ("out", "run", "device", "workers", "batch_size", "data", "root")
 """Settings that are of a call, not of the seeds; the data's are noted apart."""
 
 
-def make_seeds(settings: SeedSettings, *, progress: bool = True) -> SeedTable:
+def make_seeds(settings: SeedSettings, *, data: Data | None = None, progress: bool = True) -> SeedTable:
     """Write an image of class indices for every image of a split: OUT/masks/NAME.png, with VOC's palette.
 
     0 is the background, 1 + c class c, and 255 unknown; see `seed_labels` and `background_seeds`. Each has its image's
@@ -42,6 +42,7 @@ def make_seeds(settings: SeedSettings, *, progress: bool = True) -> SeedTable:
 
     Args:
         settings: see `SeedSettings`.
+        data: the data set, if already built.
         progress: show a progress bar.
 
     Returns:
@@ -55,7 +56,7 @@ def make_seeds(settings: SeedSettings, *, progress: bool = True) -> SeedTable:
     run = load_run(settings.run, settings.checkpoint, settings.device)
     check_weights(run.model)
     config = moved_data(run.config.data, settings.data, settings.root)
-    data = fitted_data(build_data(config, run.config.training.seed), run.classes)
+    data = data or fitted_data(build_data(config, run.config.training.seed), run.classes)
     if settings.split not in data.splits:
         raise ValueError(f"split must be one of {', '.join(data.splits)}; got {settings.split!r}")
     split = data.splits[settings.split]
