@@ -202,7 +202,8 @@ def _attend(
     elif isinstance(kind, ModelMechanism):
         output, features = answer(model, images), Recording(layers)
     else:
-        output, features = look(model, images, layers)
+        several = top > 1 if classes is None else classes.ndim > 1 and classes.shape[1] > 1
+        output, features = look(model, images, layers, several=several)
     logits = logits_of(output)
     if classes is None:
         classes = logits.topk(min(top, logits.shape[1])).indices

@@ -204,13 +204,13 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
         torch.Size([5, 4, 6, 6])
 
     """
-    with _recorded(unwrapped(model), layers, trains=True) as recording:
+    with _recorded(unwrapped(model), layers, trains=True, several=True) as recording:
         yield recording
 
 
 @contextmanager
-def _recorded(network: nn.Module, layers: Iterable[str], *, trains: bool) -> Iterator[Recording]:
-    """Record as `record` does; what only training needs is left out unless `trains`."""
+def _recorded(network: nn.Module, layers: Iterable[str], *, trains: bool, several: bool) -> Iterator[Recording]:
+    """Record as `record` does; what only training or a batched backward needs is left out unless asked for."""
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     modules = find_modules(network, names)
     frozen = not any(parameter.requires_grad for parameter in network.parameters())
@@ -265,11 +265,12 @@ def _recorded(network: nn.Module, layers: Iterable[str], *, trains: bool) -> Ite
         # Maps that are trained on are differentiated twice, from the first recorded layer on.
         if trains:
             stack.enter_context(FastSecondDerivative(lambda: recording.trainable and bool(recording.maps)))
-        stack.enter_context(UnfusedAttention(lambda: bool(recording.maps)))
+        if several:
+            stack.enter_context(UnfusedAttention(lambda: bool(recording.maps)))
         yield recording
 
 
-def look(model: nn.Module, images: Tensor, layers: Iterable[str]) -> tuple[object, Recording]:
+def look(model: nn.Module, images: Tensor, layers: Iterable[str], *, several: bool = True) -> tuple[object, Recording]:
     """Record `layers` in one forward that changes nothing of the model; see `record`.
 
     No gradient is kept but that of the maps, and BatchNorm in training mode leaves its statistics alone. Threads that
@@ -279,12 +280,13 @@ def look(model: nn.Module, images: Tensor, layers: Iterable[str]) -> tuple[objec
         model: any classifier, in whatever mode.
         images: (B, C, H, W), normalised as the model expects.
         layers: names as in `model.named_modules()`.
+        several: make ready for the gradients of several classes in one backward, for which attention is unfused.
 
     Returns:
         What the model returned, and the recording.
     """
     network = unwrapped(model)
-    with lock_of(network), torch.no_grad(), _recorded(network, layers, trains=False) as features:
+    with lock_of(network), torch.no_grad(), _recorded(network, layers, trains=False, several=several) as features:
         return _untouched(model, network, images), features
 
 

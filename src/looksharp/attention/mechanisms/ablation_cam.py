@@ -36,7 +36,7 @@ class AblationCAM(SinglePass):
         Raises:
             ValueError: if the model is in training mode, unless the layer is pooled into one linear layer.
         """
-        output, recording = look(model, images, layers)
+        output, recording = look(model, images, layers, several=False)
         head = recording.pooled_linear_head(logits_of(output))
         logits = at_least_float32(logits_of(output).detach())
         features = {layer: at_least_float32(read.detach()) for layer, read in recording.items()}

@@ -35,7 +35,7 @@ class EigenCAM(SinglePass):
 
     def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
         """Run the model once; the map is repeated for each class."""
-        output, features = look(model, images, layers)
+        output, features = look(model, images, layers, several=False)
         found = {layer: principal_map(read.detach(), centered=self.centered) for layer, read in features.items()}
         return Answered(
             logits_of(output).detach(),

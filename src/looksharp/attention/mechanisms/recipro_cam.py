@@ -44,7 +44,7 @@ class ReciproCAM(SinglePass):
         Raises:
             ValueError: if the model is in training mode, unless the layer is pooled into one linear layer.
         """
-        output, recording = look(model, images, layers)
+        output, recording = look(model, images, layers, several=False)
         head = recording.pooled_linear_head(logits_of(output))
         alone = {
             layer: _closed(read, head.linear, self._spread)

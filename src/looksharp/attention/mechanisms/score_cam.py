@@ -39,7 +39,7 @@ class ScoreCAM(SinglePass):
         Raises:
             ValueError: if the model is in training mode.
         """
-        output, recording = look(model, images, layers)
+        output, recording = look(model, images, layers, several=False)
         features = {layer: at_least_float32(read.detach()) for layer, read in recording.items()}
         seen = {
             layer: torch.stack([_seen_through(model, *each) for each in zip(images.split(1), read, strict=True)])
