@@ -60,11 +60,12 @@ def main() -> None:
             if options.mechanisms is None or name in options.mechanisms:
                 clock = time.perf_counter if device.type == "cuda" else time.process_time
                 times = measure(tasks, options.rounds, device, options.warmup, clock)
-                print("\n".join(_rows(f"{name}, {layer}", times)), flush=True)
+                print("\n".join(rows(f"{name}, {layer}", times)), flush=True)
         print()
 
 
-def _rows(title: str, times: Mapping[str, Sequence[float]]) -> list[str]:
+def rows(title: str, times: Mapping[str, Sequence[float]]) -> list[str]:
+    """Return a row of the table for each peer."""
     ours = times["looksharp"]
     found = []
     for peer, theirs in list(times.items())[1:]:

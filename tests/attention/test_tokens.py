@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import gc
+import weakref
 
 import pytest
 import timm
@@ -460,6 +462,23 @@ def test_nothing_of_the_network_changes(mechanism, training, images):
         attend(network, images, mechanism=mechanism)
     failing.remove()
     assert same(state_of(network), before)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("build", [of_timm, lambda: as_torchvision(of_timm())], ids=["timm", "torchvision"])
+def test_what_was_recorded_is_freed_without_garbage_collection(mechanism, build, images):
+    network, outputs = build(), []
+    attend(network, images, mechanism=mechanism)
+    last = [module for module in network.modules() if isinstance(module, nn.LayerNorm)][-1]
+    hook = last.register_forward_hook(lambda _m, _a, output: outputs.append(weakref.ref(output)))
+    gc.collect()
+    gc.disable()
+    try:
+        attend(network, images, mechanism=mechanism)
+        assert [output() for output in outputs] == [None]
+    finally:
+        gc.enable()
+        hook.remove()
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

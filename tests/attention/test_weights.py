@@ -1,4 +1,6 @@
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -128,6 +130,19 @@ def test_queries_and_keys_that_are_constant():
         score = F.scaled_dot_product_attention(query, query, value).sum()
     (gradient,) = weight_gradients(score, torch.ones_like(score), recorded.found)
     torch.testing.assert_close(gradient, value.sum(-1)[:, :, None].expand(-1, -1, 3, -1))
+
+
+def test_weights_are_freed_without_garbage_collection():
+    query = torch.randn(1, 2, 3, 4)
+    gc.disable()
+    try:
+        with AttentionWeights() as recorded:
+            F.scaled_dot_product_attention(query, query, query)
+        values = weakref.ref(recorded.found[0].values)
+        del recorded
+        assert values() is None
+    finally:
+        gc.enable()
 
 
 def test_a_score_that_does_not_depend_has_a_gradient_of_zero():

@@ -126,7 +126,7 @@ def attend_tokens(model: nn.Module, images: Tensor, *, gradients: bool = False, 
             _classify_each(stack, network, tokens.blocks, len(images))
         recorded = stack.enter_context(AttentionWeights())
         try:
-            output = untouched_forward(network, entering(images) if gradients else images, gradients)
+            output = _forward(network, entering(images) if gradients else images, gradients)
         except RuntimeError as error:
             if not each_layer:
                 raise
@@ -139,6 +139,13 @@ def attend_tokens(model: nn.Module, images: Tensor, *, gradients: bool = False, 
         last = weights[-1].plain()
         pool, rows = None, tokens.read.to(last).expand(len(last), 1, -1)
     return TokenPass(network, tokens, logits_of(output), weights, rows, pool, (images.shape[-2], images.shape[-1]))
+
+
+def _forward(network: nn.Module, images: Tensor, gradients: bool) -> object:
+    if any(module.training for module in network.modules()):
+        return untouched_forward(network, images, gradients)
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        return network(images)
 
 
 def _classify_each(stack: ExitStack, network: nn.Module, blocks: Sequence[str], images: int) -> None:
@@ -226,16 +233,15 @@ def _probe(network: nn.Module, images: Tensor) -> tuple[list[_Call], object, lis
     def end(*_: object) -> None:
         running.pop()
 
-    def notice() -> None:
+    def notice(weights: Weights) -> None:
         entered = next((shape for _, shape in reversed(running) if shape is not None), None)
-        calls.append(_Call(recorded.found[-1], running[-1][0], entered))
+        calls.append(_Call(weights, running[-1][0], entered))
 
-    recorded = AttentionWeights(notice)
     with ExitStack() as stack:
         for name, module in network.named_modules():
             hook_here(stack, module.register_forward_pre_hook, lambda m, args, name=name: begin(name, m, args))
             hook_here(stack, module.register_forward_hook, end)
-        stack.enter_context(recorded)
+        stack.enter_context(AttentionWeights(notice))
         return calls, untouched_forward(network, entering(images), gradients=True), heads
 
 

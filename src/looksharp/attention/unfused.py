@@ -56,6 +56,10 @@ def attention_weights(
     """Return the weights of a scaled dot-product attention, and the values whose sums by them it returns."""
     query, key, value, attn_mask = _as_fused(query, key, value, attn_mask)
     with torch.autocast(query.device.type, enabled=False):
+        if attn_mask is None and not (dropout_p or is_causal or enable_gqa):
+            # As torch's own, less its search for queries that may attend to nothing.
+            scaled = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+            return (scaled @ key.transpose(-2, -1)).softmax(-1), value
         # Of values without columns, because the sums are not wanted.
         _, weights = torch.ops.aten._scaled_dot_product_attention_math(
             query, key, value[..., :0], attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa

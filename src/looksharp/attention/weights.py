@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class AttentionWeights(ReplacedFunctions):
     Functions of torch are as before once the context ends.
 
     Args:
-        noticed: called after each attention that is recorded.
+        noticed: called with the weights of each attention, once they are kept.
 
     Attributes:
         found: weights of each call so far.
@@ -57,50 +58,54 @@ class AttentionWeights(ReplacedFunctions):
 
     """
 
-    def __init__(self, noticed: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, noticed: Callable[[Weights], object] = lambda _: None) -> None:
+        # Its methods stand in the replacements, and not those of the context, which would hold on to itself.
+        keeper = _Keeper([], noticed)
         replacements: Replacements = {
-            F.scaled_dot_product_attention: self._attention,
-            F.multi_head_attention_forward: self._multi_head,
-            F.softmax: self._softmax_of(F.softmax),
-            torch.softmax: self._softmax_of(torch.softmax),
-            Tensor.softmax: self._softmax_of(Tensor.softmax),
+            F.scaled_dot_product_attention: keeper.attention,
+            F.multi_head_attention_forward: keeper.multi_head,
+            F.softmax: partial(keeper.softmax, F.softmax),
+            torch.softmax: partial(keeper.softmax, torch.softmax),
+            Tensor.softmax: partial(keeper.softmax, Tensor.softmax),
         }
         super().__init__(replacements, lambda: True)
-        self.found: list[Weights] = []
-        self._noticed = noticed
+        self.found = keeper.found
 
-    def _keep(self, values: Tensor, edge: GradientEdge | None) -> None:
+
+@dataclass(frozen=True)
+class _Keeper:
+    found: list[Weights]
+    noticed: Callable[[Weights], object]
+
+    def keep(self, values: Tensor, edge: GradientEdge | None) -> None:
         self.found.append(Weights(values, edge))
-        self._noticed()
+        self.noticed(self.found[-1])
 
-    def _kept(self, values: Tensor) -> Tensor:
+    def kept(self, values: Tensor) -> Tensor:
         """Keep weights and return the same, which start a graph where one is wanted and they carry none."""
         if torch.is_grad_enabled() and not values.requires_grad:
             values = values.detach().requires_grad_()  # of constant queries and keys
-        self._keep(values, get_gradient_edge(values) if values.requires_grad else None)
+        self.keep(values, get_gradient_edge(values) if values.requires_grad else None)
         return values
 
-    def _attention(self, *args: Any, **kwargs: Any) -> Tensor:
+    def attention(self, *args: Any, **kwargs: Any) -> Tensor:
         weights, value = attention_weights(*args, **kwargs)
-        weights = self._kept(weights)
+        weights = self.kept(weights)
         with torch.autocast(weights.device.type, enabled=False):
             return weights @ value
 
-    def _multi_head(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    def multi_head(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
         attended, weights, wanted = multi_head_with_weights(*args, **kwargs)
         # What is returned is a view; the product is taken of what it views.
         before = None if weights.grad_fn is None else weights.grad_fn.next_functions[0]
         edge = None if before is None or before[0] is None else GradientEdge(before[0], before[1])
-        self._keep(weights if weights.ndim == 4 else weights[None], edge)
+        self.keep(weights if weights.ndim == 4 else weights[None], edge)
         return attended, wanted
 
-    def _softmax_of(self, softmax: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def softmax_kept(scores: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            values = softmax(scores, *args, **kwargs)
-            dim = kwargs.get("dim", args[0] if args else None)
-            return self._kept(values) if values.ndim == 4 and dim in (-1, 3) else values
-
-        return softmax_kept
+    def softmax(self, softmax: Callable[..., Tensor], scores: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        values = softmax(scores, *args, **kwargs)
+        dim = kwargs.get("dim", args[0] if args else None)
+        return self.kept(values) if values.ndim == 4 and dim in (-1, 3) else values
 
 
 def weight_gradients(

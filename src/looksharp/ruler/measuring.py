@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_finite
 from looksharp.attention.mechanisms import reads_layers
 from looksharp.attention.stages import last_stages
+from looksharp.attention.tokens import tokens_of
 from looksharp.evaluation.subject import Columns, means_by
 from looksharp.metrics.agreement import rank_agreement
 from looksharp.metrics.cue import cue_scores
@@ -88,8 +90,9 @@ def _cost(
     most: float | None,
 ) -> Cost:
     some = images[:_COUNTED], classes[:_COUNTED]
-    with suppress(ValueError):  # the first time, layers are looked for
-        last_stages(model, some[0], count=1)
+    for look_for in (partial(last_stages, count=1), tokens_of):  # the first time, layers and tokens are looked for
+        with suppress(ValueError):
+            look_for(model, some[0])
     return cost_of(model, some[0], lambda: explain(model, *some), most)
 
 
