@@ -104,7 +104,9 @@ def test_cure_fine_tunes(adopted, boxes, resnet, tmp_path, monkeypatch):
     assert config.network.weights == str(adopted.path / "model.safetensors")
     assert (config.optimization.optimizer, config.optimization.lr) == ("adamw", pytest.approx(1e-4))
     assert found.after.run.pixels == adopted.pixels
-    assert "Its training continued with" in found.report.read_text()
+    page_text = " ".join(found.report.read_text().split())
+    assert "Its training continued with" in page_text
+    assert "of training (before: unknown)." in page_text
     before, after = resnet[0].state_dict(), load_run(found.after.run.path, device="cpu").model.state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before if name.endswith("conv1.weight"))
     assert 0 < moved < 0.01  # a few small steps away, not drawn anew

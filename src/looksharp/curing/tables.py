@@ -15,6 +15,8 @@ from looksharp.metrics.catalogue import find_metric, on_topic
 
 __all__ = ["ProofRow", "ProofTable", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]
 
+_UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True)
 class ProofRow:
@@ -76,7 +78,7 @@ def price(before: Measured, after: Measured, splits: Sequence[str]) -> str:
     ]
     return (
         f"{find_metric(name).label}: {', '.join(changes)}. It took {after.marked:,} marked images and "
-        f"{duration(after.run.seconds)} of training (before: {duration(before.run.seconds)})."
+        f"{duration(after.run.seconds)} of training (before: {_time(before)})."
     )
 
 
@@ -87,8 +89,14 @@ def cost_rows(columns: Sequence[Measured]) -> dict[str, list[str]]:
     for place, column in enumerate(columns):
         seconds = column.run.seconds
         times = f", × {seconds / first:.1f}" if place and first > 0 else ""
-        rows[column.name] = [f"{column.marked:,}", str(column.run.config.training.epochs), duration(seconds) + times]
+        epochs = str(column.run.config.training.epochs) if seconds else _UNKNOWN
+        rows[column.name] = [f"{column.marked:,}", epochs, _time(column) + times]
     return rows
+
+
+def _time(column: Measured) -> str:
+    """Return the time of a training; that of an adopted run is not known."""
+    return duration(column.run.seconds) if column.run.seconds else _UNKNOWN
 
 
 def budget_rows(budget: Budget) -> dict[int, list[Cell]]:
