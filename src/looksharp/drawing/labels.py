@@ -25,7 +25,7 @@ _DPI = 110
 
 
 def label_overlay(image: Tensor, labels: Tensor) -> Pixels:
-    """Draw class indices over an image in VOC's colours; the background and unknown pixels show the image in grey.
+    """Draw class indices over an image in VOC's colours; the background is the image in grey, unknown pixels the image.
 
     Args:
         image: colours (3, H, W) in [0, 1].
@@ -48,7 +48,8 @@ def label_overlay(image: Tensor, labels: Tensor) -> Pixels:
     colours = palette()[labels].permute(2, 0, 1).float() / 255
     grey = image.cpu().float().mean(0, keepdim=True).expand(3, -1, -1)
     shown = (labels != 0) & (labels != UNKNOWN)
-    return picture(torch.where(shown, _OPACITY * colours + (1 - _OPACITY) * grey, grey))
+    drawn = torch.where(shown, _OPACITY * colours + (1 - _OPACITY) * grey, grey)
+    return picture(torch.where(labels == UNKNOWN, image.cpu().float(), drawn))
 
 
 def draw_rows(rows: Sequence[Sequence[tuple[str, Pixels]]], path: Path) -> None:
