@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from torch.nn import functional as F
 from looksharp import RulerSettings, rank_mechanisms
 from looksharp.data.sampling import InOrder, Shuffled
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.data.split import Data, Split
+from looksharp.data.split import Data, Pixels, Split
 from looksharp.experiments.provenance import commit, hardware
 from looksharp.networks import SmallNet
 from looksharp.ruler.results import Ranking, Standing
 
 _SIZE = 48
 _EPOCHS = {"convnext": 20}
+_TOLD = {"convnext": 5}  # more epochs, of telling the patch's colour: by itself it learns the digits instead
 
 
 def _vit(pool: str) -> nn.Module:
@@ -97,26 +99,38 @@ def _trained(name: str, data: Data, options: argparse.Namespace) -> nn.Module:
     if path.is_file():
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
-    split, batch = data.splits["train"], 64
-    epochs = options.epochs or _EPOCHS.get(name, 10)
+    _fit(net, data.splits["train"], data.pixels, options.epochs or _EPOCHS.get(name, 10), options.seed)
+    if name in _TOLD:
+        _fit(net, _patches(options.train, options.seed), data.pixels, _TOLD[name], options.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(net.state_dict(), path)
+    return net.eval()
+
+
+def _fit(net: nn.Module, split: Split, pixels: Pixels, epochs: int, seed: int) -> None:
+    batch = 64
     steps = epochs * (len(split) // batch)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / 50, 0.5 + 0.5 * math.cos(math.pi * step / steps))
     )
-    order = Shuffled(len(split), batch, options.seed)
+    order = Shuffled(len(split), batch, seed)
     net.train()
     for epoch in range(epochs):
         order.set_epoch(epoch)
-        for each in split.loader(order, data.pixels, augment="crop", seed=options.seed):
+        for each in split.loader(order, pixels, augment="crop", seed=seed):
             optimizer.zero_grad()
             F.cross_entropy(net(each.image), each.target).backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(net.state_dict(), path)
-    return net.eval()
+
+
+def _patches(count: int, seed: int) -> Split:
+    """Return training images whose patch has any colour, and is what is to be told."""
+    split = biased_digits(rho=0, train=count, val=1, test=1, seed=seed).splits["train"]
+    assert split.cues is not None
+    return replace(split, targets=torch.tensor(split.cues.labels))
 
 
 @torch.no_grad()
