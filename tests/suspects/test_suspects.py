@@ -26,6 +26,7 @@ from looksharp.marks.reading import read_marks
 from looksharp.networks import SmallNet
 from looksharp.suspects import suspects, write_suspects
 from looksharp.suspects.choosing import cluster, recurrence
+from looksharp.suspects.patches import attended_patches
 from looksharp.training import Run
 from looksharp.training.settings import MarksConfig, RunConfig
 
@@ -235,6 +236,29 @@ def test_the_one_map_of_a_transformer_shows_patches_on_the_layers_grid(biased):
     (maps,) = attend(network, image, label[None], mechanism="legrad").maps.values()
     assert found.chosen[0].share == pytest.approx(float(maps.max() / maps.sum()), rel=1e-3)
     assert found.chosen[0].patch.int().flatten().argmax() == maps.flatten().argmax()
+
+
+def test_the_default_follows_attention_in_a_transformer_and_reads_features_elsewhere(biased):
+    split, images = biased.splits["train"], list(range(6))
+    vit = timm.create_model(
+        "vit_tiny_patch16_224", img_size=48, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=10
+    )
+    layers = {None: "gradient_rollout", "blocks.1.norm1": "grad_cam"}
+    for net, expected in (
+        (vit.eval(), layers),
+        (SmallNet(10, width=8).eval(), {None: "grad_cam", "stage2": "grad_cam"}),
+    ):
+        for layer, mechanism in expected.items():
+            options = {"layer": layer, "progress": False}
+            found = attended_patches(net, split, biased.pixels, images, **options)
+            same = attended_patches(net, split, biased.pixels, images, mechanism=mechanism, **options)
+            assert torch.equal(found.position, same.position)
+            assert torch.equal(found.share, same.share)
+    own, other = (
+        attended_patches(vit, split, biased.pixels, images, mechanism=name, progress=False).share
+        for name in ("gradient_rollout", "grad_cam")
+    )
+    assert own.shape != other.shape or not torch.equal(own, other)
 
 
 def test_recurrence_of_what_is_the_same_alone_or_anothers():

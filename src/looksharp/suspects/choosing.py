@@ -69,7 +69,7 @@ def suspects(
     n: int = 32,
     *,
     layer: str | None = None,
-    mechanism: str | Mechanism = "grad_cam",
+    mechanism: str | Mechanism | None = None,
     batch_size: int = 64,
     workers: int = 0,
     seed: int = 0,
@@ -95,7 +95,8 @@ def suspects(
         data: its training split is searched.
         n: how many images.
         layer: the layer to read; the end of the last stage if not given.
-        mechanism: how maps are made.
+        mechanism: how maps are made; if not given, gradient_rollout in a vision transformer whose layer is not named,
+            else grad_cam.
         batch_size: images a forward.
         workers: processes that read image files.
         seed: of the clusters.

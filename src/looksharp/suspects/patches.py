@@ -14,6 +14,7 @@ from looksharp.attention.mechanisms import Mechanism, has_sign
 from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
+from looksharp.suspects.default import cue_finder
 
 __all__ = ["Patches", "attended_patches"]
 
@@ -51,7 +52,7 @@ def attended_patches(
     images: list[int],
     *,
     layer: str | None = None,
-    mechanism: str | Mechanism = "grad_cam",
+    mechanism: str | Mechanism | None = None,
     batch_size: int = 64,
     workers: int = 0,
     progress: bool = True,
@@ -68,7 +69,8 @@ def attended_patches(
         pixels: how they become input.
         images: places of those to look at.
         layer: the layer to read; the end of the last stage if not given.
-        mechanism: how maps are made; one in the input's pixels is averaged over the layer's positions.
+        mechanism: how maps are made; one in the input's pixels is averaged over the layer's positions. What finds a cue
+            best in networks of this kind if not given; see `cue_finder`.
         batch_size: images a forward.
         workers: processes that read image files.
         progress: show a progress bar.
@@ -79,6 +81,7 @@ def attended_patches(
     found: list[tuple[Tensor, ...]] = []
     with tqdm(loader, "looking", disable=not progress, leave=False) as bar:
         for places, batch in zip(batches, bar, strict=True):
+            mechanism = mechanism or cue_finder(model, batch.image, layer)
             layer = layer or last_stages(model, batch.image, count=1)[0]
             with torch.no_grad(), record(model, [layer]) as features:
                 output = model(batch.image)

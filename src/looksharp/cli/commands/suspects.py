@@ -27,7 +27,8 @@ class SuspectsSettings:
         n: number of images to mark.
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
-        mechanism: how attention maps are made; listed below.
+        mechanism: how attention maps are made; listed below. If not given, gradient_rollout in a vision transformer
+            whose layer is not named, else grad_cam.
         data: other images than the run's own; see train.
         root: folder of that set's files.
         class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
@@ -42,7 +43,7 @@ class SuspectsSettings:
     n: int = 32
     checkpoint: Literal["last", "best"] = "last"
     device: str = "auto"
-    mechanism: str = "grad_cam"
+    mechanism: str | None = None
     data: str | None = None
     root: Path | None = None
     class_map: Path | None = None
@@ -65,7 +66,8 @@ def _run(flags: Namespace) -> None:
     from looksharp.training.folder import load_run
 
     chosen = call(SuspectsSettings, flags)
-    find_mechanism(chosen.mechanism)
+    if chosen.mechanism is not None:
+        find_mechanism(chosen.mechanism)
     run = load_run(chosen.run, chosen.checkpoint, chosen.device)
     data = run_data(run, chosen.data, chosen.root, chosen.class_map)
     print(map_said(data, run.config.data), end="", file=sys.stderr)
