@@ -53,5 +53,7 @@ def test_chance_is_said_among_the_classes_that_have_images():
     found[2:] = 0
     answers = Answers(60, ("val",), 0.25, found, tuple(NAMES))
     assert answers.said == "25.0% on 60 images of val (guessing among their 2 classes: 50.0%)"
+    several = Answers(60, ("val", "test", "test_night"), 0.25, found, tuple(NAMES))
+    assert several.said.startswith("25.0% on 60 images of val, test and test_night (")
     assert answers.hint.startswith("that is little better than guessing")
     assert Answers(100, ("val",), 0.9, counts([0, 1, 2, 3], 0.9), tuple(NAMES)).hint == ""

@@ -8,6 +8,7 @@ import timm
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import transforms
 
 from looksharp import Pixels, adopt, attend
 from looksharp.networks import SmallNet
@@ -181,6 +182,16 @@ def test_quantized_networks_are_refused():
 
 def test_another_size_than_the_network_takes_is_said():
     refused(Net(), r"^model Net does not take images of 20 x 20 px: .*; check --image_size$", Pixels((20, 20)))
+
+
+def test_the_transform_that_a_model_had_states_its_pixels():
+    steps = [transforms.Resize(20), transforms.CenterCrop(16), transforms.ToTensor()]
+    normalise = transforms.Normalize([0.1, 0.2, 0.3], [0.5, 0.6, 0.7])
+    run = taken(Net(), transforms.Compose([*steps, normalise]))
+    assert (run.pixels.size, run.pixels.resized) == ((16, 16), (20, 20))
+    assert (run.pixels.mean, run.pixels.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    lost = transforms.Compose([*steps, transforms.Lambda(lambda image: image * 2)])
+    refused(Net(), r"Lambda.*cannot be reproduced; state the pixels by --image_size, --resize_size, ", lost)
 
 
 def test_modes_are_those_of_evaluation_and_gradients_stay_away():

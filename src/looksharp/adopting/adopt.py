@@ -20,6 +20,7 @@ from looksharp.adopting.settings import AdoptSettings
 from looksharp.attention.recording import logits_of, unwrapped
 from looksharp.data.build import NO_DATA, DataConfig, build_data
 from looksharp.data.pixels import Pixels
+from looksharp.data.preprocessing import read_pixels
 from looksharp.data.split import Data
 from looksharp.networks.backbones.build import carried, is_own_code, source_of
 from looksharp.networks.backbones.sources.own_code import code_from
@@ -72,7 +73,7 @@ def adopt(
     model: nn.Module | str,
     *,
     classes: Sequence[str] | str | Path | None = None,
-    pixels: Pixels | None = None,
+    pixels: object = None,
     weights: Path | str | None = None,
     data: DataConfig | Path | str | None = None,
     out: Path | str | None = None,
@@ -86,7 +87,8 @@ def adopt(
         model: the model, which is put in evaluation mode (a copy of it in float32, if it is in half precision), or a
             name; see `AdoptSettings`.
         classes: names in the order of the model's outputs, or a file with one a line; see `AdoptSettings`.
-        pixels: the way from images to the model's input; its own configuration's if not given.
+        pixels: the way from images to the model's input: `Pixels`, or the evaluation transform that it had, as
+            `read_pixels` takes it; its own configuration's if not given.
         weights: file of weights, for a model that is named.
         data: images to compare its answers with.
         out: run folder to write; none if not given. A model in hand then needs `made_by`.
@@ -122,7 +124,8 @@ def adopt(
     )
     if isinstance(data, str | Path):
         data = DataConfig(str(data))
-    given = {} if pixels is None else {setting: getattr(pixels, name) for name, setting in PIXEL_SETTINGS.items()}
+    read = None if pixels is None else read_pixels(pixels)
+    given = {} if read is None else {setting: getattr(read, name) for name, setting in PIXEL_SETTINGS.items()}
     found = adopt_model(chosen, data, given, network)
     if progress:
         print("\n".join([*found.said, *([f"warning: {found.hint}"] if found.hint else [])]), file=sys.stderr)

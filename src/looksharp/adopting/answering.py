@@ -47,7 +47,8 @@ class Answers:
     @property
     def said(self) -> str:
         """The result in words."""
-        where = f"{self.images:,} images of {' and '.join(self.splits)}"
+        *others, last = self.splits
+        where = f"{self.images:,} images of {' and '.join([', '.join(others), last] if others else [last])}"
         if self.confusion is None:
             return f"mean average precision {self.score:.3f} on {where}"
         present = int((self.confusion.sum(1) > 0).sum())

@@ -16,11 +16,12 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     from looksharp.cli.commands.train import named_data
     from looksharp.data.build import DataConfig
     from looksharp.data.registry import DATA_SETS
+    from looksharp.networks.backbones.source import NETWORK_SOURCES
     from looksharp.settings import settings_of
 
     parser.description = (
         f"{parser.description} It prints what it understood of the model, and the model's accuracy on the data, by "
-        f"which a wrong order of the classes shows."
+        f"which a wrong order of the classes shows. Sources of models: {', '.join(NETWORK_SOURCES)}."
     )
     add_flags(parser, AdoptSettings, positional=("model",))
     pixels = set(PIXEL_SETTINGS.values()) - {"range"}
