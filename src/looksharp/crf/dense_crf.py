@@ -120,7 +120,9 @@ def _gaussian_filter(values: Tensor, size: tuple[int, int], width: float) -> Ten
     reach = max(int(width * 5.7), 1)
     places = torch.arange(-reach, reach + 1, dtype=values.dtype, device=values.device)
     kernel = (places / width).square().mul(-0.5).exp()
-    rows = values.T.unflatten(1, size).unsqueeze(1)  # (C, 1, H, W)
-    rows = F.conv2d(rows, kernel.view(1, 1, 1, -1), padding=(0, reach))
-    rows = F.conv2d(rows, kernel.view(1, 1, -1, 1), padding=(reach, 0))
-    return rows.flatten(1).T
+    channels = values.shape[1]  # each its own group: several times as fast as a batch of single channels
+    rows = values.T.unflatten(1, size).unsqueeze(0)  # (1, C, H, W)
+    weights = kernel.expand(channels, 1, 1, -1)
+    rows = F.conv2d(rows, weights, padding=(0, reach), groups=channels)
+    rows = F.conv2d(rows, weights.transpose(2, 3), padding=(reach, 0), groups=channels)
+    return rows.flatten(2)[0].T
