@@ -90,7 +90,8 @@ def test_run_in_chunks_counts_images():
 
 
 def test_chunks_bound_the_pixels_of_a_forward():
-    assert [len(places) for places in chunks(100, torch.empty(1, 3, 224, 224))] == [32, 32, 32, 4]
+    assert [len(places) for places in chunks(100, torch.empty(1, 3, 224, 224, device="meta"))] == [32, 32, 32, 4]
+    assert [len(places) for places in chunks(20, torch.empty(1, 3, 224, 224))] == [8, 8, 4]
     assert [len(places) for places in chunks(300, torch.empty(1, 3, 8, 8))] == [256, 44]
     assert [len(places) for places in chunks(2, torch.empty(1, 3, 9000, 9000))] == [1, 1]
     assert torch.cat(list(chunks(7, torch.empty(1, 3, 8, 8), 3))).tolist() == list(range(7))

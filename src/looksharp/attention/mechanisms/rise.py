@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -52,11 +53,12 @@ class Rise(ModelMechanism):
             ValueError: if the model is in training mode.
         """
         size, generator = (images.shape[-2], images.shape[-1]), torch.Generator().manual_seed(self.seed)
+        drawn = _draw(self.masks, size, self.cell, self.keep, generator)
         precise = torch.float64 if images.dtype == torch.float64 else torch.float32
         seen = images.new_zeros(size, dtype=precise)
         weighted, total = seen.new_zeros(*classes.shape, *size), seen.new_zeros(classes.shape)
         for places in chunks(self.masks, images):
-            masks = random_masks(len(places), size, self.cell, self.keep, generator).to(seen)  # (n, H, W)
+            masks = drawn.masks(places).to(seen)  # (n, H, W)
             seen += masks.sum(0)
             for index, image in enumerate(images):
                 logits = run_in_chunks(model, image * masks.unsqueeze(1).to(image.dtype))
@@ -65,6 +67,37 @@ class Rise(ModelMechanism):
                 total[index] += scores.sum(0)
         mean = total[..., None, None] / self.masks
         return {IMAGE: (weighted - mean * seen) / (self.masks * self.keep)}
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Draws of smooth masks: coarse grids (N, 1, cell, cell), and where each is cut from its enlargement, (N,)."""
+
+    size: tuple[int, int]
+    grids: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def masks(self, places: Tensor) -> Tensor:
+        """Return the masks (n, H, W) at these places."""
+        chosen, cell = places.cpu(), self.grids.shape[-1]
+        height, width = _cells(self.size, cell)
+        enlarged = ((cell + 1) * height, (cell + 1) * width)
+        large = F.interpolate(self.grids[chosen], enlarged, mode="bilinear", align_corners=False).clamp_(max=1)
+        corners = zip(large, self.rows[chosen].tolist(), self.columns[chosen].tolist(), strict=True)
+        return torch.stack([mask[0, r : r + self.size[0], c : c + self.size[1]] for mask, r, c in corners])
+
+
+def _cells(size: tuple[int, int], cell: int) -> tuple[int, int]:
+    """Return height and width of a cell in pixels."""
+    return math.ceil(size[0] / cell), math.ceil(size[1] / cell)
+
+
+def _draw(count: int, size: tuple[int, int], cell: int, keep: float, generator: torch.Generator) -> _Drawn:
+    height, width = _cells(size, cell)
+    grids = (torch.rand(count, 1, cell, cell, generator=generator) < keep).float()
+    rows = torch.randint(height, (count,), generator=generator)
+    return _Drawn(size, grids, rows, torch.randint(width, (count,), generator=generator))
 
 
 def random_masks(count: int, size: tuple[int, int], cell: int, keep: float, generator: torch.Generator) -> Tensor:
@@ -77,13 +110,4 @@ def random_masks(count: int, size: tuple[int, int], cell: int, keep: float, gene
         keep: probability that a cell is 1.
         generator: source of randomness, on the CPU.
     """
-    height, width = (math.ceil(side / cell) for side in size)
-    grids = (torch.rand(count, 1, cell, cell, generator=generator) < keep).float()
-    large = F.interpolate(
-        grids, ((cell + 1) * height, (cell + 1) * width), mode="bilinear", align_corners=False
-    ).clamp_(max=1)
-    rows = torch.randint(height, (count,), generator=generator).tolist()
-    columns = torch.randint(width, (count,), generator=generator).tolist()
-    return torch.stack(
-        [mask[0, r : r + size[0], c : c + size[1]] for mask, r, c in zip(large, rows, columns, strict=True)]
-    )
+    return _draw(count, size, cell, keep, generator).masks(torch.arange(count))

@@ -52,7 +52,8 @@ class SmoothGrad(ModelMechanism):
         totals: dict[int, Tensor] = {}
         spread = self.noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))  # (B,)
         for places in chunks(self.samples, images):
-            noise = torch.randn(len(places), *images.shape[1:], generator=generator).to(images)
+            # Copy by copy, so that the noise is the same whatever goes through the model at once.
+            noise = torch.stack([torch.randn(images.shape[1:], generator=generator) for _ in places]).to(images)
             for index, (image, own) in enumerate(zip(images, classes, strict=True)):
                 gradients = input_gradients(model, image + spread[index] * noise, own.expand(len(places), -1))
                 totals[index] = totals.get(index, torch.zeros_like(gradients[0])) + gradients.sum(0)
