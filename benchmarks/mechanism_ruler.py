@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from looksharp.ruler.results import Ranking, Standing
 
 _SIZE = 48
 _EPOCHS = {"convnext": 20}
-_TOLD = {"convnext": 5}  # more epochs, of telling the patch's colour: by itself it learns the digits instead
 
 
 def _vit(pool: str) -> nn.Module:
@@ -100,8 +98,6 @@ def _trained(name: str, data: Data, options: argparse.Namespace) -> nn.Module:
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
     _fit(net, data.splits["train"], data.pixels, options.epochs or _EPOCHS.get(name, 10), options.seed)
-    if name in _TOLD:
-        _fit(net, _patches(options.train, options.seed), data.pixels, _TOLD[name], options.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(net.state_dict(), path)
     return net.eval()
@@ -124,13 +120,6 @@ def _fit(net: nn.Module, split: Split, pixels: Pixels, epochs: int, seed: int) -
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-
-
-def _patches(count: int, seed: int) -> Split:
-    """Return training images whose patch has any colour, and is what is to be told."""
-    split = biased_digits(rho=0, train=count, val=1, test=1, seed=seed).splits["train"]
-    assert split.cues is not None
-    return replace(split, targets=torch.tensor(split.cues.labels))
 
 
 @torch.no_grad()
