@@ -68,7 +68,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self:
             return self[name]
         close = difflib.get_close_matches(name, list(self), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self)}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(self))}"
         raise ValueError(f"{self.kind} {name!r} is not known; {hint}")
 
     def __eq__(self, other: object) -> bool:

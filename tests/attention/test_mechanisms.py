@@ -178,7 +178,7 @@ def test_find_mechanism():
     assert find_mechanism(hires_cam) is hires_cam
     with pytest.raises(ValueError, match=r"^mechanism 'gradcam' is not known; did you mean 'grad_cam'\?$"):
         find_mechanism("gradcam")
-    with pytest.raises(ValueError, match="mechanism 'xyz' is not known; there are cam, "):
+    with pytest.raises(ValueError, match="mechanism 'xyz' is not known; there are ablation_cam, cam, "):
         find_mechanism("xyz")
 
 

@@ -636,7 +636,7 @@ def test_evaluations_that_do_not_fit(run, fails, folder, tmp_path):
         "map them by --class_map FILE"
     )
     assert evaluate("--mechanism", "guess").startswith(
-        "mechanism 'guess' is not known; there are cam, channel_weighted"
+        "mechanism 'guess' is not known; there are ablation_cam, cam, captum, channel_weighted"
     )
     assert evaluate("--layers", "stage1") == "layers must name two, the inner one and the last; got stage1"
     assert evaluate("--suite", "boxes") == f"suite boxes needs masks of objects, but {folder} has none"

@@ -99,7 +99,7 @@ def test_settings_that_contradict_each_other():
     with pytest.raises(ValueError, match="propagate needs marks"):
         MarksConfig(propagate=True)
     with pytest.raises(ValueError, match="set propagate too"):
-        MarksConfig("data", propagate_without=("3",))
+        MarksConfig("data", propagate_without=["3"])
 
 
 def test_a_run_takes_the_masks_of_another(data, tmp_path, quick):

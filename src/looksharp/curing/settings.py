@@ -33,7 +33,8 @@ class CureSettings:
             where marks are propagated, since most images then have one.
         propagate: mark the object in all training images by a small segmenter that learns from the marked ones; see
             train.
-        propagate_without: names of images whose mask, as the sheet of a training shows it, is not to guide.
+        propagate_without: names of images whose mask, as the sheet of a training shows it, is not to guide; none if
+            not given.
         mark_boxes: replace every mask by the box around it.
         marks_orientation: coordinates of the marks: those of the upright image, or of the pixels as stored, before the
             EXIF orientation turns them.
@@ -62,7 +63,7 @@ class CureSettings:
     marked_classes: list[str] | None = None
     marked_per_batch: Annotated[int, Ge(0)] | None = None
     propagate: bool = False
-    propagate_without: tuple[str, ...] = ()
+    propagate_without: list[str] | None = None
     mark_boxes: bool = False
     marks_orientation: Literal["upright", "stored"] = "upright"
     mark_crowds: bool = False

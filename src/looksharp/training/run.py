@@ -110,7 +110,7 @@ def _propagated(config: RunConfig, out: Path, data: Data, progress: bool) -> Dat
     return propagated_data(
         data,
         out / "propagated",
-        refused=config.marks.propagate_without,
+        refused=config.marks.propagate_without or (),
         seed=training.seed,
         device=find_device(training.device),
         workers=training.workers,

@@ -103,7 +103,8 @@ class MarksConfig:
         mark_crowds: use COCO's crowds (iscrowd) as marks too.
         propagate: mark the object in all training images by a small segmenter that learns from the marked ones; where
             it is unsure an image gets no mark. RUN/propagated/sheet.png shows what it found.
-        propagate_without: names of images, as on that sheet, whose mask is wrong and is not to guide.
+        propagate_without: names of images, as on that sheet, whose mask is wrong and is not to guide; none if not
+            given.
     """
 
     marks: str | None = None
@@ -114,7 +115,7 @@ class MarksConfig:
     marks_orientation: Literal["upright", "stored"] = "upright"
     mark_crowds: bool = False
     propagate: bool = False
-    propagate_without: tuple[str, ...] = ()
+    propagate_without: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.propagate_without and not self.propagate:
