@@ -22,6 +22,7 @@ from transformers import (
 
 from looksharp import attend
 from looksharp.attention.tokens import attend_tokens, tokens_of
+from looksharp.objectives import ICASC
 
 CLASSES, BATCH = 5, 2
 SMALL = {"img_size": 32, "patch_size": 8, "depth": 3, "embed_dim": 24, "num_heads": 3, "num_classes": CLASSES}
@@ -419,6 +420,10 @@ def test_other_refusals():
     for mechanism in MECHANISMS:
         with pytest.raises(ValueError, match="has no evidence against a class"):
             attend(of_timm(), torch.randn(2, 3, 32, 32), mechanism=mechanism, signed=True)
+        with pytest.raises(
+            ValueError, match=f"mechanism '{mechanism}' cannot be trained on, since it runs the network"
+        ):
+            ICASC(mechanism=mechanism)
 
 
 def state_of(network):
