@@ -134,5 +134,5 @@ def _scores(standings: Sequence[Standing]) -> list[str]:
 
 
 def _listed(standings: Sequence[Standing]) -> str:
-    labels = [find_metric(name).label.lower().replace("road", "ROAD") for name in _scores(standings)]
+    labels = [find_metric(name).label.partition(",")[0].lower().replace("road", "ROAD") for name in _scores(standings)]
     return ", ".join(labels[:-1]) + f" and {labels[-1]}" if len(labels) > 1 else labels[0]
