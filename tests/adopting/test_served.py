@@ -115,10 +115,18 @@ def test_cure_fine_tunes(adopted, boxes, resnet, tmp_path, monkeypatch):
 def test_cure_trains_anew_where_it_is_asked_to(adopted, boxes, resnet, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "draw_examples", lambda folder, examples: None)
     found = ls.cure(
-        adopted, boxes, tmp_path / "cured", epochs=1, device="cpu", marked_per_batch=8, progress=False, fine_tune=False
+        adopted,
+        boxes,
+        tmp_path / "cured",
+        epochs=1,
+        device="cpu",
+        marked_per_batch=8,
+        progress=False,
+        fine_tune=False,
+        lr=2e-3,
     )
     config = found.after.run.config
-    assert (config.network.weights, config.optimization.lr) == (None, 1e-3)
+    assert (config.network.weights, config.optimization.lr) == (None, 2e-3)
     before, after = resnet[0].state_dict(), found.after.run.model.state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before if name.endswith("conv1.weight"))
     assert moved > 0.05

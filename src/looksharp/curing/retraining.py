@@ -85,6 +85,8 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     fine_tunes = bool(read_facts(path).adopted) if chosen.fine_tune is None else chosen.fine_tune
     weights = str(path / "model.safetensors") if fine_tunes else None
     config = cured(settings, marks.settings, guidance, epochs=chosen.epochs, weights=weights)
+    if chosen.lr is not None:
+        config = replace(config, optimization=replace(config.optimization, lr=chosen.lr))
     how = "Its training continued" if fine_tunes else "Trained again"
     treatments = [
         Treatment("cure", f"{how} with {marks.marked} marked images.", config),

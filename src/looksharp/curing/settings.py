@@ -46,6 +46,7 @@ class CureSettings:
         epochs: epochs of the retraining; the run's own number if not given.
         fine_tune: continue from the run's weights at a tenth of its learning rate, instead of training anew; by
             default for a run that was adopted. --no_fine_tune trains that anew, from its network's own first weights.
+        lr: learning rate of the retraining; if not given, the run's, or a tenth of it for fine-tuning.
         compare: baselines to train on the same batches: labels, class_balanced, group_balanced, group_dro, dfr,
             gain_ext, or other guidance.
         budget: further numbers of marked images to train with, for a curve of accuracy against them; 0 is none.
@@ -71,6 +72,7 @@ class CureSettings:
     warmup: Annotated[int, Ge(0)] = 0
     epochs: Annotated[int, Ge(1)] | None = None
     fine_tune: bool | None = None
+    lr: Positive | None = None
     compare: tuple[str, ...] = ()
     budget: tuple[int, ...] = ()
     seeds: Annotated[int, Ge(1)] = 3
