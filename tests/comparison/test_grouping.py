@@ -115,3 +115,8 @@ def test_a_folder_that_is_no_run(run, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match=r"other is not a run folder: it has no config\.yaml"):
         group_runs([run(PLAIN), tmp_path / "other"])
+
+
+def test_a_segmentation_is_named_after_its_part(run):
+    sec = RunConfig("sec", network=NetworkConfig(architecture="large_fov"), marks=MarksConfig("data"))
+    assert [method.name for method in group_runs([run(sec), run(PLAIN)])] == ["SEC", "Classification"]

@@ -127,10 +127,11 @@ def _labels(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _base(values: dict[str, Any]) -> str:
-    """Name a method after the part that classifies, and its guidance with weights other than their own."""
+    """Name a method after the part that classifies or segments, and its guidance with weights other than their own."""
     names = values["objective"].split("+")
-    label = "+".join(PARTS[name].__name__ for name in names if PARTS[name].classifies)
-    guidance = "+".join(_weighted(name, values) for name in names if PARTS[name].reads_marks)
+    alone = [name for name in names if PARTS[name].classifies or PARTS[name].segments]
+    label = "+".join(PARTS[name].__name__ for name in alone)
+    guidance = "+".join(_weighted(name, values) for name in names if PARTS[name].reads_marks and name not in alone)
     return f"{label} + {guidance} guidance" if guidance else label
 
 
