@@ -37,4 +37,6 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[dev]"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pydensecrf2>=1.1" 2>/dev/null || \
+		echo "pydensecrf2 needs a C++ compiler and Python below 3.13: tests that compare the CRF with it are skipped"
 	touch $(READY)
