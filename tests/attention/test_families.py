@@ -224,7 +224,8 @@ def test_the_attended_patches(family, network):
     split = TensorSplit(targets=targets, images=F.interpolate(coarse, (family.size, family.size)))
     seen = []
     hook = network.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
-    found = attended_patches(network, split, Pixels((family.size, family.size)), [0, 1, 2, 3], progress=False)
+    pixels, options = Pixels((family.size, family.size)), {"mechanism": "grad_cam", "progress": False}
+    found = attended_patches(network, split, pixels, [0, 1, 2, 3], **options)
     hook.remove()
     features, gradients = by_autograd(network, family, seen[-1], family.layers[1], targets[:, None])
     evidence = (gradients[:, 0].mean((2, 3), keepdim=True) * features).sum(1).flatten(1)

@@ -25,7 +25,7 @@ def test_another_package_adds_a_mechanism(plugin):
     )
     assert python("-c", code) == "True\n"
     assert "loud" in python("-m", "looksharp.cli", "train", "--objective", "icasc", "--help")
-    report = python("-m", "pytest", "-v", *CONTRACT, "-k", "loud and not definition")
+    report = python("-m", "pytest", "-vv", *CONTRACT, "-k", "loud and not definition")
     for name in ("test_mechanisms", "test_mechanisms_on_networks"):
         assert re.search(rf"{name}.py::test_[^\n]*loud[^\n]*PASSED", report)
     assert re.search("[1-9][0-9]* passed", report)

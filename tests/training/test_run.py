@@ -127,7 +127,14 @@ def test_facts(finished, data):
     facts = json.loads((finished.path / "run.json").read_text())
     assert facts["classes"] == list("0123456789")
     pixels = {"size": [48, 48], "mean": [0.4] * 3, "std": [0.25] * 3, "crop_share": 1.0, "value_range": None}
-    assert facts["pixels"] == pixels | {"fit": "crop"}
+    resized = {
+        "resize_size": None,
+        "interpolation": "bilinear",
+        "resizer": "torch",
+        "antialias": True,
+        "middle": "round",
+    }
+    assert facts["pixels"] == pixels | resized | {"fit": "crop"}
     assert facts["images"] == {"train": 64, "val": 32, "test": 32}
     assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert facts["versions"]["timm"] == timm.__version__
@@ -613,7 +620,7 @@ def test_objectives_and_options_that_are_not_there():
         ({"device": "mps" if torch.cuda.is_available() else "cuda"}, "device must be auto, cpu or one of this machine"),
         ({"marks": "data", "marked": 65}, "marked is 65, which makes 65 images; 64 are marked"),
         ({"marks": "data", "marked_per_batch": 16}, "marked_per_batch must be 0 to 15, below batch_size; got 16"),
-        ({"augment": "resized_crop_flip"}, "augment must be none, crop or crop_flip for images held in memory"),
+        ({"augment": "resized_crop_flip"}, "augment must be none, flip, crop or crop_flip for images held in memory"),
         ({"balance": "group"}, "balance 'group' needs the images' groups, but they are not known; give the data a g"),
         ({"objective": "group_dro"}, "group_dro needs the group of every image, but groups are not known; give the"),
     ],

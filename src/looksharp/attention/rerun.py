@@ -107,7 +107,7 @@ def rerun_behind(
         >>> from looksharp.networks import SmallNet
         >>> images = torch.rand(2, 3, 28, 28)
         >>> net = SmallNet(10).eval()
-        >>> halves = rerun_behind(net, images, "stages.2", 3, lambda maps, places: maps * places.view(-1, 1, 1, 1) / 2)
+        >>> halves = rerun_behind(net, images, "stage2", 3, lambda maps, places: maps * places.view(-1, 1, 1, 1) / 2)
         >>> halves.shape, bool(torch.allclose(halves[:, 2], net(images)))
         (torch.Size([2, 3, 10]), True)
 

@@ -79,12 +79,12 @@ def _pairs(path: Path) -> Iterable[tuple[str, Any]]:
         return [(name, value) for name, value in rows if (name.lower(), value.lower()) not in _HEADS]
     text = read_text(path)
     try:
-        if kind == ".json":
-            pairs = json.loads(text, object_pairs_hook=tuple)
-            return [] if pairs == () else _named(pairs, path)
-        root = yaml.compose(_LONE.sub(r"\1 null", text), yaml.SafeLoader)
+        pairs = json.loads(text, object_pairs_hook=tuple) if kind == ".json" else None
+        root = None if kind == ".json" else yaml.compose(_LONE.sub(r"\1 null", text), yaml.SafeLoader)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"class_map {path} cannot be read: {' '.join(str(error).split()):.120}") from None
+    if kind == ".json":
+        return [] if pairs == () else _named(pairs, path)
     if root is None:
         return []
     if not isinstance(root, yaml.MappingNode):
@@ -117,7 +117,7 @@ def renamed(data: Data, class_map: ClassMap) -> Data:
         >>> from looksharp.data.sets.synthetic import digits
         >>> data = renamed(digits(train=20, val=10, test=10), {"1": "0", **dict.fromkeys("456789")})
         >>> data.classes, data.sources["1"], len(data.splits["test"])
-        (('0', '2', '3'), '0', 4)
+        (('0', '2', '3'), '0', 5)
 
     """
     known = {same_name(name): name for name in data.classes}

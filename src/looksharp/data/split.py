@@ -159,7 +159,7 @@ class Split(ABC):
             >>> from looksharp.data.sets.synthetic import digits
             >>> split = digits(train=20, val=10, test=10).splits["test"]
             >>> sorted(split.relabelled(torch.tensor([7, 3] + 8 * [-1]), 9).targets.tolist())
-            [3, 7]
+            [3, 3]
 
         """
         targets, kept = _relabelled(self.targets, table, count)
