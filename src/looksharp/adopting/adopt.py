@@ -58,14 +58,14 @@ class Adopted:
 
     @property
     def said(self) -> list[str]:
-        """What was understood and found, in lines."""
+        """Say in lines what was understood and found."""
         topics = self.understood | ({} if self.answers is None else {"accuracy": self.answers.said})
         width = max(map(len, topics))
         return [*self.mapping, *(f"{topic.ljust(width)}  {text}" for topic, text in topics.items())]
 
     @property
     def hint(self) -> str:
-        """What looks wrong, in one line; empty where nothing does."""
+        """Say in one line what looks wrong; "" where nothing does."""
         return "" if self.answers is None else self.answers.hint
 
 

@@ -57,7 +57,7 @@ class Answers:
 
     @property
     def hint(self) -> str:
-        """What is off, in one line; empty where nothing is."""
+        """Say in one line what is off; "" where nothing is."""
         if self.confusion is None:
             return ""
         hint = permutation_hint(self.confusion, self.classes)

@@ -69,7 +69,7 @@ def match_classes(names: Sequence[str], classes: Sequence[str], data: str = "") 
 
 @dataclass(frozen=True)
 class _Called:
-    """What a class is called: in so many letters, as `same_name` writes that, and its synonyms likewise."""
+    """Names of a class: its own, as `same_name` writes it, and its synonyms likewise."""
 
     exact: frozenset[str]
     precise: frozenset[str]

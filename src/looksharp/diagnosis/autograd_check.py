@@ -13,7 +13,7 @@ __all__ = ["Seen", "differences", "see"]
 
 
 class Seen:
-    """What a layer returned, and the logits, of one plain forward with gradients.
+    """Output of a layer, and the logits, of one plain forward with gradients.
 
     Attributes:
         output: the layer's output as it is.

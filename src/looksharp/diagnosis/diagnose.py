@@ -37,7 +37,7 @@ _NAMED = 6  # classes
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was understood of a network.
+    """Facts understood of a network, and what is wrong with it.
 
     Attributes:
         topics: what was understood, in words, by topic.
@@ -51,7 +51,7 @@ class Diagnosis:
 
     @property
     def said(self) -> list[str]:
-        """What was understood, in aligned lines."""
+        """Say in aligned lines what was understood."""
         width = max(map(len, self.topics))
         return [f"{topic.ljust(width)}  {text}" for topic, text in self.topics.items()]
 

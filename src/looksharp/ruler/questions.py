@@ -44,7 +44,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """What every mechanism is asked.
+    """Questions that every mechanism is asked.
 
     Attributes:
         model: the network, in evaluation mode.

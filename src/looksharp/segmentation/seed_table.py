@@ -1,4 +1,4 @@
-"""How many pixels seeds cover, and how right they are, class by class."""
+"""Measure how many pixels seeds cover, and how right they are, class by class."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _SMOOTHED = 20  # a window's side goes so many times into the image's
 
 @dataclass(frozen=True)
 class WholeMaps:
-    """How maps are made of images.
+    """Settings of how maps are made of images.
 
     Attributes:
         model: the classifier, in evaluation mode.

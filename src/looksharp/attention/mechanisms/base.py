@@ -65,7 +65,7 @@ class ModelMechanism(ABC):
 
 @dataclass(frozen=True)
 class Answered:
-    """What one forward of a mechanism gives.
+    """Results of one forward of a mechanism.
 
     Attributes:
         logits: detached (B, C).

@@ -10,25 +10,14 @@ from typing import Literal
 from looksharp.cli.command import COMMANDS, Command
 from looksharp.cli.flags import add_flags, call
 from looksharp.cli.listing import list_mechanisms
+from looksharp.settings import settings
 
-__all__ = ["show"]
+__all__ = ["ExplainSettings"]
 
 
-def show(
-    run: Path,
-    images: list[Path],
-    *,
-    checkpoint: Literal["last", "best"] = "last",
-    device: str = "auto",
-    mechanism: str | None = None,
-    classes: str = "top5",
-    layer: list[str] | None = None,
-    signed: bool = False,
-    smooth: bool = False,
-    fuse: bool = False,
-    out: Path = Path("explained"),
-) -> None:
-    """Draw maps of a run and print the files written.
+@settings
+class ExplainSettings:
+    """Run and images that `looksharp explain` draws maps of.
 
     Args:
         run: run folder.
@@ -44,33 +33,44 @@ def show(
         fuse: average the maps of several layers, those named or the last two.
         out: folder for pictures and maps.
     """
-    from looksharp.explaining.explain import Asked, explain
-    from looksharp.training.folder import load_run
 
-    options = Asked(None if layer is None else tuple(layer), signed, smooth, fuse)
-    options.check(mechanism)
-    loaded = load_run(run, checkpoint, device)
-    written = explain(
-        loaded,
-        images,
-        out,
-        classes=classes,
-        mechanism=mechanism,
-        layer=options.layers,
-        signed=signed,
-        smooth=smooth,
-        fuse=fuse,
-    )
-    print("\n".join(str(path) for path in written))
+    run: Path
+    images: list[Path]
+    checkpoint: Literal["last", "best"] = "last"
+    device: str = "auto"
+    mechanism: str | None = None
+    classes: str = "top5"
+    layer: list[str] | None = None
+    signed: bool = False
+    smooth: bool = False
+    fuse: bool = False
+    out: Path = Path("explained")
 
 
 def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
-    add_flags(parser, show, positional=("run", "images"))
+    add_flags(parser, ExplainSettings, positional=("run", "images"))
     list_mechanisms(parser, given)
 
 
-def _run(settings: Namespace) -> None:
-    call(show, settings)
+def _run(flags: Namespace) -> None:
+    from looksharp.explaining.explain import Asked, explain
+    from looksharp.training.folder import load_run
+
+    chosen = call(ExplainSettings, flags)
+    options = Asked(None if chosen.layer is None else tuple(chosen.layer), chosen.signed, chosen.smooth, chosen.fuse)
+    options.check(chosen.mechanism)
+    written = explain(
+        load_run(chosen.run, chosen.checkpoint, chosen.device),
+        chosen.images,
+        chosen.out,
+        classes=chosen.classes,
+        mechanism=chosen.mechanism,
+        layer=options.layers,
+        signed=chosen.signed,
+        smooth=chosen.smooth,
+        fuse=chosen.fuse,
+    )
+    print("\n".join(str(path) for path in written))
 
 
 COMMANDS.add("explain", Command("Draw where a run looks on images, class by class.", _add_flags, _run, place=2))
