@@ -55,6 +55,19 @@ def test_masks_are_kept_and_read_again(data, tmp_path, quick, capsys):
     assert all(torch.equal(kept.of(place)[0][1], refused.of(place)[0][1]) for place in refused.images)
 
 
+def test_a_refused_image_is_counted_once(data, tmp_path, quick):
+    known = propagated_data(data, tmp_path, progress=False)
+    assert known.notes == {"marks: propagated to images without one": 28}
+    _FOUND[quick[0]].sure[30] = 0.1
+    again = propagated_data(data, tmp_path / "again", refused=["0", "30", "31"], progress=False)
+    _FOUND.clear()
+    assert again.notes == {
+        "marks: propagated to images without one": 26,
+        "marks: not propagated to, because the mask found there is unsure": 1,
+        "marks: found by propagation and refused": 1,
+    }
+
+
 @pytest.mark.parametrize("content", [b"", b"not a file of arrays", b"PK\x03\x04 cut off"])
 def test_a_damaged_file_is_made_again(data, tmp_path, quick, content):
     before = propagated_data(data, tmp_path, progress=False).splits["train"].marks

@@ -68,7 +68,8 @@ def test_the_same_seed_finds_the_same(found, pixels):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_masks_of_files_have_their_images_own_sizes(tmp_path, squares):
+@pytest.mark.parametrize("cut", [{}, {"crop_share": 0.6}, {"resize_size": (40, 40)}, {"fit": "shorter"}])
+def test_masks_of_files_have_their_images_own_sizes(tmp_path, squares, cut):
     images, masks = squares(16)
     own, paths = [], []
     for place, (image, mask) in enumerate(zip(images, masks, strict=True)):
@@ -83,7 +84,7 @@ def test_masks_of_files_have_their_images_own_sizes(tmp_path, squares):
         paths.append(path)
     targets = torch.zeros(16, dtype=torch.long)
     split = FileSplit(targets=targets, marks=Marks(list(range(10)), [0] * 10, own[:10]), root=tmp_path, paths=paths)
-    result = propagate(split, Pixels((24, 24)), steps=STEPS, progress=False)
+    result = propagate(split, Pixels((24, 24), **cut), steps=STEPS, progress=False)
     marks = result.marks(split)
     for place in range(10, 16):
         ((_, mask),) = marks.of(place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -112,6 +112,14 @@ class Pixels:
     def is_cut(self) -> bool:
         """Return True if the network's input is cut out of a larger image."""
         return self.crop_share != 1 or self.resized != self.size
+
+    def whole(self, size: tuple[int, int] | None = None) -> Pixels:
+        """Return the way from whole images to a network's input: both sides are resized, and nothing is cut off.
+
+        Args:
+            size: height and width of the input; this one's if not given.
+        """
+        return replace(self, size=size or self.size, fit="resize", crop_share=1.0, resize_size=None)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images (..., 3, H, W) of bytes as the network reads them."""

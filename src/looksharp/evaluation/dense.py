@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,19 +9,13 @@ from torch.nn import functional as F
 from looksharp.attention.finite import check_finite
 from looksharp.attention.recording import look, unwrapped
 from looksharp.crf import CRFKernels, dense_crf
-from looksharp.data.pixels import Pixels
 from looksharp.networks.large_fov import LargeFOV, background_and_classes
 
-__all__ = ["dense_odds", "odds_at_size", "refined", "scores_layer", "whole"]
+__all__ = ["dense_odds", "odds_at_size", "refined", "scores_layer"]
 
 _LEAST = 1e-5  # of a probability that a CRF reads, as in SEC's code
 _SIDE = 500  # of VOC's photographs, for which the CRF's kernels are made
 _KEPT = 0.01
-
-
-def whole(pixels: Pixels) -> Pixels:
-    """Return the way from whole images to a network's input: both sides are resized, and nothing is cut off."""
-    return replace(pixels, fit="resize", crop_share=1.0)
 
 
 def scores_layer(model: nn.Module) -> str | None:

@@ -58,12 +58,11 @@ def propagated_data(
     path = folder / "masks.npz"
     found = _read(path, key)
     if found is None:
-        mirror = data.augment in ("crop_flip", "resize_crop_flip", "resized_crop_flip")
         found = propagate(
             train,
             data.pixels,
             steps=STEPS,
-            mirror=mirror,
+            mirror="flip" in data.augment,
             seed=seed,
             device=device,
             workers=workers,
@@ -75,8 +74,7 @@ def propagated_data(
     if not sheet.exists():
         _draw(sheet, train, data.pixels, found)
     marks = found.marks(train, without)
-    count, own = len(found.places(without)), len(found.own)
-    unsure = len(train) - own - count - len(without)
+    own, sure, count = len(found.own), len(found.places()), len(found.places(without))
     if progress:
         print(
             f"{own} marks propagated to {count:,} of {len(train) - own:,} images; on marked images that it had not "
@@ -86,8 +84,8 @@ def propagated_data(
         )
     notes = {
         "marks: propagated to images without one": count,
-        "marks: not propagated to, because the mask found there is unsure": unsure,
-        "marks: found by propagation and refused": len(without),
+        "marks: not propagated to, because the mask found there is unsure": len(train) - own - sure,
+        "marks: found by propagation and refused": sure - count,
     }
     notes = data.notes | {remark: number for remark, number in notes.items() if number}
     return replace(data, splits=data.splits | {"train": replace(train, marks=marks)}, notes=notes)
@@ -160,7 +158,7 @@ def _write(path: Path, found: Propagated, key: str) -> None:
 
 
 def _draw(path: Path, split: Split, pixels: Pixels, found: Propagated) -> None:
-    transform = image_transform(replace(pixels, fit="resize", crop_share=1.0))
+    transform = image_transform(pixels.whole())
     guiding = sorted(found.places(), key=lambda place: float(found.sure[place]))
     others = [place for place in range(len(split)) if place not in {*guiding, *found.own}]
     drawn = torch.randperm(len(guiding), generator=torch.Generator().manual_seed(0))[:_SHOWN].tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -32,7 +31,7 @@ def working_batches(
         workers: processes that read image files.
     """
     size = _working_size(pixels.size)
-    read = pixels if split.in_memory else replace(pixels, size=size, fit="resize", crop_share=1.0)
+    read = pixels if split.in_memory else pixels.whole(size)
     loader: BatchLoader = split.loader(batches, read, device=device, workers=workers)
     for batch in loader:
         masks = None

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from looksharp.attention.finite import check_weights
 from looksharp.data.seed_folder import SeedFolder, read_seed_folder
 from looksharp.data.transform import image_transform
-from looksharp.evaluation.dense import dense_odds, odds_at_size, refined, whole
+from looksharp.evaluation.dense import dense_odds, odds_at_size, refined
 from looksharp.images.reading import read_image
 from looksharp.marks.class_images import read_class_image, write_class_image
 from looksharp.training.folder import Run, load_run
@@ -83,7 +83,7 @@ def predict_masks(
 def _odds(run: Run, picture: Tensor) -> Tensor:
     """Return probabilities (1 + C, H, W) at an image's own size."""
     device = next(run.model.parameters()).device
-    small = image_transform(whole(run.pixels))(picture).as_subclass(Tensor)
+    small = image_transform(run.pixels.whole())(picture).as_subclass(Tensor)
     odds = dense_odds(run.model, run.pixels.normalize(small)[None].to(device))[0]
     return odds_at_size(odds, (picture.shape[-2], picture.shape[-1]))
 

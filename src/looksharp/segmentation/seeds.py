@@ -16,7 +16,6 @@ from looksharp.attention.finite import check_weights
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.seed_folder import SeedFolder, read_seed_folder
 from looksharp.data.split import Data, Split
-from looksharp.evaluation.dense import whole
 from looksharp.evaluation.fingerprint import file_fingerprint
 from looksharp.files import locked, write_text
 from looksharp.marks.class_images import UNKNOWN, write_class_image
@@ -136,7 +135,7 @@ def _write(
     )
     batches = [list(missing[i : i + settings.batch_size]) for i in range(0, len(missing), settings.batch_size)]
     device = next(run.model.parameters()).device
-    loader = split.loader(batches, whole(run.pixels), device=device, workers=settings.workers) if batches else []
+    loader = split.loader(batches, run.pixels.whole(), device=device, workers=settings.workers) if batches else []
     salient = _saliency_reader(settings, split)
     with tqdm(total=len(missing), desc="seeds", unit=" images", disable=not progress, leave=False) as bar:
         for places, batch in zip(batches, loader, strict=True):

@@ -12,7 +12,7 @@ from looksharp.attention.finite import check_finite, check_logits
 from looksharp.attention.maps import normalize_maps, resize_maps
 from looksharp.attention.mechanisms import reads_layers
 from looksharp.batch import Batch
-from looksharp.evaluation.dense import dense_odds, odds_at_size, refined, scores_layer, whole
+from looksharp.evaluation.dense import dense_odds, odds_at_size, refined, scores_layer
 from looksharp.evaluation.result import Evaluation
 from looksharp.evaluation.subject import Subject, listed
 from looksharp.evaluation.suite import SUITES, Separate
@@ -46,7 +46,7 @@ def measure_segmentation(subject: Subject, advance: Callable[[float], object]) -
     scores: dict[str, MeanIoU] = {}
     columns = {name: torch.full((len(subject.split),), torch.nan) for name in names}
     place = 0
-    for batch in subject.batches(whole(subject.pixels)):
+    for batch in subject.batches(subject.pixels.whole()):
         odds = dense_odds(subject.model, batch.image) if segments else _attended(subject, batch)
         for row in range(len(batch)):
             truth = true_labels(subject.split, place)
