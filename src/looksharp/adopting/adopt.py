@@ -22,6 +22,7 @@ from looksharp.data.build import NO_DATA, DataConfig, build_data
 from looksharp.data.pixels import Pixels
 from looksharp.data.preprocessing import read_pixels
 from looksharp.data.split import Data
+from looksharp.drawing.wording import aligned
 from looksharp.networks.backbones.build import carried, is_own_code, source_of
 from looksharp.networks.backbones.sources.own_code import code_from
 from looksharp.training.data import fitted_data, map_said
@@ -60,8 +61,7 @@ class Adopted:
     def said(self) -> list[str]:
         """Say in lines what was understood and found."""
         topics = self.understood | ({} if self.answers is None else {"accuracy": self.answers.said})
-        width = max(map(len, topics))
-        return [*self.mapping, *(f"{topic.ljust(width)}  {text}" for topic, text in topics.items())]
+        return [*self.mapping, *aligned(topics)]
 
     @property
     def hint(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_names(text: str | Sequence[str]) -> Named:
     empty = next((place for place, name in enumerate(names, 1) if not name), None)
     if empty is not None:
         raise ValueError(f"classes ({origin}) has no name in place {empty}")
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise ValueError(f"classes ({origin}) names {twice!r} twice; give each class a name of its own")
     return Named(names, origin)

@@ -49,12 +49,6 @@ class Diagnosis:
     problems: tuple[str, ...]
     differences: dict[str, float]
 
-    @property
-    def said(self) -> list[str]:
-        """Say in aligned lines what was understood."""
-        width = max(map(len, self.topics))
-        return [f"{topic.ljust(width)}  {text}" for topic, text in self.topics.items()]
-
 
 def diagnose(chosen: DoctorSettings) -> Diagnosis:
     """Say what is understood of a run or a model, and check its maps against plain autograd.

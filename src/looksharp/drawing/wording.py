@@ -1,10 +1,11 @@
-"""Numbers as pages and tables show them."""
+"""Numbers as pages and tables show them, and topics as a terminal does."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-__all__ = ["duration", "in_change", "in_digits", "in_points", "in_words"]
+__all__ = ["aligned", "duration", "in_change", "in_digits", "in_points", "in_words"]
 
 
 def in_words(value: float | None, percent: bool) -> str:
@@ -83,3 +84,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def aligned(topics: Mapping[str, str]) -> list[str]:
+    """Return a line for each topic, with what is said of them in one column.
+
+    Example:
+        >>> aligned({"model": "resnet18", "head": "linear"})
+        ['model  resnet18', 'head   linear']
+
+    """
+    width = max(map(len, topics), default=0)
+    return [f"{topic.ljust(width)}  {text}" for topic, text in topics.items()]

@@ -119,9 +119,8 @@ def explain(
         mechanism: mechanism that makes the maps; "built_in" shows the network's own attention, without a backward. If
             not given: "built_in" where the network has such attention, no layer is named and maps are not signed; else
             Grad-CAM.
-        layer: the layer they are read from; found in the network if not given. The .npz says "image" where maps lie in
-            the input's pixels.
-            Several need `fuse`.
+        layer: the layer they are read from; found in the network if not given. Several need `fuse`. The .npz says
+            "image" where maps lie in the input's pixels.
         signed: show maps before their ReLU, evidence for the class in red and against it in blue.
         smooth: average maps over six mirrored and scaled copies of the image; see `attend`.
         fuse: average the maps of several layers, those named or the ends of the last two stages; see `attend`.

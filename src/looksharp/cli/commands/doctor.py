@@ -25,13 +25,13 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 def _run(flags: Namespace) -> None:
     from looksharp.diagnosis import DoctorSettings, diagnose
     from looksharp.diagnosis.environment import environment
+    from looksharp.drawing.wording import aligned
 
     chosen = call(DoctorSettings, flags)
     installed = environment()
     found = diagnose(chosen) if chosen.subject else None
     topics = installed if found is None else installed | found.topics
-    width = max(map(len, topics))
-    print("\n".join(f"{topic.ljust(width)}  {text}" for topic, text in topics.items()))
+    print("\n".join(aligned(topics)))
     if found is not None and found.problems:
         raise ValueError("; ".join(found.problems))
 
