@@ -9,24 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from looksharp.ruler.cost import Cost
 from looksharp.ruler.results import Measured
 from looksharp.training.state import write_tensors
 
-__all__ = ["keep", "kept_file", "model_fingerprint", "read_kept"]
-
-
-def model_fingerprint(model: nn.Module) -> str:
-    """Return a text that is equal for networks of the same code and state."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+__all__ = ["keep", "kept_file", "read_kept"]
 
 
 def kept_file(folder: Path, mechanism: str, facts: Sequence[object]) -> Path:

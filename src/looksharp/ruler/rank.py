@@ -16,9 +16,9 @@ from tqdm import tqdm
 from looksharp.attention.mechanisms import MECHANISMS, find_mechanism
 from looksharp.attention.recording import find_modules, unwrapped
 from looksharp.data.split import Data, Split
-from looksharp.evaluation.fingerprint import split_fingerprint
+from looksharp.evaluation.fingerprint import model_fingerprint, split_fingerprint
 from looksharp.ruler.advice import LEAST_HANGING, advise, advised, reason, rule
-from looksharp.ruler.keeping import keep, kept_file, model_fingerprint, read_kept
+from looksharp.ruler.keeping import keep, kept_file, read_kept
 from looksharp.ruler.measuring import measure
 from looksharp.ruler.page import write_ranking
 from looksharp.ruler.questions import Questions, prepare
