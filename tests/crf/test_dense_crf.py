@@ -16,11 +16,11 @@ def photograph(request):
     return torch.from_numpy(load_sample_image(request.param).copy()).permute(2, 0, 1).float()
 
 
-def at_size(photograph, size):
+def at_size(photograph, size, reach=None):
     """A photograph (3, H, W), and the blurred log probabilities of three classes of colour."""
     image = F.interpolate(photograph[None], size, mode="bilinear", antialias=True)[0].round()
     light, blue = (image.mean(0) - 130) / 40, (image[2] - image[0]) / 40 - 0.5
-    reach = max(size[0] // 40, 1)
+    reach = reach or max(size[0] // 40, 1)
     scores = F.pad(torch.stack([light, -light, blue])[None], [reach] * 4, mode="replicate")
     return image, F.avg_pool2d(scores, 2 * reach + 1, 1)[0].log_softmax(0)
 
@@ -116,6 +116,18 @@ def test_at_41_px_against_pydensecrf(photograph):
     assert agreement(found, expected) > 0.99
     assert (found - expected).abs().mean() < 0.01
     assert agreement(expected, scores) < 0.99  # it changes something
+
+
+@pytest.mark.parametrize("reach", [1, 3, 5, 8])
+def test_the_lattice_errs_as_pydensecrf_does(photograph, reach):
+    kernels = CRFKernels().scaled(12)
+    image, scores = at_size(photograph, (41, 41), reach)
+    expected = by_pydensecrf(scores, image, kernels)
+    exact, found = (dense_crf(scores[None], image[None], kernels, method=method)[0] for method in ("exact", "lattice"))
+    assert agreement(found, expected) == 1
+    assert (found - expected).abs().mean() < 1e-4
+    assert agreement(found, exact) > 0.99
+    assert agreement(expected, exact) > 0.99
 
 
 def test_on_whole_photographs_against_pydensecrf(photograph):
