@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torchmetrics.segmentation import MeanIoU as Theirs
@@ -69,3 +72,46 @@ def test_what_does_not_fit_is_refused():
         pixel_confusion(torch.tensor([0, 7]), torch.tensor([0, 0]), 2)
     with pytest.raises(ValueError, match=r"^classes must be at least 1; got 0$"):
         MeanIoU(0)
+
+
+_PROCESSES = """
+import os, sys, torch
+from torch import distributed
+from looksharp.metrics.segmentation import MeanIoU
+
+def work(rank, shares, folder):
+    world = len(shares)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store-{world}", rank=rank, world_size=world)
+    images = torch.load(f"{folder}/images.pt")
+    score = MeanIoU(4)
+    start = sum(shares[:rank])
+    for predicted, truth in images[start : start + shares[rank]]:
+        score.update(predicted, truth)
+    torch.save(tuple(score.compute()), f"{folder}/{world}-{rank}.pt")
+    distributed.destroy_process_group()
+
+folder, children = sys.argv[1], []
+for shares in ((5, 2), (4, 3, 0)):
+    for rank in range(len(shares)):
+        child = os.fork()
+        if not child:
+            work(rank, shares, folder)
+            os._exit(0)
+        children.append(child)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
+"""
+
+
+def test_real_processes_with_unequal_numbers_of_images(tmp_path):
+    images = [(torch.randint(0, 4, (5, width)), torch.randint(0, 4, (5, width))) for width in range(3, 10)]
+    images[2][1][:2] = 255
+    torch.save(images, tmp_path / "images.pt")
+    subprocess.run([sys.executable, "-c", _PROCESSES, str(tmp_path)], check=True, timeout=120)
+    whole = MeanIoU(4)
+    for predicted, truth in images:
+        whole.update(predicted, truth)
+    for world in (2, 3):
+        for rank in range(world):
+            found = torch.load(tmp_path / f"{world}-{rank}.pt")
+            for each, expected in zip(found, whole.compute(), strict=True):
+                torch.testing.assert_close(each, expected, rtol=0, atol=0)
