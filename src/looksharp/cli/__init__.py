@@ -6,14 +6,14 @@ import difflib
 import signal
 import sys
 import threading
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import NoReturn
 
 from looksharp.cli.command import COMMANDS
-from looksharp.cli.listing import LineFormatter
+from looksharp.cli.stand_ins import stand_ins
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [_with_underscores(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     try:
         return _run(given)
-    except _UsageError as error:
+    except ArgumentError as error:
         asked = next((f"{name} " for name in given if name in COMMANDS), "")
         return _fail(f"{_one_line(error)}; see looksharp {asked}--help")
     except (ValueError, OSError) as error:
@@ -74,17 +74,6 @@ def _fail(text: str) -> int:
     return 2
 
 
-class _UsageError(Exception):
-    """An unknown command or flag."""
-
-
-class _Parser(ArgumentParser):
-    """A parser that raises instead of ending the process, and takes no abbreviated flags."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
-
-
 def _with_underscores(argument: str) -> str:
     """Turn --select-by into --select_by: flags may be written either way."""
     if not argument.startswith("--"):
@@ -108,30 +97,16 @@ def _parsed(given: Sequence[str]) -> Namespace:
         name = unknown[0].partition("=")[0]
         close = difflib.get_close_matches(name, flags, n=1) if name.startswith("-") else []
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise _UsageError(f"{name!r} is not an argument of {settings.command}{hint}")
+        raise ArgumentError(None, f"{name!r} is not an argument of {settings.command}{hint}")
     return settings
 
 
 def _parser(given: Sequence[str]) -> tuple[ArgumentParser, list[str]]:
-    """Build the parser, with the flags of the command that is asked for: others would load what they do not need."""
-    parser = _Parser(
-        prog="looksharp",
-        description="Train image classifiers that look at the right place; show and measure where they look.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"looksharp {version('looksharp')}")
-    subparsers = parser.add_subparsers(required=True, dest="command", metavar="COMMAND", title="commands")
-    asked = next((argument for argument in given if not argument.startswith("-")), None)
-    flags: list[str] = []
-    for name, command in sorted(COMMANDS.items(), key=lambda item: item[1].place):
-        sub = subparsers.add_parser(
-            name,
-            help=command.summary,
-            description=command.summary,
-            allow_abbrev=False,
-            formatter_class=LineFormatter,
-        )
-        if name == asked:
-            command.add_flags(sub, given)
-            flags = [flag for action in sub._actions for flag in action.option_strings]
-    return parser, flags
+    """Build the parser; where only help is asked for, without loading torch."""
+    if {"-h", "--help"} & set(given) and "torch" not in sys.modules:
+        with suppress(Exception), stand_ins():  # what cannot be read so is read with torch
+            built: tuple[ArgumentParser, list[str]] = import_module("looksharp.cli.parser").build_parser(given)
+            return built
+    from looksharp.cli.parser import build_parser
+
+    return build_parser(given)

@@ -190,7 +190,7 @@ def _list_reader(read: Callable[[str], object], annotation: object) -> Callable[
 
 
 def _metavar(annotation: object, flag: str) -> str:
-    choices = [name for each in get_args(annotation) if isinstance(each, Registry | Choices) for name in each]
+    choices = [name for each in get_args(annotation) if isinstance(each, Registry | Choices) for name in sorted(each)]
     choices += [choice for each in _members(annotation) if get_origin(each) is Literal for choice in get_args(each)]
     name = flag.rpartition(".")[2].upper()
     if choices:

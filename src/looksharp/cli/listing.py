@@ -34,6 +34,6 @@ def list_mechanisms(parser: ArgumentParser, given: Sequence[str], flag: str = "m
         return
     from looksharp.attention.mechanisms import mechanism_summaries
 
-    lines = [f"  {name}: {summary}" for name, summary in mechanism_summaries().items()]
+    lines = [f"  {name}: {summary}" for name, summary in sorted(mechanism_summaries().items())]
     head = f"mechanisms, for --{flag}; settings follow a colon, as in occlusion:16 or occlusion:window=16,stride=8:"
     parser.epilog = "\n".join([head, *lines])

@@ -21,7 +21,7 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 
     parser.description = (
         f"{parser.description} It prints what it understood of the model, and the model's accuracy on the data, by "
-        f"which a wrong order of the classes shows. Sources of models: {', '.join(NETWORK_SOURCES)}."
+        f"which a wrong order of the classes shows. Sources of models: {', '.join(sorted(NETWORK_SOURCES))}."
     )
     add_flags(parser, AdoptSettings, positional=("model",))
     pixels = set(PIXEL_SETTINGS.values()) - {"range"}

@@ -33,12 +33,12 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
         "--objective",
         default=SUPPRESS,
         help=f"Parts joined by '+'; append :WEIGHT to a part to override its default weight: "
-        f"icasc+agreement:0.3. Parts: {', '.join(PARTS)}. Naming one adds its own flags to this help. "
+        f"icasc+agreement:0.3. Parts: {', '.join(sorted(PARTS))}. Naming one adds its own flags to this help. "
         f"(default: classification)",
     )
     for kind, title in (
         (DataConfig, f"images; sets: {', '.join(sorted(DATA_SETS))}"),
-        (NetworkConfig, f"network; architectures: plain, {', '.join(ARCHITECTURES)}"),
+        (NetworkConfig, f"network; architectures: plain, {', '.join(sorted(ARCHITECTURES))}"),
         (MarksConfig, f"marks; formats: {', '.join(sorted(MARK_FORMATS))}"),
         (OptimizationConfig, "optimization"),
         (TrainingConfig, "training"),
