@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ class BatchMarks:
     def __len__(self) -> int:
         return len(self.sample)
 
+    def to(self, device: torch.device | str) -> BatchMarks:
+        """Return the marks on another device."""
+        return BatchMarks(self.sample.to(device), self.label.to(device), self.mask.to(device))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -40,6 +44,8 @@ class Batch:
         marks: masks for some images; None if there are none.
         group: (B,) group indices, where groups are known (worst-group accuracy).
         copies: (M,) places of the originals, if the last M images are altered copies.
+        cues: masks of what a person called a shortcut, for some images; None if there are none.
+        recued: (M,) True for copies in which the cue was exchanged, False for those with other surroundings.
         external: number of last images, without copies, that were drawn for their marks: GAIN's external stream.
 
     """
@@ -50,6 +56,8 @@ class Batch:
     group: Tensor | None = None
     copies: Tensor | None = None
     external: int = 0
+    cues: BatchMarks | None = None
+    recued: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -66,6 +74,42 @@ class Batch:
         own = len(self) - (0 if self.copies is None else len(self.copies))
         return torch.cat([places[: own - self.external], places[own:]])
 
+    def copies_of(self, recued: bool) -> tuple[Tensor, Tensor]:
+        """Return the places of some copies' originals, and of these copies.
+
+        Args:
+            recued: those in which the cue was exchanged; otherwise those with other surroundings.
+        """
+        if self.copies is None:
+            return (torch.empty(0, dtype=torch.long, device=self.image.device),) * 2
+        chosen = torch.zeros_like(self.copies, dtype=torch.bool) if self.recued is None else self.recued
+        chosen = chosen == recued
+        places = torch.arange(len(self) - len(self.copies), len(self), device=self.copies.device)
+        return self.copies[chosen], places[chosen]
+
+    def extended(self, images: Tensor, targets: Tensor, originals: Tensor, *, recued: bool) -> Batch:
+        """Return the batch with altered copies behind its images and earlier copies.
+
+        Args:
+            images: (M, C, H, W), the copies.
+            targets: (M,) or (M, classes), their targets.
+            originals: (M,) places of the images that they are copies of.
+            recued: their cues were exchanged, not their surroundings.
+        """
+        before, after = self.copies, torch.full_like(originals, recued, dtype=torch.bool)
+        if before is not None:
+            known = torch.zeros_like(before, dtype=torch.bool) if self.recued is None else self.recued
+            originals, after = torch.cat([before, originals]), torch.cat([known, after])
+        group = self.group if self.group is None else torch.cat([self.group, self.group[originals[-len(images) :]]])
+        return replace(
+            self,
+            image=torch.cat([self.image, images]),
+            target=torch.cat([self.target, targets]),
+            group=group,
+            copies=originals,
+            recued=after,
+        )
+
     def multi_hot(self, classes: int) -> Tensor:
         """Return targets as booleans (B, classes)."""
         if self.multilabel:
@@ -74,12 +118,12 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
-        marks = self.marks
-        if marks is not None:  # also where it is empty
-            marks = BatchMarks(*(part.to(device) for part in (marks.sample, marks.label, marks.mask)))
-        group = None if self.group is None else self.group.to(device)
-        copies = None if self.copies is None else self.copies.to(device)
-        return Batch(self.image.to(device), self.target.to(device), marks, group, copies, self.external)
+        # Marks move also where they are empty.
+        marks, cues = (None if part is None else part.to(device) for part in (self.marks, self.cues))
+        group, copies, recued = (
+            None if part is None else part.to(device) for part in (self.group, self.copies, self.recued)
+        )
+        return Batch(self.image.to(device), self.target.to(device), marks, group, copies, self.external, cues, recued)
 
 
 def as_batch(batch: Batch | Mapping[str, Tensor] | Sequence[Tensor]) -> Batch:

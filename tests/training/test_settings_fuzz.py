@@ -114,7 +114,7 @@ def flat(thing, name, value):
     given = {"set": {"data": owner}, "architecture": {"architecture": owner}}.get(kind)
     if given is None:
         given = {"objective": owner if PARTS[owner].classifies else f"classification+{owner}"}
-    return given | {"marks": "data", owner: {name: value}}
+    return given | {"marks": "data", "cues": "cues.json", owner: {name: value}}
 
 
 def test_the_fuzz_sees_all():

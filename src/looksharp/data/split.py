@@ -49,6 +49,7 @@ class Split(ABC):
         groups: (N,) group indices, where groups are known.
         owners: owner of each image, such as a person, whose images must not be in two splits.
         cues: masks of a planted cue, where known: the truth by which mechanisms are judged; training never reads it.
+        pointed: masks of what a person called a shortcut, which parts such as cue_exchange read.
         in_memory: True if all images are decoded already, as one tensor.
     """
 
@@ -59,6 +60,7 @@ class Split(ABC):
     groups: Tensor | None = None
     owners: Sequence[str] | None = field(default=None, repr=False)
     cues: Marks | None = field(default=None, repr=False)
+    pointed: Marks | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -129,7 +131,7 @@ class Split(ABC):
         for each in fields(self):
             value = getattr(self, each.name)
             if (
-                each.name not in ("marks", "cues")
+                each.name not in _OF_MARKS
                 and isinstance(value, Tensor | list | tuple | range)
                 and len(value) == len(self)
             ):
@@ -137,7 +139,8 @@ class Split(ABC):
         if changed.keys() <= {"targets", "groups", "owners"}:
             raise ValueError(f"images of a {type(self).__name__} cannot be picked; give images in memory or in files")
         now = {place: number for number, place in enumerate(chosen)}
-        for name, marks in {"marks": self.marks, "cues": self.cues}.items():
+        for name in _OF_MARKS:
+            marks: Marks | None = getattr(self, name)
             if marks is not None:
                 kept = marks.restricted(chosen)
                 changed[name] = Marks([now[sample] for sample in kept.samples], kept.labels, kept.masks)
@@ -204,7 +207,7 @@ class Split(ABC):
         yield from _bytes([self.targets])
         if self.groups is not None:
             yield from (b"groups", *_bytes([self.groups]))
-        for marks in filter(None, (self.marks, self.cues)):
+        for marks in filter(None, (getattr(self, name) for name in _OF_MARKS)):
             yield repr((marks.samples, marks.labels)).encode()
             yield from _bytes(marks.masks)
         yield from self.content()
@@ -218,6 +221,7 @@ class Split(ABC):
         yield from _bytes(self.image(place).as_subclass(Tensor) for place in places)
 
 
+_OF_MARKS = ("marks", "cues", "pointed")  # fields of a split
 _SAMPLED = 64  # images of a split that is neither in memory nor in files
 
 

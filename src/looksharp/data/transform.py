@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode, v2
 from looksharp.data.pixels import Pixels
 from looksharp.data.split import Augment
 
-__all__ = ["LARGER", "image_transform"]
+__all__ = ["LARGER", "image_transform", "seen_box"]
 
 LARGER = 8 / 7
 """Size of the images from which crops are cut, as a multiple of the network's: 256 pixels for 224."""
@@ -46,6 +46,24 @@ def image_transform(pixels: Pixels, augment: Augment = "none") -> v2.Transform:
     return v2.Compose(steps)
 
 
+def seen_box(pixels: Pixels, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return what a network sees of an image of `size` (height, width) that is not augmented.
+
+    Returns:
+        Top, left, height and width of the input in pixels of the image; it may reach beyond the image.
+    """
+    resize = _Resize(pixels, pixels.resized)
+    kept = resize.kept(*size)
+    resized = resize.resized(*kept)
+    corner, shape = [], []
+    for whole, left, now, wanted in zip(size, kept, resized, pixels.size, strict=True):
+        cut = now - wanted
+        start = cut // 2 if pixels.middle == "floor" else round(cut / 2)
+        corner.append(round((whole - left) / 2) + start * left / now)
+        shape.append(wanted * left / now)
+    return corner[0], corner[1], shape[0], shape[1]
+
+
 def _enlarged(pixels: Pixels) -> tuple[int, int]:
     return round(pixels.size[0] * LARGER), round(pixels.size[1] * LARGER)
 
@@ -64,16 +82,21 @@ class _Resize(v2.Transform):
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         """Return one image or mask resized."""
         height, width = inpt.shape[-2:]
-        if self.pixels.fit != "resize":
-            scale = max(self.size[0] / height, self.size[1] / width)
-            most = [max(int(_LONGEST * length / scale), 1) for length in self.size]
-            if height > most[0] or width > most[1]:
-                height, width = min(height, most[0]), min(width, most[1])
-                inpt = v2.functional.center_crop(inpt, [height, width])
-        size = self._resized(height, width)
-        return inpt if size == [height, width] else _resized(inpt, size, self.pixels)
+        kept = self.kept(height, width)
+        if kept != (height, width):
+            inpt = v2.functional.center_crop(inpt, list(kept))
+        size = self.resized(*kept)
+        return inpt if size == list(kept) else _resized(inpt, size, self.pixels)
 
-    def _resized(self, height: int, width: int) -> list[int]:
+    def kept(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of the middle that is resized."""
+        if self.pixels.fit == "resize":
+            return height, width
+        scale = max(self.size[0] / height, self.size[1] / width)
+        most = [max(int(_LONGEST * length / scale), 1) for length in self.size]
+        return min(height, most[0]), min(width, most[1])
+
+    def resized(self, height: int, width: int) -> list[int]:
         """Return the height and width that an image of this height and width is resized to."""
         if self.pixels.fit == "resize":
             return list(self.size)

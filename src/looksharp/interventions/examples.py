@@ -9,7 +9,6 @@ from torch import Tensor
 from looksharp.data.split import Pixels, Split
 from looksharp.interventions.intervene import Interventions
 from looksharp.interventions.objects import ObjectReader
-from looksharp.interventions.surroundings import exchange_surroundings, object_only, surroundings_only
 
 __all__ = ["Example", "example_pictures"]
 
@@ -53,15 +52,15 @@ def example_pictures(split: Split, pixels: Pixels, found: Interventions, image: 
     if not len(rows):
         raise ValueError(f"image must be one that was intervened on, of Interventions.images; got {image}")
     shown = rows.new_tensor([int(rows[0]), *partners[rows[0], :, 0].tolist()])  # itself, within, across
-    images, masks = next(ObjectReader(split, pixels).read(objects, [shown]))
+    images, masks = next(ObjectReader(split, pixels, division=found.division).read(objects, [shown]))
     own, mask = images[:1], masks[:1]
-    within, across = exchange_surroundings(own.expand(2, -1, -1, -1), mask.expand(2, -1, -1), images[1:], masks[1:])
+    within, across = found.division.exchange(own.expand(2, -1, -1, -1), mask.expand(2, -1, -1), images[1:], masks[1:])
     _, label, surroundings = objects.labels[shown].tolist()
     pictures = {
         "original": own[0],
         "exchanged_within": within,
         "exchanged_across": across,
-        "object_only": object_only(own, mask)[0],
-        "surroundings_only": surroundings_only(own, mask)[0],
+        "object_only": found.division.kept(own, mask)[0],
+        "surroundings_only": found.division.rest(own, mask)[0],
     }
     return Example(image, label, surroundings, mask[0], pictures)

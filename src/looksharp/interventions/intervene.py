@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from looksharp.attention.finite import check_logits
 from looksharp.attention.recording import logits_of
 from looksharp.data.split import Pixels, Split
+from looksharp.interventions.division import INTERVENTIONS, OBJECTS, Division
 from looksharp.interventions.intervals import paired_interval, wilson_interval
 from looksharp.interventions.objects import (
     ObjectReader,
@@ -23,22 +24,10 @@ from looksharp.interventions.objects import (
     masked_objects,
     usable,
 )
-from looksharp.interventions.surroundings import object_only, surroundings_only
 
 __all__ = ["INTERVENTIONS", "Interventions", "answered", "intervene"]
 
 _T = TypeVar("_T")
-
-INTERVENTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
-    "original": ("Accuracy on the marked images as they are", "higher"),
-    "exchanged_within": ("Accuracy in other surroundings of the same class", "higher"),
-    "exchanged_across": ("Accuracy in another class's surroundings", "higher"),
-    "background_gap": ("Accuracy lost to another class's surroundings", "lower"),
-    "object_only": ("Accuracy on the object alone", "higher"),
-    "surroundings_only": ("Accuracy on the surroundings alone", "lower"),
-    "follows_surroundings": ("Answers with the class of the surroundings", "lower"),
-}
-"""Each measure's label and better direction: "lower" is towards 0 for the gap, towards chance for surroundings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +43,7 @@ class Interventions:
         left_out: reason -> number of images not used.
         objects: the objects that could be exchanged.
         partners: (G, 2, k) the objects in whose surroundings each was shown; see `draw_partners`.
+        division: how images were divided.
     """
 
     values: dict[str, float]
@@ -64,6 +54,7 @@ class Interventions:
     left_out: dict[str, int]
     objects: Objects = field(repr=False)
     partners: Tensor = field(repr=False)
+    division: Division = field(default=OBJECTS, repr=False)
 
 
 def intervene(
@@ -77,6 +68,7 @@ def intervene(
     seed: int = 0,
     progress: str | None = None,
     chance: float | None = None,
+    division: Division = OBJECTS,
 ) -> Interventions:
     """Exchange or remove the surroundings of a split's masked objects, and measure how `model` then classifies.
 
@@ -112,6 +104,8 @@ def intervene(
         progress: title of a progress bar; none if not given.
         chance: accuracy of a guess. If not given, the share of the commonest class among the objects; for multi-label
             images the frequency of each object's class among all images, averaged over objects.
+        division: `OBJECTS`; or `PIECES`, where masks are of what should not count. All else is then the object above,
+            and the pieces are its surroundings.
 
     Raises:
         ValueError: if there are no masks, masks of one class only, no two of any class, or a count is below 1.
@@ -120,7 +114,7 @@ def intervene(
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    reader = ObjectReader(split, pixels, device, workers)
+    reader = ObjectReader(split, pixels, device, workers, division)
     candidates = masked_objects(split)
     right = _alone(model, reader, candidates, batch_size, progress)
     kept = right.pop("usable").bool()
@@ -149,6 +143,7 @@ def intervene(
         left_out=_left_out(len(split), candidates, objects, objects[rows]),
         objects=objects,
         partners=partners,
+        division=division,
     )
 
 
@@ -176,7 +171,7 @@ def _alone(
     several, found = reader.split.targets.ndim == 2, []
     batches = torch.arange(len(objects)).split(batch_size)
     for (images, masks), rows in zip(_bar(reader.read(objects, batches), batches, progress), batches, strict=True):
-        shown = (images, object_only(images, masks), surroundings_only(images, masks))
+        shown = (images, reader.division.kept(images, masks), reader.division.rest(images, masks))
         right = [answered(logits_of(model(each)), objects.labels[rows], several) for each in shown]
         found.append(torch.stack([*right, usable(masks)]).double().cpu())
     return dict(zip(("original", "object_only", "surroundings_only", "usable"), torch.cat(found, 1), strict=True))

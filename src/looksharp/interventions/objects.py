@@ -10,7 +10,8 @@ from torch import Tensor
 
 from looksharp.batch import Batch
 from looksharp.data.split import Pixels, Split
-from looksharp.interventions.surroundings import exchange_surroundings, feather
+from looksharp.interventions.division import OBJECTS, Division
+from looksharp.interventions.surroundings import feather
 
 __all__ = ["ObjectReader", "Objects", "draw_partners", "exchangeable", "masked_objects", "usable"]
 
@@ -114,12 +115,14 @@ class ObjectReader:
         pixels: the way from their pixels to a network's input.
         device: device that they are moved to.
         workers: processes that read image files.
+        division: how images are divided and exchanged.
     """
 
     split: Split
     pixels: Pixels
     device: torch.device | str = "cpu"
     workers: int = 0
+    division: Division = OBJECTS
 
     def read(self, objects: Objects, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (B, 3, H, W) and masks (B, H, W) of the objects at the places (B,) that each batch lists."""
@@ -132,7 +135,7 @@ class ObjectReader:
         """Yield images (B, 3, H, W) of objects at the first places (B,), in the surroundings of those at the second."""
         for images, masks in self.read(objects, [torch.cat(both) for both in batches]):
             (own, others), (own_masks, other_masks) = images.chunk(2), masks.chunk(2)
-            yield exchange_surroundings(own, own_masks, others, other_masks)
+            yield self.division.exchange(own, own_masks, others, other_masks)
 
 
 def _masks(batch: Batch, labels: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from looksharp.objectives.group_dro import GroupDRO
 from looksharp.objectives.guidance import Guidance
 from looksharp.objectives.guidance.agreement import Agreement
 from looksharp.objectives.guidance.background_exchange import BackgroundExchange
+from looksharp.objectives.guidance.cue_exchange import CueExchange
 from looksharp.objectives.head_diversity import HeadDiversity
 from looksharp.objectives.icasc import ICASC
 from looksharp.objectives.sec import SEC
@@ -21,6 +22,7 @@ __all__ = [
     "BackgroundExchange",
     "BranchLoss",
     "Classification",
+    "CueExchange",
     "GroupDRO",
     "Guidance",
     "HeadDiversity",

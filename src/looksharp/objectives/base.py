@@ -131,11 +131,13 @@ class Part(Objective):
         classifies: True if the classification loss is one of its terms. A sum has at most one such part.
         segments: True if it trains a segmentation, from labels too: an objective needs no part that classifies then.
         reads_marks: True if it reads the marks of images.
+        reads_cues: True if it reads what a person called a shortcut.
     """
 
     classifies: bool = False
     segments: bool = False
     reads_marks: bool = False
+    reads_cues: bool = False
 
     def __new__(cls, *given: object, **named: object) -> Self:
         """Make the module before a dataclass sets its fields.
@@ -181,7 +183,7 @@ class Extension(Part):
 
     @abstractmethod
     def extend(self, batch: Batch) -> Batch:
-        """Return the batch with copies at its end, their origins in `copies`; as it is where it has copies."""
+        """Return the batch with copies at its end; as it is where it has such copies. See `Batch.extended`."""
 
 
 class Sum(Objective):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from looksharp.batch import Batch
 from looksharp.interventions.surroundings import exchange_surroundings
-from looksharp.objectives.base import Extension
+from looksharp.objectives.base import Extension, Forward
 
 if TYPE_CHECKING:
     from looksharp.data.split import Pixels, Split
 
-__all__ = ["Exchange", "disagreement", "exchange_partners", "marked_objects"]
+__all__ = ["Exchange", "copies_disagree", "disagreement", "exchange_partners", "marked_objects"]
 
 
 def exchange_partners(labels: Tensor) -> Tensor:
@@ -59,6 +59,22 @@ def disagreement(logits: Tensor, others: Tensor, present: Tensor | None = None) 
         return (values * present).sum(1) / present.sum(1).clamp(min=1)
     p, q = logits.log_softmax(1), others.log_softmax(1)
     return ((p.exp() - q.exp()) * (p - q)).sum(1)
+
+
+def copies_disagree(forward: Forward, *, recued: bool) -> Tensor:
+    """Return the mean disagreement between the predictions for images and for their copies; 0 without copies.
+
+    Args:
+        forward: the forward of a batch with copies.
+        recued: compare copies in which the cue was exchanged; otherwise those with other surroundings.
+    """
+    batch, logits = forward.batch, forward.logits
+    originals, copies = batch.copies_of(recued)
+    if not len(copies):
+        return logits.new_zeros(())
+    # In a multi-label image the copy may keep the labels of its object alone.
+    present = batch.target[copies] if batch.multilabel else None
+    return disagreement(logits[originals], logits[copies], present).mean()
 
 
 def marked_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,19 +141,13 @@ class Exchange(Extension, ABC):
 
     def extend(self, batch: Batch) -> Batch:
         """Return the batch with a copy of each marked image; the copies are not marked themselves."""
-        if not batch.marks or batch.copies is not None:
+        if not batch.marks or len(batch.copies_of(recued=False)[0]):
             return batch
         samples, masks, targets = marked_objects(batch)
         if len(samples) <= (self.backgrounds is None):  # nothing to exchange, or nothing to exchange it with
             return batch
         copies = self._exchanged(batch.image[samples], masks.to(batch.image.dtype), targets)
-        return replace(
-            batch,
-            image=torch.cat([batch.image, copies]),
-            target=torch.cat([batch.target, targets]),
-            group=None if batch.group is None else torch.cat([batch.group, batch.group[samples]]),
-            copies=samples,
-        )
+        return batch.extended(copies, targets, samples, recued=False)
 
     def _exchanged(self, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
         if isinstance(self.backgrounds, str | Path):

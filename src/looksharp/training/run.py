@@ -24,6 +24,7 @@ from looksharp.data.marked import choose_marked
 from looksharp.data.sampling import InOrder, Shuffled, strata_of
 from looksharp.data.split import Augment, BatchLoader, Data, Pixels, Split
 from looksharp.data.splits.files import keep_in_memory
+from looksharp.data.ticked import choose_ticked
 from looksharp.files import locked, was_killed, write_text
 from looksharp.objectives import Objective
 from looksharp.objectives.base import PARTS
@@ -98,7 +99,7 @@ def train(
         data = data or build_data(config.data, config.training.seed)
         if (out / "run.json").is_file():  # of a run that goes on, whose classes may be more than the data's
             data = fitted_data(data, read_facts(out).classes)
-        data = choose_marked(data, config.marks, config.training.seed)
+        data = choose_ticked(choose_marked(data, config.marks, config.training.seed), config.marks)
         if config.marks.propagate and any(PARTS[part.name].reads_marks for part in config.objective):
             data = _propagated(config, out, data, progress and first)
         return _fitted(config, out, keep_in_memory(data), first, progress)
@@ -262,7 +263,7 @@ def _prepared(
 
 def _batches(config: RunConfig, split: Split) -> Shuffled:
     """Order training batches, with places for marked images."""
-    marked = split.marks.images if split.marks is not None else []
+    marked = sorted({place for marks in (split.marks, split.pointed) if marks is not None for place in marks.images})
     training = config.training
     return Shuffled(
         len(split),

@@ -105,6 +105,10 @@ class MarksConfig:
             it is unsure an image gets no mark. RUN/propagated/sheet.png shows what it found.
         propagate_without: names of images, as on that sheet, whose mask is wrong and is not to guide; none if not
             given.
+        cues: a file of regions by group, as `looksharp cure --cues` leaves it in its folder. Parts of the objective
+            read those of a shortcut, such as cue_exchange in classification+cue_exchange.
+        shortcut: groups of that file whose regions are a shortcut; all if neither this nor object is given.
+        object: groups of that file whose regions are the object, and join the marks.
     """
 
     marks: str | None = None
@@ -116,16 +120,24 @@ class MarksConfig:
     mark_crowds: bool = False
     propagate: bool = False
     propagate_without: list[str] | None = None
+    cues: str | None = None
+    shortcut: list[int] | None = None
+    object: list[int] | None = None
 
     def __post_init__(self) -> None:
         if self.propagate_without and not self.propagate:
             raise SettingError("propagate_without refuses masks that propagate finds: set propagate too")
         if self.marked is not None and self.marked >= 1 and self.marked != int(self.marked):
             raise SettingError(f"marked must be a whole number of images, or a share below 1; got {self.marked:g}")
+        given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        ticked = next((name for name in given if name in ("shortcut", "object")), None)
+        if self.cues is None and ticked is not None:
+            raise SettingError(f"{ticked} names groups of a file of regions: name it by cues")
         if self.marks is None:
-            given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
-            if given:
-                raise SettingError(f"{given[0]} needs marks: name a file or folder of them by marks")
+            of_cues = () if self.cues is None else ("marked_per_batch", "cues", "shortcut", "object")
+            other = next((name for name in given if name not in of_cues), None)
+            if other is not None:
+                raise SettingError(f"{other} needs marks: name a file or folder of them by marks")
 
 
 @settings
@@ -245,8 +257,11 @@ class RunConfig:
             got = "+".join(part.name for part in self.objective) or "nothing"
             raise SettingError(f"objective needs one part that classifies, such as classification; got {got}")
         asked = next((part.name for part in self.objective if PARTS[part.name].reads_marks), None)
-        if asked is not None and self.marks.marks is None:
+        if asked is not None and self.marks.marks is None and not self.marks.object:
             raise SettingError(f"objective part {asked} reads marks, but there are none: name a file of them by marks")
+        pointed = next((part.name for part in self.objective if PARTS[part.name].reads_cues), None)
+        if pointed is not None and self.marks.cues is None:
+            raise SettingError(f"objective part {pointed} reads cue marks, but there are none: name a file by cues")
         parts = tuple(
             PartSettings(part.name, resolved(PARTS[part.name], part.settings, part.name))
             for part in (*self.objective, *self._brought())

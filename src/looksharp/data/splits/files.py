@@ -40,7 +40,8 @@ SMALL = 96
 _MEMORY = 1 << 30  # and bytes that they may take together
 
 Key = TypeVar("Key")
-Item = tuple[Tensor, Tensor, list[tuple[int, Tensor]], Tensor | None]
+Item = tuple[Tensor, Tensor, list[tuple[int, Tensor, bool]], Tensor | None]
+"""An image, its target, (class, mask, whether it is of a cue) of each of its marks, and its group."""
 
 
 @dataclass(kw_only=True)
@@ -141,13 +142,18 @@ class _Images(Dataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         index, seed = key
         image = self.split.image(index)
-        marks = self.split.marks.of(index) if self.split.marks is not None else []
+        marks = [
+            (label, mask, kind is self.split.pointed)
+            for kind in (self.split.marks, self.split.pointed)
+            if kind is not None
+            for label, mask in kind.of(index)
+        ]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # not `torch.manual_seed`, which seeds the devices too
             if marks:
-                masks = tv_tensors.Mask(torch.stack([mask for _, mask in marks]).to(torch.uint8))
+                masks = tv_tensors.Mask(torch.stack([mask for _, mask, _ in marks]).to(torch.uint8))
                 image, masks = self.transform(image, masks)
-                marks = [(label, mask) for (label, _), mask in zip(marks, masks, strict=True)]
+                marks = [(label, mask, cue) for (label, _, cue), mask in zip(marks, masks, strict=True)]
             else:
                 image = self.transform(image)
         groups = self.split.groups
@@ -195,18 +201,22 @@ class _ImageLoader:
     def __iter__(self) -> Iterator[Batch]:
         for read in cast(Iterable[Batch], self.loader):
             batch = read.to(self.device)
-            yield Batch(self.pixels.normalize(batch.image), batch.target, batch.marks, batch.group)
+            yield replace(batch, image=self.pixels.normalize(batch.image))
 
 
 def _collate(items: list[Item]) -> Batch:
     images, targets, owned, groups = zip(*items, strict=True)
-    found = [(place, label, mask) for place, marked in enumerate(owned) for label, mask in marked]
-    marks = None
-    if found:
-        places, labels, masks = zip(*found, strict=True)
-        marks = BatchMarks(torch.tensor(places), torch.tensor(labels), torch.stack(masks).float())
     group = None if groups[0] is None else torch.stack(groups)
-    return Batch(torch.stack(images), torch.stack(targets), marks, group)
+    marks, cues = (_collated(owned, cue) for cue in (False, True))
+    return Batch(torch.stack(images), torch.stack(targets), marks, group, cues=cues)
+
+
+def _collated(owned: Sequence[list[tuple[int, Tensor, bool]]], cue: bool) -> BatchMarks | None:
+    found = [(place, label, mask) for place, marked in enumerate(owned) for label, mask, of in marked if of == cue]
+    if not found:
+        return None
+    places, labels, masks = zip(*found, strict=True)
+    return BatchMarks(torch.tensor(places), torch.tensor(labels), torch.stack(masks).float())
 
 
 def keep_in_memory(data: Data) -> Data:
@@ -231,11 +241,12 @@ def _in_memory(split: Split, pixels: Pixels, name: str) -> TensorSplit:
     """Return all of a split's images read once, at the size of `pixels`, as one tensor; masks with them."""
     transform = image_transform(pixels)
     images = torch.empty(len(split), 3, *pixels.size, dtype=torch.uint8)
-    samples: list[list[int]] = [[], []]  # of marks, and of cues
-    labels: list[list[int]] = [[], []]
-    masks: list[list[Tensor]] = [[], []]
+    kinds = (split.marks, split.cues, split.pointed)
+    samples: list[list[int]] = [[] for _ in kinds]
+    labels: list[list[int]] = [[] for _ in kinds]
+    masks: list[list[Tensor]] = [[] for _ in kinds]
     for index in tqdm(range(len(split)), f"reading {name} images", disable=len(split) < 2000, leave=False):
-        found = [[] if kind is None else kind.of(index) for kind in (split.marks, split.cues)]
+        found = [[] if kind is None else kind.of(index) for kind in kinds]
         owned = [mark for kind in found for mark in kind]
         stack = torch.stack([mask for _, mask in owned]) if owned else torch.zeros(0, *pixels.size)
         image = split.image(index)
@@ -249,11 +260,14 @@ def _in_memory(split: Split, pixels: Pixels, name: str) -> TensorSplit:
             samples[place] += [index] * len(kind)
             labels[place] += [label for label, _ in kind]
             masks[place] += list(parts[place])
-    marks, cues = (Marks(*each) for each in zip(samples, labels, masks, strict=True))
+    marks, cues, pointed = (
+        None if kind is None else Marks(samples[place], labels[place], masks[place]) for place, kind in enumerate(kinds)
+    )
     return TensorSplit(
         targets=split.targets,
-        marks=None if split.marks is None else marks,
+        marks=marks,
         groups=split.groups,
         images=images,
-        cues=None if split.cues is None else cues,
+        cues=cues,
+        pointed=pointed,
     )

@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 
 from looksharp.batch import Batch, BatchMarks
 from looksharp.data.split import Augment, BatchLoader, Pixels, Split
+from looksharp.marks.marks import Marks
 
 __all__ = ["TensorSplit", "random_crop"]
 
@@ -78,24 +79,21 @@ class _TensorLoader:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch + 500_009)
         for chosen in self.batches:
             where = torch.tensor(chosen, device=self.device)
-            images, marks = self.images[where], self._marks(chosen)
+            images = self.images[where]
+            owned = [self._marks(kind, chosen) for kind in (self.split.marks, self.split.pointed)]
             if self.augment != "none":
                 flip, share = self.augment in ("flip", "crop_flip"), 0 if self.augment == "flip" else 8
                 rows, columns = random_crop(len(images), images.shape[-2:], flip, generator, share)
                 images = _take(images, rows.to(self.device), columns.to(self.device))
-                if marks is not None:
-                    at = marks.sample.cpu()
-                    mask = _take(marks.mask.unsqueeze(1), rows[at].to(self.device), columns[at].to(self.device))
-                    marks = BatchMarks(marks.sample, marks.label, mask.squeeze(1))
+                owned = [marks and _cropped(marks, rows, columns) for marks in owned]
             groups = None if self.split.groups is None else self.split.groups[chosen].to(self.device)
-            yield Batch(self.pixels.normalize(images), self.targets[where], marks, groups)
+            marks, cues = owned
+            yield Batch(self.pixels.normalize(images), self.targets[where], marks, groups, cues=cues)
 
-    def _marks(self, chosen: list[int]) -> BatchMarks | None:
-        if self.split.marks is None:
+    def _marks(self, marks: Marks | None, chosen: list[int]) -> BatchMarks | None:
+        if marks is None:
             return None
-        found = [
-            (place, label, mask) for place, image in enumerate(chosen) for label, mask in self.split.marks.of(image)
-        ]
+        found = [(place, label, mask) for place, image in enumerate(chosen) for label, mask in marks.of(image)]
         if not found:
             return None
         places, labels, masks = zip(*found, strict=True)
@@ -104,6 +102,13 @@ class _TensorLoader:
             torch.tensor(labels, device=self.device),
             torch.stack(masks).to(self.device, torch.float32),
         )
+
+
+def _cropped(marks: BatchMarks, rows: Tensor, columns: Tensor) -> BatchMarks:
+    """Return marks at the rows (B, H) and columns (B, W) of their images' crops."""
+    at, device = marks.sample.cpu(), marks.mask.device
+    mask = _take(marks.mask.unsqueeze(1), rows[at].to(device), columns[at].to(device))
+    return BatchMarks(marks.sample, marks.label, mask.squeeze(1))
 
 
 def random_crop(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from looksharp.objectives.base import PARTS, Forward, Term
-from looksharp.objectives.exchange import Exchange, disagreement
+from looksharp.objectives.exchange import Exchange, copies_disagree
 from looksharp.objectives.warm_up import WarmUp
 
 __all__ = ["Agreement"]
@@ -40,10 +40,4 @@ class Agreement(Exchange):
 
     def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """Compare the predictions for the copies with those for the originals."""
-        batch, logits, weight = forward.batch, forward.logits, self.weight * self._rise(forward)
-        if batch.copies is None:
-            return {"agreement": Term(logits.new_zeros(()), weight)}, {}
-        copied = len(logits) - len(batch.copies)
-        # In a multi-label image the copy keeps the labels of its object alone.
-        present = batch.target[copied:] if batch.multilabel else None
-        return {"agreement": Term(disagreement(logits[batch.copies], logits[copied:], present).mean(), weight)}, {}
+        return {"agreement": Term(copies_disagree(forward, recued=False), self.weight * self._rise(forward))}, {}
