@@ -31,12 +31,13 @@ bench: $(READY)
 clean:
 	rm -rf $(VENV) demo
 
-# uv installs the same packages as pip in a fraction of the time.
+# uv installs the same packages as pip in a fraction of the time, but leaves byte code to whoever imports them first.
 $(READY): pyproject.toml
 	@echo "Setting up $(VENV): about 3 GB of packages, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable ".[dev]"
+	$(BIN)/python -m compileall -q src
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python "pydensecrf2>=1.1" 2>/dev/null || \
 		echo "pydensecrf2 needs a C++ compiler and Python below 3.13: tests that compare the CRF with it are skipped"
 	touch $(READY)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from looksharp.cli.command import COMMANDS
 from looksharp.cli.stand_ins import stand_ins
+from looksharp.cli.waiting import choose_waiting
 
 __all__ = ["main"]
 
@@ -21,6 +22,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status. Errors of the user's are one line on stderr."""
     given = [_with_underscores(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
+    if not _asks_help(given):
+        choose_waiting()
     try:
         return _run(given)
     except ArgumentError as error:
@@ -101,9 +104,13 @@ def _parsed(given: Sequence[str]) -> Namespace:
     return settings
 
 
+def _asks_help(given: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(given)
+
+
 def _parser(given: Sequence[str]) -> tuple[ArgumentParser, list[str]]:
     """Build the parser; where only help is asked for, without loading torch."""
-    if {"-h", "--help"} & set(given) and "torch" not in sys.modules:
+    if _asks_help(given) and "torch" not in sys.modules:
         with suppress(Exception), stand_ins():  # what cannot be read so is read with torch
             built: tuple[ArgumentParser, list[str]] = import_module("looksharp.cli.parser").build_parser(given)
             return built

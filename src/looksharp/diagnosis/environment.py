@@ -30,7 +30,8 @@ def environment() -> dict[str, str]:
 
 
 def _devices() -> str:
-    processor = f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"
+    waiting = ", which wait passively" if os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE" else ""
+    processor = f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads{waiting})"
     if not torch.accelerator.is_available():
         return processor
     kind = torch.accelerator.current_accelerator()
