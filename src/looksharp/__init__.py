@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from looksharp.data.pixels import Pixels
     from looksharp.evaluation import evaluate
     from looksharp.explaining.explain import explain
+    from looksharp.exporting.export import export
+    from looksharp.exporting.hub_classifier import HubClassifier
     from looksharp.interventions.examples import example_pictures
     from looksharp.interventions.intervene import INTERVENTIONS, Interventions, intervene
     from looksharp.networks import (
@@ -67,6 +69,7 @@ __all__ = [
     "GroupDRO",
     "Guidance",
     "HeadDiversity",
+    "HubClassifier",
     "Interventions",
     "Objective",
     "Pixels",
@@ -84,6 +87,7 @@ __all__ = [
     "evaluate",
     "example_pictures",
     "explain",
+    "export",
     "intervene",
     "last_stages",
     "load_run",
@@ -106,6 +110,8 @@ _HOMES = {
     "data.pixels": ("Pixels",),
     "evaluation": ("evaluate",),
     "explaining.explain": ("explain",),
+    "exporting.export": ("export",),
+    "exporting.hub_classifier": ("HubClassifier",),
     "interventions.examples": ("example_pictures",),
     "interventions.intervene": ("INTERVENTIONS", "Interventions", "intervene"),
     "attention.maps": ("normalize_maps", "resize_maps"),

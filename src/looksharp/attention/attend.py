@@ -20,7 +20,7 @@ from looksharp.attention.mechanisms import (
     mechanism_name,
     reads_layers,
 )
-from looksharp.attention.mechanisms.base import Contrast, SinglePass
+from looksharp.attention.mechanisms.base import SinglePass, contrast_of
 from looksharp.attention.mechanisms.cam import cam
 from looksharp.attention.precision import at_least_float32
 from looksharp.attention.recording import Recording, answer, logits_of, look
@@ -106,7 +106,7 @@ def attention_maps(
                 f"several attention maps; record a layer before the cut"
             )
     gradients = map_gradients(
-        logits, features, classes, _contrast(mechanism, logits, classes), head, create_graph=create_graph
+        logits, features, classes, contrast_of(mechanism, logits, classes), head, create_graph=create_graph
     )
     maps = {}
     # Disabled, because autocast would bring the sums over channels back to half precision.
@@ -261,11 +261,6 @@ def _of_features(mechanism: str | Mechanism) -> MapFunction:
         name = mechanism_name(found) or type(found).__name__
         raise ValueError(f"mechanism {name!r} runs the model itself, which attention_maps does not have; use attend")
     return found
-
-
-def _contrast(mechanism: MapFunction, logits: Tensor, classes: Tensor) -> Tensor | None:
-    """Return the weights (B, K, C) of the logits that a mechanism differentiates; None for the classes' own."""
-    return mechanism.cotangents(logits.detach(), classes) if isinstance(mechanism, Contrast) else None
 
 
 def _check_classes(classes: Tensor, logits: Tensor, *, check_range: bool) -> Tensor:

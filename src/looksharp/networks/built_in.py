@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from looksharp.attention.recording import logits_of, look, unwrapped
 from looksharp.networks.architecture import ARCHITECTURES, Attending, OwnMaps
 
-__all__ = ["BuiltInAttention", "built_in_attention", "has_built_in_attention"]
+__all__ = ["BuiltInAttention", "attention_sites", "built_in_attention", "has_built_in_attention", "own_maps_of"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class BuiltInAttention:
 
 def has_built_in_attention(model: nn.Module) -> bool:
     """Return whether a network's own forward makes attention maps."""
-    return bool(_layers(unwrapped(model)))
+    return bool(attention_sites(unwrapped(model)))
 
 
 def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
@@ -56,7 +57,7 @@ def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
 
     """
     network = unwrapped(model)
-    layers = _layers(network)
+    layers = attention_sites(network)
     if not layers:
         having = ", ".join(name for name, kind in ARCHITECTURES.items() if issubclass(kind, Attending))
         raise ValueError(
@@ -64,25 +65,35 @@ def built_in_attention(model: nn.Module, images: Tensor) -> BuiltInAttention:
             f"makes; {type(network).__name__} has none: take grad_cam"
         )
     output, features = look(model, images, [full for names in layers.values() for full in names.values()])
-    logits = logits_of(output)
-    found: dict[str, OwnMaps] = {}
-    for path, names in layers.items():
-        architecture = network.get_submodule(path)
-        assert isinstance(architecture, Attending)
-        found |= architecture.own_maps({inside: features[full].detach() for inside, full in names.items()})
+    found = own_maps_of(network, {name: recorded.detach() for name, recorded in features.items()})
     return BuiltInAttention(
-        logits.detach(),
+        logits_of(output).detach(),
         {place: own.maps for place, own in found.items()},
         {place: own.shares for place, own in found.items() if own.shares is not None},
         any(own.per_class for own in found.values()),
     )
 
 
-def _layers(network: nn.Module) -> dict[str, dict[str, str]]:
+def attention_sites(network: nn.Module) -> dict[str, dict[str, str]]:
     """Return for the path of each architecture with attention: layer inside it -> the layer's name in the network."""
     found = {}
     for path, module in network.named_modules():
         names = module.attention_layers() if isinstance(module, Attending) else ()
         if names:
             found[path] = {name: f"{path}.{name}".lstrip(".") for name in names}
+    return found
+
+
+def own_maps_of(network: nn.Module, outputs: Mapping[str, Tensor]) -> dict[str, OwnMaps]:
+    """Return the maps of one forward by their place.
+
+    Args:
+        network: a network around a backbone that has attention of its own.
+        outputs: the outputs of the layers in `attention_sites`, by their names in the network.
+    """
+    found: dict[str, OwnMaps] = {}
+    for path, names in attention_sites(network).items():
+        architecture = network.get_submodule(path)
+        assert isinstance(architecture, Attending)
+        found |= architecture.own_maps({inside: outputs[full] for inside, full in names.items()})
     return found

@@ -44,8 +44,8 @@ class Taps:
 
 
 @contextmanager
-def tap(network: nn.Module, layers: Sequence[str], classifier: str) -> Iterator[Taps]:
-    """Read `layers` and the input of `classifier` in the forward that runs inside the `with`.
+def tap(network: nn.Module, layers: Sequence[str], classifier: str | None = None) -> Iterator[Taps]:
+    """Read `layers` and, if named, the input of `classifier` in the forward that runs inside the `with`.
 
     Unlike `record` it leaves the graph alone and enables no gradient. If a layer runs more than
     once, its last call is kept.
@@ -66,5 +66,6 @@ def tap(network: nn.Module, layers: Sequence[str], classifier: str) -> Iterator[
             hook_here(
                 stack, module.register_forward_hook, lambda _m, _a, output, layer=layer: keep_output(layer, output)
             )
-        hook_here(stack, network.get_submodule(classifier).register_forward_pre_hook, keep_input)
+        if classifier is not None:
+            hook_here(stack, network.get_submodule(classifier).register_forward_pre_hook, keep_input)
         yield taps

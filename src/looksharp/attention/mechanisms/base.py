@@ -21,6 +21,7 @@ __all__ = [
     "Mechanism",
     "ModelMechanism",
     "SinglePass",
+    "contrast_of",
 ]
 
 MapFunction = Callable[[Tensor, Tensor], Tensor]
@@ -104,6 +105,11 @@ class Contrast(Protocol):
             logits: detached (B, C).
             classes: (B, K) class indices.
         """
+
+
+def contrast_of(mechanism: MapFunction, logits: Tensor, classes: Tensor) -> Tensor | None:
+    """Return the weights (B, K, C) of the logits that a mechanism differentiates; None for the classes' own."""
+    return mechanism.cotangents(logits.detach(), classes) if isinstance(mechanism, Contrast) else None
 
 
 MECHANISMS: Registry[MapFunction | type[MapFunction] | type[ModelMechanism]] = Registry(

@@ -47,7 +47,7 @@ class ReciproCAM(SinglePass):
         output, recording = look(model, images, layers, several=False)
         head = recording.pooled_linear_head(logits_of(output))
         alone = {
-            layer: _closed(read, head.linear, self._spread)
+            layer: _closed(read, head.linear, self.spread)
             if head is not None and layer == head.layer
             else self._rerun(model, images, layer, read.shape[2:])
             for layer, read in recording.items()
@@ -70,12 +70,12 @@ class ReciproCAM(SinglePass):
         def alone(features: Tensor, places: Tensor) -> Tensor:
             places = places.to(features.device)
             masks = F.one_hot(places, positions + 1)[:, :positions].to(features.dtype).view(-1, 1, *size)
-            return features * self._spread(masks)
+            return features * self.spread(masks)
 
         return rerun_behind(model, images, layer, positions + 1, alone)
 
-    def _spread(self, masks: Tensor) -> Tensor:
-        """Filter masks (N, 1, h, w), which are 0 outside."""
+    def spread(self, masks: Tensor) -> Tensor:
+        """Let the neighbours of what masks (N, 1, h, w) leave through too, if they are to; outside they are 0."""
         if not self.gaussian:
             return masks
         row = masks.new_tensor([0.25, 0.5, 0.25])
