@@ -111,3 +111,10 @@ def test_training_mode_is_refused_and_hooks_go_after_an_error():
     with pytest.raises(KeyError, match="broken"):
         rerun_behind(model, images, "layer", 3, broken)
     assert not model.layer._forward_hooks
+
+
+def test_runs_of_equal_length():
+    one = torch.empty(1, 3, 8, 8)
+    assert [len(places) for places in chunks(50, one, 32, even=True)] == [25, 25]
+    assert [len(places) for places in chunks(7, one, 3, even=True)] == [3, 2, 2]
+    assert torch.cat(list(chunks(7, one, 3, even=True))).tolist() == list(range(7))

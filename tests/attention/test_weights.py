@@ -1,12 +1,14 @@
 import gc
 import threading
 import weakref
+from contextlib import ExitStack
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from looksharp.attention.replaced import replaced_within
 from looksharp.attention.weights import AttentionWeights, weight_gradients
 
 
@@ -188,3 +190,36 @@ def test_functions_of_torch_are_as_before_even_after_an_error_and_in_other_threa
         F.softmax,
         torch.Tensor.softmax,
     )
+
+
+def test_functions_are_replaced_while_chosen_modules_run_and_after_an_error_no_more():
+    class Attends(nn.Module):
+        def __init__(self, inner=None):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, query):
+            if len(query) == 3:
+                raise RuntimeError("three")
+            if self.inner is not None:
+                query = self.inner(query)
+            return F.scaled_dot_product_attention(query, query, query)
+
+    outer = Attends(Attends())
+    query, recorded = torch.randn(1, 2, 5, 4), AttentionWeights()
+    with ExitStack() as stack:
+        replaced_within(stack, [outer, outer.inner], recorded)
+        expected = F.scaled_dot_product_attention(query, query, query)  # outside of the modules: not recorded
+        assert not recorded.found
+        torch.testing.assert_close(outer.inner(query), expected)
+        assert len(recorded.found) == 1
+        outer(query)  # of two modules, one within the other, each once
+        assert len(recorded.found) == 3
+        with pytest.raises(RuntimeError, match="three"):
+            outer(torch.randn(3, 2, 5, 4))
+        F.scaled_dot_product_attention(query, query, query)
+        assert len(recorded.found) == 3
+    outer(query)
+    assert len(recorded.found) == 3
+    assert not outer._forward_hooks
+    assert not outer.inner._forward_pre_hooks

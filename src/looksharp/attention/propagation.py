@@ -30,7 +30,8 @@ def attention_rollout(weights: Sequence[Tensor], rows: Tensor) -> Tensor:
 
     """
     for layer in reversed(weights):
-        rows = (rows @ layer.mean(1) + rows) / 2
+        # The mean comes last, so that no layer's weights are written again.
+        rows = ((rows.unsqueeze(1) @ layer).mean(1) + rows) / 2
     return rows
 
 

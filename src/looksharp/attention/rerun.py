@@ -15,7 +15,17 @@ from looksharp.attention.precision import at_least_float32
 from looksharp.attention.recording import find_modules, first_tensor, logits_of, unwrapped, with_first
 from looksharp.attention.threads import hook_here, lock_of
 
-__all__ = ["Advance", "Variant", "advanced", "chunks", "counting", "evaluating", "rerun_behind", "run_in_chunks"]
+__all__ = [
+    "Advance",
+    "Variant",
+    "advanced",
+    "chunks",
+    "counting",
+    "evaluating",
+    "images_at_once",
+    "rerun_behind",
+    "run_in_chunks",
+]
 
 Advance = Callable[[int], object]
 """Called with the number of forwards that single images took; a backward counts as two."""
@@ -50,17 +60,23 @@ def advanced(forwards: int) -> None:
         advance(forwards)
 
 
-def chunks(count: int, images: Tensor, chunk: int | None = None) -> Iterator[Tensor]:
+def images_at_once(images: Tensor) -> int:
+    """Return how many images of this size (..., H, W) one forward takes."""
+    pixels = _PIXELS.get(images.device.type, _MORE_PIXELS)
+    return max(1, min(256, pixels // (images.shape[-2] * images.shape[-1])))
+
+
+def chunks(count: int, images: Tensor, chunk: int | None = None, *, even: bool = False) -> Iterator[Tensor]:
     """Yield places 0 to `count` in runs of what one forward of such images takes.
 
     Args:
         count: number of places.
         images: (..., H, W), of the size that goes through the model.
         chunk: places in a run; chosen by the images' size if not given.
+        even: make as many runs as it takes, but of equal lengths to within one.
     """
-    pixels = _PIXELS.get(images.device.type, _MORE_PIXELS)
-    size = chunk or max(1, min(256, pixels // (images.shape[-2] * images.shape[-1])))
-    yield from torch.arange(count, device=images.device).split(size)
+    size, places = chunk or images_at_once(images), torch.arange(count, device=images.device)
+    yield from places.tensor_split(-(-count // size)) if even else places.split(size)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from looksharp.attention.layout import layout_of
 from looksharp.attention.probing import untouched_forward
 from looksharp.attention.recording import first_tensor, logits_of, unwrapped, with_first
+from looksharp.attention.replaced import replaced_within
 from looksharp.attention.threads import hook_here, lock_of
 from looksharp.attention.weights import AttentionWeights, Weights, weight_gradients
 
@@ -35,13 +36,15 @@ class Tokens:
 
     Attributes:
         blocks: the block around each attention, in the order in which they run.
-        layer: the last module that attends; its tokens are laid out as the map.
+        attending: the modules that attend, in that order, and the one that pools the tokens where `read` is None.
+        layer: the last of the blocks' modules that attend; its tokens are laid out as the map.
         read: share (N,) of each token in what the classifier reads of the last block, such as 1 for the class token, or
             1/N for each patch that is averaged; None if an attention of one query pools the tokens.
 
     """
 
     blocks: tuple[str, ...]
+    attending: tuple[str, ...]
     layer: str
     read: Tensor | None
 
@@ -124,7 +127,8 @@ def attend_tokens(model: nn.Module, images: Tensor, *, gradients: bool = False, 
     with lock_of(network), ExitStack() as stack:
         if each_layer:
             _classify_each(stack, network, tokens.blocks, len(images))
-        recorded = stack.enter_context(AttentionWeights())
+        recorded = AttentionWeights()
+        replaced_within(stack, map(network.get_submodule, tokens.attending), recorded)
         try:
             output = _forward(network, entering(images) if gradients else images, gradients)
         except RuntimeError as error:
@@ -211,11 +215,11 @@ def _find(network: nn.Module, images: Tensor) -> Tokens:
     layout_of(network, layer, attending[-1].weights.values.new_empty(1, *tokens, 1), size)  # raises if there is no grid
     logits = logits_of(output)
     if pooling and _reach(logits, heads, calls[-1].weights) is not None:
-        return Tokens(_blocks(network, names), layer, None)
+        return Tokens(_blocks(network, names), (*names, calls[-1].name), layer, None)
     read = _reach(logits, heads, attending[-1].weights)
     if read is None:
         raise ValueError(f"the classifier of {kind} reads nothing of its last attention, {layer!r}")
-    return Tokens(_blocks(network, names), layer, read / read.sum())
+    return Tokens(_blocks(network, names), tuple(names), layer, read / read.sum())
 
 
 def _probe(network: nn.Module, images: Tensor) -> tuple[list[_Call], object, list[Tensor]]:

@@ -97,23 +97,11 @@ def _as_fused(
     return query, key, value, attn_mask
 
 
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    query, key, value, attn_mask = _as_fused(query, key, value, attn_mask)
-    # Disabled, because torch keeps the softmax precise within.
-    with torch.autocast(query.device.type, enabled=False):
-        attended, _ = torch.ops.aten._scaled_dot_product_attention_math(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-    return attended
+def _attention(*args: Any, **kwargs: Any) -> Tensor:
+    weights, value = attention_weights(*args, **kwargs)
+    # Disabled, because torch keeps the precision of the softmax within.
+    with torch.autocast(weights.device.type, enabled=False):
+        return weights @ value
 
 
 def _multi_head(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:

@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from looksharp.attention.input_gradients import input_gradients
+from looksharp.attention.input_gradients import copies_gradients
 from looksharp.attention.mechanisms.base import IMAGE, MECHANISMS, ModelMechanism
 from looksharp.attention.precision import at_least_float32
 from looksharp.attention.rerun import chunks
@@ -49,13 +49,13 @@ class IntegratedGradients(ModelMechanism):
         along, share = (
             torch.from_numpy(each).to(precise).to(images.device) for each in ((1 + points) / 2, weights / 2)
         )
-        found = []
-        for image, own in zip(images, classes, strict=True):
-            change = image - self.fill
-            total = torch.zeros((), device=images.device)
-            for places in chunks(self.steps, images):
-                inputs = self.fill + along[places].view(-1, 1, 1, 1).to(image.dtype) * change
-                gradients = input_gradients(model, inputs, own.expand(len(places), -1))  # (n, K, C, H, W)
-                total = total + torch.einsum("n,nkchw->kchw", share[places], gradients)
-            found.append((total * at_least_float32(change)).sum(1))
-        return {IMAGE: torch.stack(found)}
+        change = images - self.fill
+        total = torch.zeros((), device=images.device)
+        for places in chunks(self.steps, images, even=True):
+            way = along[places].view(-1, 1, 1, 1).to(images.dtype)
+
+            def between(some: Tensor, way: Tensor = way) -> Tensor:
+                return self.fill + way * change[some].unsqueeze(1)
+
+            total = total + copies_gradients(model, images, classes, between, share[places])
+        return {IMAGE: (total * at_least_float32(change).unsqueeze(1)).sum(2)}

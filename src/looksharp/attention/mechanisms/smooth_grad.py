@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from looksharp.attention.input_gradients import input_gradients
+from looksharp.attention.input_gradients import copies_gradients
 from looksharp.attention.mechanisms.base import IMAGE, MECHANISMS, ModelMechanism
 from looksharp.attention.precision import at_least_float32
 from looksharp.attention.rerun import chunks
@@ -49,13 +49,15 @@ class SmoothGrad(ModelMechanism):
             ValueError: if the model is in training mode.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        totals: dict[int, Tensor] = {}
         spread = self.noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))  # (B,)
-        for places in chunks(self.samples, images):
+        total = torch.zeros((), device=images.device)
+        for places in chunks(self.samples, images, even=True):
             # Copy by copy, so that the noise is the same whatever goes through the model at once.
             noise = torch.stack([torch.randn(images.shape[1:], generator=generator) for _ in places]).to(images)
-            for index, (image, own) in enumerate(zip(images, classes, strict=True)):
-                gradients = input_gradients(model, image + spread[index] * noise, own.expand(len(places), -1))
-                totals[index] = totals.get(index, torch.zeros_like(gradients[0])) + gradients.sum(0)
-        mean = torch.stack(list(totals.values())) / self.samples  # (B, K, C, H, W)
+
+            def noisy(some: Tensor, noise: Tensor = noise) -> Tensor:
+                return images[some].unsqueeze(1) + spread[some].view(-1, 1, 1, 1, 1) * noise
+
+            total = total + copies_gradients(model, images, classes, noisy, torch.ones(len(places)))
+        mean = total / self.samples
         return {IMAGE: (mean * at_least_float32(images - self.fill).unsqueeze(1)).sum(2)}
