@@ -108,9 +108,23 @@ def _cases(model: nn.Module, images: Tensor, inner: str, last: str) -> list[tupl
             found.append((name, layer, tasks))
     found.append(("cam", last, {"looksharp": partial(ours, "cam", last), "torch-cam": partial(torch_cam, "CAM", last)}))
     for name in ("occlusion", "integrated_gradients", "smooth_grad"):
-        tasks = {"looksharp": partial(ours, name, None), "captum": partial(of_captum, name, "")}
+        tasks = {
+            "looksharp": partial(ours, name, None),
+            "captum": partial(of_captum, name, ""),
+            "captum and the logits": partial(_with_logits, model, images, partial(of_captum, name, "")),
+        }
         found.append((name, "image", tasks))
     return found
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    return model(images)
+
+
+def _with_logits(model: nn.Module, images: Tensor, task: Callable[[], object]) -> tuple[object, Tensor]:
+    """Run a peer, and the forward whose logits `attend` returns beside its maps."""
+    return task(), _logits(model, images)
 
 
 def _ours(model: nn.Module, images: Tensor, classes: Tensor, name: str, layer: str | None) -> object:

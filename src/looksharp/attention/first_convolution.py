@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
+from torch.nn.grad import conv2d_input
 
 from looksharp.attention.precision import at_least_float32
 
@@ -37,7 +37,7 @@ class FirstConvolution:
         saved = cast(Any, self.node)
         weight = at_least_float32(saved._saved_weight.detach()).to(gradients.dtype)
         how = (saved._saved_stride, saved._saved_padding, saved._saved_dilation, saved._saved_groups)
-        return torch.nn.grad.conv2d_input((len(gradients), *self.size), weight, gradients, *how)
+        return conv2d_input((len(gradients), *self.size), weight, gradients, *how)
 
 
 def first_convolution(output: Tensor, images: Tensor) -> FirstConvolution | None:
@@ -48,6 +48,7 @@ def first_convolution(output: Tensor, images: Tensor) -> FirstConvolution | None
         images: (N, C, H, W), the leaf at which its graph starts.
 
     Example:
+        >>> import torch
         >>> images = torch.rand(2, 3, 8, 8, requires_grad=True)
         >>> net = torch.nn.Conv2d(3, 4, 3, stride=2, bias=False)
         >>> found = first_convolution(net(images).relu(), images)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from looksharp.attention.first_convolution import first_convolution
 from looksharp.attention.precision import at_least_float32
@@ -46,11 +47,11 @@ def input_gradients(model: nn.Module, images: Tensor, classes: Tensor, shares: T
         logits = logits_of(model(entry))
         scores = logits.gather(1, classes.clone()).sum(0)  # (K,)
         first = None if shares is None else first_convolution(logits, entry)
-        where = entry if first is None else first.edge
+        where = get_gradient_edge(entry) if first is None else first.edge
         last = len(scores) - 1
         found = []
         for place, score in enumerate(scores):
-            (gradient,) = torch.autograd.grad(score, (where,), retain_graph=place < last)
+            (gradient,) = torch.autograd.grad(score, where, retain_graph=place < last)
             with torch.autocast(images.device.type, enabled=False):  # which would sum in half precision
                 summed = _summed(at_least_float32(gradient), shares)
                 found.append(summed if first is None else first.back(summed))

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from looksharp.attention.mechanisms.base import IMAGE, MECHANISMS, ModelMechanism
+from looksharp.attention.mechanisms.base import IMAGE, MECHANISMS, Answered, SinglePass
 from looksharp.attention.rerun import chunks, run_in_chunks
 from looksharp.settings import settings
 
@@ -18,7 +18,7 @@ __all__ = ["Occlusion"]
 
 @MECHANISMS.register("occlusion")
 @settings
-class Occlusion(ModelMechanism):
+class Occlusion(SinglePass):
     """Cover a window of the image at a time, and map how far the class's score falls.
 
     Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", Sec. 4.2. A pixel's value is the
@@ -37,19 +37,26 @@ class Occlusion(ModelMechanism):
     stride: Annotated[int, Ge(1)] | None = None
     fill: float = 0.0
 
-    def maps(self, model: nn.Module, images: Tensor, classes: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Run each image once for every window; see `ModelMechanism.maps`.
+    def answered(self, model: nn.Module, images: Tensor, layers: Sequence[str]) -> Answered:
+        """Run each image once, and again for every window; see `ModelMechanism.maps`.
 
         Raises:
             ValueError: if the stride leaves gaps between windows, or the model is in training mode.
         """
-        height, width = images.shape[-2:]
-        side = self.window or max(min(height, width) // 8, 1)
+        side = self.window or max(min(images.shape[-2:]) // 8, 1)
         stride = self.stride or max(side // 2, 1)
         if stride > side:
             raise ValueError(f"occlusion.stride must be at most the window's {side} px, or gaps remain; got {stride}")
+        logits = run_in_chunks(model, images)
+        return Answered(logits, lambda classes: {IMAGE: self._falls(model, images, logits, classes, side, stride)})
+
+    def _falls(
+        self, model: nn.Module, images: Tensor, logits: Tensor, classes: Tensor, side: int, stride: int
+    ) -> Tensor:
+        """Return the mean fall (B, K, H, W) of the scores of classes (B, K) in logits (B, C)."""
+        height, width = images.shape[-2:]
         places = torch.cartesian_prod(_starts(height, side, stride), _starts(width, side, stride)).to(images.device)
-        whole = run_in_chunks(model, images).gather(1, classes)  # (B, K)
+        whole = logits.gather(1, classes)  # (B, K)
         falls = whole.new_empty(*classes.shape, len(places))
         for window, image in ((w, i) for w in chunks(len(places), images) for i in range(len(images))):
             covered = (
@@ -63,7 +70,7 @@ class Occlusion(ModelMechanism):
         for index, (row, column) in enumerate(places.tolist()):
             total[..., row : row + side, column : column + side] += falls[..., index, None, None]
             count[row : row + side, column : column + side] += 1
-        return {IMAGE: total / count}
+        return total / count
 
 
 def _covered(corners: Tensor, side: int, height: int, width: int) -> Tensor:
