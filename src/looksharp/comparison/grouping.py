@@ -10,9 +10,10 @@ from typing import Any
 
 from looksharp.objectives.base import PARTS
 from looksharp.settings import settings_of
+from looksharp.training.differing import PLACE
 from looksharp.training.facts import read_facts
 from looksharp.training.folder import read_config
-from looksharp.training.settings import PLACE, RunConfig
+from looksharp.training.settings import RunConfig
 
 __all__ = ["Method", "group_runs"]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from looksharp.data.split import Data
 from looksharp.experiments.record import Record, read_record
 from looksharp.files import remove_leftovers
+from looksharp.training.differing import differing
 from looksharp.training.facts import read_facts
 from looksharp.training.folder import Run, load_run, read_config
 from looksharp.training.run import train
-from looksharp.training.settings import RunConfig, differing
+from looksharp.training.settings import RunConfig
 
 __all__ = ["Trial", "check_trial", "kept_record", "plan", "run_folder", "train_trial"]
 

@@ -32,13 +32,16 @@ from looksharp.objectives.parsing import build_objective
 from looksharp.propagation.keeping import propagated_data
 from looksharp.training.checkpoints import WholeCheckpoints
 from looksharp.training.data import fitted_data
+from looksharp.training.differing import differing
 from looksharp.training.facts import facts_of, read_facts, write_facts
 from looksharp.training.folder import Run, build_model, find_device, read_config
+from looksharp.training.following import followed
 from looksharp.training.history import History, read_history
+from looksharp.training.loggers.base import check_loggers
 from looksharp.training.module import Training, score_name
 from looksharp.training.quiet import quiet
 from looksharp.training.selection import validation_splits
-from looksharp.training.settings import RunConfig, differing
+from looksharp.training.settings import RunConfig
 from looksharp.training.state import read_checkpoint, save_weights
 from looksharp.training.weights import start_from
 
@@ -93,6 +96,7 @@ def train(
     out = Path(out)
     # With several devices Lightning starts the same command again for each.
     first = getattr(rank_zero_only, "rank", 0) == 0
+    check_loggers(config.training.logger or [])
     with quiet(), locked(out) if first else nullcontext():
         _check_folder(config, out, resume, first)
         seed_everything(config.training.seed, workers=True, verbose=False)
@@ -145,7 +149,6 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
     if last.is_file():
         read_checkpoint(last, resuming=True)  # a damaged one is refused in plain words
     module, batches, loaders = _prepared(config, data, starts=not last.is_file())
-    trainer = _trainer(config, out, data.multilabel, batches, progress)
     facts = facts_of(data, config.training.seed)
     if first:
         write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
@@ -153,7 +156,10 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
         _say_step(config)
         _say_notes(data, progress)
     started = time.perf_counter()
-    _fit(trainer, module, loaders, out)
+    with followed(config, out, data, first) as (loggers, pictures):
+        trainer = _trainer(config, out, data.multilabel, [_Epochs(batches), *pictures], progress)
+        trainer.loggers = [each.logger for each in loggers]
+        _fit(trainer, module, loaders, out)
     seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
     if first:
         save_weights(out / "model.safetensors", module.model, config.network.backbone)
@@ -286,10 +292,17 @@ class _Epochs(Callback):
         torch.manual_seed(self.batches.seed * 1_000_003 + trainer.current_epoch)  # for dropout and its like
 
 
-def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, progress: bool) -> Trainer:
+class _Bar(TQDMProgressBar):
+    """A progress bar without the version of a logger, of which Lightning shows the last letters."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+def _trainer(config: RunConfig, out: Path, multilabel: bool, more: list[Callback], progress: bool) -> Trainer:
     score = score_name(multilabel, config.training.select_by)
     callbacks: list[Callback] = [
-        _Epochs(batches),
+        *more,
         History(out / "metrics.csv"),
         ModelCheckpoint(out / "checkpoints", "best", monitor=score, mode="max", enable_version_counter=False),
         # Lightning's own `save_last` skips epochs that bring no better score. After "best", whose state it holds.
@@ -298,7 +311,7 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, batches: Shuffled, 
     if config.training.patience is not None:
         callbacks.append(EarlyStopping(score, patience=config.training.patience, mode="max"))
     if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
+        callbacks.append(_Bar(refresh_rate=10))
     return Trainer(
         accelerator=config.training.device,
         devices=config.training.devices,

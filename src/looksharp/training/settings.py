@@ -23,6 +23,7 @@ from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings, build_objective, parse_objective
 from looksharp.settings import SettingError, near_miss, resolved, settings, settings_of
+from looksharp.training.loggers import LOGGERS
 
 __all__ = [
     "MarksConfig",
@@ -32,7 +33,6 @@ __all__ = [
     "SelectBy",
     "TrainingConfig",
     "brought_by",
-    "differing",
 ]
 
 SelectBy = Literal["score", "worst_group", "exchanged_across"]
@@ -203,6 +203,9 @@ class TrainingConfig:
         device: auto, cpu, cuda or mps.
         devices: number of devices.
         workers: processes that read image files.
+        logger: where the run can be followed, separated by commas: csv, tensorboard, wandb (offline, unless
+            WANDB_MODE=online) or mlflow (a file store, unless MLFLOW_TRACKING_URI names a server), all below RUN/logs.
+        logged_maps: number of validation images whose maps each epoch's picture in the loggers shows.
     """
 
     epochs: Count = 10
@@ -216,6 +219,12 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Count = 1
     workers: Annotated[int, Ge(0)] = 2
+    logger: Annotated[list[str] | None, LOGGERS] = None
+    logged_maps: Annotated[int, Ge(0)] = 4
+
+    def __post_init__(self) -> None:
+        for name in self.logger or ():
+            LOGGERS.find(name)
 
 
 def _parts(value: object) -> object:
@@ -344,23 +353,6 @@ _FORMER = {
     "diversity_weight": "it is now the weight of the part head_diversity",
 }
 """Settings of earlier versions, and what replaces them."""
-
-
-PLACE = ("root", "code", "device", "devices", "workers")
-"""Settings of where a run is made, not of what it is; another machine may continue it."""
-
-
-def differing(one: RunConfig, other: RunConfig, besides: Sequence[str] = ()) -> str | None:
-    """Name the first setting in which two runs differ, or None where they are the same run.
-
-    Args:
-        one: settings of a run.
-        other: settings of another.
-        besides: settings that may differ too, in addition to `PLACE`.
-    """
-    first, second = one.flat(), other.flat()
-    names = [name for name in {**first, **second} if name not in (*PLACE, *besides)]
-    return next((name for name in names if first.get(name) != second.get(name)), None)
 
 
 def known_settings() -> list[str]:
