@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from looksharp.cli.command import COMMANDS
+from looksharp.cli.sparing import spare_loading
 from looksharp.cli.stand_ins import stand_ins
 from looksharp.cli.waiting import choose_waiting
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [_with_underscores(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     if not _asks_help(given):
         choose_waiting()
+        spare_loading()
     try:
         return _run(given)
     except ArgumentError as error:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -131,13 +134,20 @@ def _split(
 
 def handwriting(split: str) -> tuple[_Image, npt.NDArray[np.int64]]:
     """Return the split's share of scikit-learn's digits, in [0, 1], and their classes."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    order = np.random.default_rng(0).permutation(len(bunch.target))
+    table = _scanned()
+    order = np.random.default_rng(0).permutation(len(table))
     start, stop = {"train": (0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1)}[split]
-    chosen = order[int(start * len(order)) : int(stop * len(order))]
-    return (bunch.images[chosen] / 16).astype(np.float32), bunch.target[chosen].astype(np.int64)
+    chosen = table[order[int(start * len(order)) : int(stop * len(order))]]
+    return (chosen[:, :-1].reshape(-1, 8, 8) / 16).astype(np.float32), chosen[:, -1].astype(np.int64)
+
+
+@cache
+def _scanned() -> npt.NDArray[np.float64]:
+    """Read the file behind scikit-learn's `load_digits`, whose import takes a second: 64 pixels and a class a row."""
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("digits need scikit-learn, which is not installed")
+    return np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
 
 
 def _canvases(
@@ -153,20 +163,28 @@ def _canvases(
     masks = np.zeros((count, _SIDE, _SIDE), np.float32)
     corners = np.empty((count, 2), np.int64)
     chosen = rng.integers(0, len(labels), count)
+    noise = np.empty(images.shape[1:], np.float32)
     for n in tqdm(range(count), f"drawing {split} images", disable=count < 2000, leave=False):
-        background = rng.random(3, dtype=np.float32) * 0.5
-        canvas = np.broadcast_to(background, (_SIDE, _SIDE, 3)).copy()
+        canvas = images[n]
+        canvas[:] = rng.random(3, dtype=np.float32) * 0.5
         for _ in range(rng.integers(*_CLUTTER)):
             _paint_fragment(canvas, enlarged, rng)
         side = int(rng.integers(*_DIGIT))
-        row, column = (int(v) for v in rng.integers(0, _SIDE - side + 1, 2))
+        row, column = _place(_SIDE - side, rng)
         alpha = enlarged[side][chosen[n]]
         _paint(canvas, alpha, _colour(rng), row, column)
         masks[n, row : row + side, column : column + side] = alpha
-        canvas += 0.03 * rng.standard_normal(canvas.shape, dtype=np.float32)
-        images[n] = canvas.clip(0, 1)
+        rng.standard_normal(dtype=np.float32, out=noise)
+        noise *= 0.03
+        canvas += noise
+        canvas.clip(0, 1, out=canvas)
         corners[n] = _free_corner(row, column, side, rng)
     return images, labels[chosen], masks, corners
+
+
+def _place(last: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw a row and a column from 0 to `last`, one by one: an array of two takes ten times as long."""
+    return int(rng.integers(0, last + 1)), int(rng.integers(0, last + 1))
 
 
 def _colour(rng: np.random.Generator) -> _Image:
@@ -184,15 +202,15 @@ def _paint_fragment(canvas: _Image, enlarged: dict[int, _Image], rng: np.random.
     side = int(rng.integers(*_DIGIT))
     digit = enlarged[side][rng.integers(len(enlarged[side]))]
     size = int(rng.integers(6, 11))
-    row, column = (int(v) for v in rng.integers(0, side - size + 1, 2))
-    top, left = (int(v) for v in rng.integers(0, _SIDE - size + 1, 2))
+    row, column = _place(side - size, rng)
+    top, left = _place(_SIDE - size, rng)
     _paint(canvas, digit[row : row + size, column : column + size], _colour(rng), top, left)
 
 
 def _free_corner(row: int, column: int, side: int, rng: np.random.Generator) -> Sequence[int]:
     """Draw a corner from which a patch fits on the canvas without touching the digit's square."""
     while True:
-        top, left = (int(v) for v in rng.integers(0, _SIDE - _PATCH + 1, 2))
+        top, left = _place(_SIDE - _PATCH, rng)
         apart = top + _PATCH <= row or top >= row + side or left + _PATCH <= column or left >= column + side
         if apart:
             return top, left
