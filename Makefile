@@ -27,6 +27,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.attention_maps
 	$(BIN)/python -m benchmarks.attention_suite
 	$(BIN)/python -m benchmarks.faithfulness
+	$(BIN)/python -m benchmarks.startup
 
 clean:
 	rm -rf $(VENV) demo

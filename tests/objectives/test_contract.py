@@ -205,6 +205,20 @@ def test_a_step_of_training_lowers_the_loss(objective, batch, build):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*it runs eagerly")
+def test_a_compiled_model_gives_the_loss_and_gradients_of_the_model(objective, batch, build):
+    model = build()
+    losses, gradients = [], []
+    for run in (model, torch.compile(copy.deepcopy(model), backend="aot_eager")):
+        torch.manual_seed(1)  # surroundings are exchanged at random
+        step = copy.deepcopy(objective)(run, batch)
+        step.loss.backward()
+        losses.append((step.loss, step.terms, step.maps))
+        gradients.append([parameter.grad for parameter in run.parameters()])
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_no_tensor_waits_for_garbage_collection(objective, batch, build, in_cycles):
     model = build()
 

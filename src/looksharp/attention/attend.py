@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.eager import eagerly
 from looksharp.attention.gradients import map_gradients
 from looksharp.attention.maps import fuse_maps
 from looksharp.attention.mechanisms import (
@@ -133,7 +134,8 @@ def attend(
     """Show where `model` looks: run one forward in its present mode and map the evidence for chosen classes.
 
     Nothing of the model changes: in training mode BatchNorm's statistics stay too. Threads may share a model: their
-    forwards take turns, and no setting of the process is touched.
+    forwards take turns, and no setting of the process is touched. A model that is compiled or checkpoints its
+    activations runs eagerly, which a warning says once; see `eagerly`.
 
     Args:
         model: any classifier.
@@ -169,18 +171,19 @@ def attend(
     if reads_layers(kind) and layers is None:
         layers = last_stages(model, images, count=2 if fuse else 1)
     layers = (layers,) if isinstance(layers, str) else tuple(layers or ())
-    found = _attend(model, images, classes, top, layers, kind, signed=has_sign(kind) if smooth else signed)
-    maps = found.maps
-    if smooth:
-        maps = average_over_copies(
-            images,
-            lambda copies: (
-                maps
-                if copies is images
-                else _attend(model, copies, found.classes, top, layers, kind, signed=has_sign(kind)).maps
-            ),
-        )
-        maps = maps if signed else {name: each.relu() for name, each in maps.items()}
+    with eagerly(model):
+        found = _attend(model, images, classes, top, layers, kind, signed=has_sign(kind) if smooth else signed)
+        maps = found.maps
+        if smooth:
+            maps = average_over_copies(
+                images,
+                lambda copies: (
+                    maps
+                    if copies is images
+                    else _attend(model, copies, found.classes, top, layers, kind, signed=has_sign(kind)).maps
+                ),
+            )
+            maps = maps if signed else {name: each.relu() for name, each in maps.items()}
     return found._replace(maps={"+".join(maps): fuse_maps(maps)} if fuse else maps)
 
 

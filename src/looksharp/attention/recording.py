@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from looksharp.attention.buffers import forward_on_copies
+from looksharp.attention.eager import eagerly
 from looksharp.attention.layout import layout_of
 from looksharp.attention.second_derivative import FastSecondDerivative
 from looksharp.attention.threads import hook_here, lock_of
@@ -188,7 +189,8 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
     modes, buffers, `requires_grad` and hooks are as before once the `with` ends, even after an exception.
 
     Args:
-        model: any module; wrappers for data parallelism and compilation are unwrapped.
+        model: any module; wrappers for data parallelism and compilation are unwrapped. What is called inside the `with`
+            must be this very module: where it is compiled or checkpointed, it runs eagerly; see `eagerly`.
         layers: names as in `model.named_modules()`.
 
     Raises:
@@ -204,7 +206,7 @@ def record(model: nn.Module, layers: Iterable[str]) -> Iterator[Recording]:
         torch.Size([5, 4, 6, 6])
 
     """
-    with _recorded(unwrapped(model), layers, trains=True, several=True) as recording:
+    with eagerly(model), _recorded(unwrapped(model), layers, trains=True, several=True) as recording:
         yield recording
 
 
@@ -286,7 +288,10 @@ def look(model: nn.Module, images: Tensor, layers: Iterable[str], *, several: bo
         What the model returned, and the recording.
     """
     network = unwrapped(model)
-    with lock_of(network), torch.no_grad(), _recorded(network, layers, trains=False, several=several) as features:
+    with ExitStack() as stack:
+        for context in (lock_of(network), eagerly(model), torch.no_grad()):
+            stack.enter_context(context)
+        features = stack.enter_context(_recorded(network, layers, trains=False, several=several))
         return _untouched(model, network, images), features
 
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from looksharp.attention.eager import eagerly
 from looksharp.attention.probing import Call, probe, reads_patches
 from looksharp.attention.recording import unwrapped
 from looksharp.attention.threads import lock_of
@@ -59,7 +60,8 @@ def last_stages(model: nn.Module, images: Tensor, count: int = 2) -> tuple[str, 
         with _KEEPING:
             known = _FOUND.setdefault(network, {})
         if (size, count) not in known:
-            known[size, count] = _find(network, images, count)
+            with eagerly(model):
+                known[size, count] = _find(network, images, count)
         return known[size, count]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from looksharp.attention.buffers import forward_on_copies
+from looksharp.attention.eager import eagerly
 from looksharp.attention.recording import logits_of, unwrapped
 
 __all__ = ["second_pass"]
@@ -22,4 +23,5 @@ def second_pass(model: nn.Module, images: Tensor) -> Tensor:
     Returns:
         Logits (N, classes).
     """
-    return logits_of(forward_on_copies(unwrapped(model), images))
+    with eagerly(model):
+        return logits_of(forward_on_copies(unwrapped(model), images))
