@@ -44,6 +44,15 @@ def test_help_needs_no_torch_and_is_the_same_with_it(asked, written_without_torc
     assert written_without_torch[tuple(asked)] == commands.choices[asked[0]].format_help()
 
 
+def test_help_on_the_whole_needs_not_even_the_libraries_of_flags():
+    code = (
+        "import contextlib, sys; from looksharp.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "assert not {'torch', 'pydantic', 'yaml'} & set(sys.modules)"
+    )
+    assert run(code) == build_parser(["--help"])[0].format_help()
+
+
 def test_after_help_everything_is_real():
     code = (
         "import contextlib, sys; from looksharp.cli import main\n"

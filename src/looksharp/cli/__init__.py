@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from looksharp.cli.command import COMMANDS
 from looksharp.cli.sparing import spare_loading
-from looksharp.cli.stand_ins import stand_ins
+from looksharp.cli.stand_ins import FOR_FLAGS, LIBRARIES, stand_ins
 from looksharp.cli.waiting import choose_waiting
 
 __all__ = ["main"]
@@ -113,7 +113,8 @@ def _asks_help(given: Sequence[str]) -> bool:
 def _parser(given: Sequence[str]) -> tuple[ArgumentParser, list[str]]:
     """Build the parser; where only help is asked for, without loading torch."""
     if _asks_help(given) and "torch" not in sys.modules:
-        with suppress(Exception), stand_ins():  # what cannot be read so is read with torch
+        libraries = LIBRARIES if any(not argument.startswith("-") for argument in given) else LIBRARIES | FOR_FLAGS
+        with suppress(Exception), stand_ins(libraries):  # what cannot be read so is read with torch
             built: tuple[ArgumentParser, list[str]] = import_module("looksharp.cli.parser").build_parser(given)
             return built
     from looksharp.cli.parser import build_parser

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 from abc import ABCMeta
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-__all__ = ["LIBRARIES", "stand_ins"]
+__all__ = ["FOR_FLAGS", "LIBRARIES", "stand_ins"]
 
 LIBRARIES = frozenset(
     "captum datasets lightning matplotlib onnx onnxruntime pyarrow safetensors scipy sklearn timm torch torchmetrics "
@@ -24,20 +24,23 @@ LIBRARIES = frozenset(
 )
 """Libraries that take long to load, and those that load them; no setting's type, bound or default is theirs."""
 
+FOR_FLAGS = frozenset("annotated_types docstring_parser pydantic pydantic_core yaml".split())
+"""Libraries that only flags need, so that names and summaries of commands can be read without them."""
+
 
 @contextmanager
-def stand_ins() -> Iterator[None]:
-    """Within, import looksharp and plugins anew with stand-ins for `LIBRARIES`; afterwards, all is as it was."""
+def stand_ins(libraries: Set[str] = LIBRARIES) -> Iterator[None]:
+    """Within, import looksharp and plugins anew with stand-ins for libraries; afterwards, all is as it was."""
     aside = {name: sys.modules.pop(name) for name in list(sys.modules) if _package(name) == "looksharp"}
     before = set(sys.modules)
-    finder = _Finder()
+    finder = _Finder(libraries)
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
         for name in set(sys.modules) - before:
-            if _is_touched(name, sys.modules[name]):
+            if _is_touched(name, sys.modules[name], libraries | {"looksharp"}):
                 del sys.modules[name]
         sys.modules.update(aside)
 
@@ -72,12 +75,15 @@ def _stand_in(name: str) -> _StandIn:
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Imports a stand-in for each of `LIBRARIES` that is installed, and for all that is below it."""
+    """Imports a stand-in for each library that is installed, and for all that is below it."""
+
+    def __init__(self, libraries: Set[str]) -> None:
+        self._libraries = libraries
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if _package(name) not in LIBRARIES or (name in LIBRARIES and PathFinder.find_spec(name) is None):
+        if _package(name) not in self._libraries or (name in self._libraries and PathFinder.find_spec(name) is None):
             return None
         return ModuleSpec(name, self, is_package=True)
 
@@ -88,12 +94,10 @@ class _Finder(MetaPathFinder, Loader):
         """Do nothing: there is nothing in it."""
 
 
-def _is_touched(name: str, module: object) -> bool:
-    """Return True for a module of looksharp's, a stand-in, or one that holds either, such as a plugin's."""
-    if _package(name) in (*LIBRARIES, "looksharp"):
-        return True
+def _is_touched(name: str, module: object, packages: Set[str]) -> bool:
+    """Return True for a module of one of the packages, and for one that holds something of theirs, as a plugin's."""
     held = [getattr(each, "__module__", None) or getattr(each, "__name__", "") for each in vars(module).values()]
-    return any(_package(str(each)) in (*LIBRARIES, "looksharp") for each in held)
+    return any(_package(str(each)) in packages for each in (name, *held))
 
 
 def _package(name: str) -> str:
