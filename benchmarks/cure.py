@@ -4,26 +4,39 @@ Trains each method on biased digits, or on a folder that `looksharp compose` wro
 it on every test split and by interventions, and prints mean, standard deviation and the mean difference to plain
 training. Every seed draws its own weights, order and guided images, and its own digits. Finished runs are kept in
 --out and not trained again, so several calls with different seeds may run side by side and another one prints all.
+
+"ticks" marks nothing: it groups the plain run's suspects, ticks as a shortcut the groups that the truth says show one
+(see `_shows_cue`), and exchanges their regions. "ticks:own" and "ticks:spread" put something else in their place.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.studies import add_study_flags, printed_study
 from looksharp.data.build import DataConfig, build_data
-from looksharp.data.split import Data
+from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import keep_in_memory
+from looksharp.data.ticked import TickedRegion, ticks_text
 from looksharp.evaluation import evaluate
 from looksharp.experiments.record import Values
-from looksharp.experiments.trial import Trial, plan
+from looksharp.experiments.trial import Trial, plan, train_trial
+from looksharp.files import write_text
 from looksharp.interventions.intervene import intervene
+from looksharp.marks.runs import runs_mask
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import parse_objective
 from looksharp.settings import settings_of
+from looksharp.suspects.choosing import suspects
+from looksharp.suspects.groups import Region
+from looksharp.suspects.regions import find_regions
 from looksharp.training.folder import Run
 from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
@@ -42,10 +55,21 @@ METHODS = {
     "agreement:0.3": "agreement:0.3",
     "agreement": "agreement",
     "agreement+contrast": "agreement+contrast",
+    "ticks": "cue_exchange",
+    "ticks:own": "cue_exchange",
+    "ticks:spread": "cue_exchange",
 }
-"""Name -> its choice of guidance; those without any are the baselines."""
+"""Name -> its choice of guidance; those without any are the baselines, and those of cue_exchange need no marks."""
 
-_MEASURES = ("top1", "worst_group", "attention_inside", "exchanged_across", "background_gap")
+_MEASURES = (
+    "top1",
+    "worst_group",
+    "attention_inside",
+    "exchanged_across",
+    "background_gap",
+    "object_only",
+    "surroundings_only",
+)
 
 
 def main() -> None:
@@ -66,7 +90,15 @@ def main() -> None:
     add_study_flags(parser, Path("runs/cure"))
     options = parser.parse_args()
     folder = options.out / f"{Path(options.data).name}-{options.rho:g}-{options.backbone}-{options.marked:g}"
-    trials = plan({name: _config(options, name) for name in options.methods}, options.seeds, folder)
+    by_ticks = [name for name in options.methods if METHODS[name] == "cue_exchange"]
+    others = {name: _config(options, name) for name in options.methods if name not in by_ticks}
+    trials = plan(others, options.seeds, folder)
+    if by_ticks:
+        for plain in plan({"plain": _config(options, "plain")}, options.seeds, folder):
+            torch.set_num_threads(options.threads)
+            marks = _ticked(plain, _data(options.data, options.rho, plain.seed), folder / "ticks", options.per_batch)
+            configs = {name: replace(_config(options, name), marks=marks) for name in by_ticks}
+            trials += plan({name: _filled(config, name) for name, config in configs.items()}, [plain.seed], folder)
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # so that each seed's images are read once
     table = printed_study(by_seed, lambda trial: _data(options.data, options.rho, trial.seed), _measure, options)
     print(table.markdown())
@@ -89,6 +121,8 @@ def _config(options: argparse.Namespace, name: str) -> RunConfig:
         # Marked places lengthen an epoch: fewer epochs make as many steps.
         epochs = max(round(options.epochs * (options.batch_size - per_batch) / options.batch_size), 1)
         marks = MarksConfig("data", options.marked, marked_per_batch=per_batch, mark_boxes=True)
+        if METHODS[name] == "cue_exchange":
+            marks = MarksConfig(cues="", marked_per_batch=per_batch)  # named once they are found
         guidance = _guidance(METHODS[name], options.layer)
     return RunConfig(
         objective=parse_objective(["group_dro" if name == "group_dro" else "classification", *guidance]),
@@ -117,6 +151,50 @@ def _guidance(choice: str, layer: str | None) -> list[dict[str, dict[str, Any]]]
     return [
         {p.name: {k: v for k, v in given.items() if k in settings_of(PARTS[p.name])} | dict(p.settings)} for p in parts
     ]
+
+
+def _filled(config: RunConfig, name: str) -> RunConfig:
+    """Return settings whose cue_exchange puts in a cue's place what the method's name says."""
+    fill = name.partition(":")[2] or "moved"
+    return replace(config, objective=parse_objective(["classification", {"cue_exchange": {"fill": fill}}]))
+
+
+def _ticked(plain: Trial, data: Data, folder: Path, per_batch: int) -> MarksConfig:
+    """Group what a plain run reads, tick the groups that show a cue, and return settings that read their regions."""
+    path = folder / f"seed-{plain.seed}.json"
+    run, train = train_trial(plain, data, progress=False), data.splits["train"]
+    found = suspects(run, data, 2 * len(data.classes), seed=plain.seed, progress=False)
+    groups: dict[int, list[TickedRegion]] = {number: [] for number in found.sizes}
+    places = list(range(0, len(found.index), 250))
+    batches = [found.index[start : start + 250].tolist() for start in places]
+    for start, batch in zip(places, train.loader(batches, data.pixels), strict=True):
+        masks = find_regions(run.model, batch.image, found.label[start : start + 250])
+        for row, mask in enumerate(masks, start):
+            if mask.any():
+                region = Region.of(int(found.index[row]), "", mask)
+                groups[int(found.cluster[row])].append(TickedRegion(region.image, int(found.label[row]), region.runs))
+    ticks = [number for number, regions in groups.items() if regions and _shows_cue(train, regions, data.pixels.size)]
+    images = sum(len(groups[number]) for number in ticks)
+    print(f"seed {plain.seed}: {len(ticks)} of {len(groups)} groups ticked, {images} images", flush=True)
+    write_text(path, ticks_text(train, data.pixels.size, {number: groups[number] for number in ticks}))
+    return MarksConfig(cues=str(path), shortcut=ticks, marked_per_batch=per_batch)
+
+
+def _shows_cue(split: Split, regions: Sequence[TickedRegion], size: tuple[int, int]) -> bool:
+    """Tell, by the truth, whether in most of a group's images the region covers more of the cue than of the object.
+
+    Of a share each: a cue is covered whole where all of its pixels are in the region, an object likewise.
+    """
+    assert split.cues is not None
+    assert split.marks is not None
+    more = 0
+    for region in regions:
+        mask = torch.from_numpy(runs_mask(region.runs, size).copy())
+        cue, strokes = (
+            torch.stack([each for _, each in marks.of(region.image)]).any(0) for marks in (split.cues, split.marks)
+        )
+        more += bool(mask[cue].double().mean() > mask[strokes].double().mean())
+    return more > len(regions) / 2
 
 
 def _measure(trial: Trial, run: Run, data: Data) -> Values:

@@ -7,7 +7,7 @@ from torchvision import tv_tensors
 
 from looksharp.data.pixels import Pixels
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.data.ticked import SeenRegion, choose_ticked, write_ticks
+from looksharp.data.ticked import SeenRegion, TickedRegion, choose_ticked, ticks_text
 from looksharp.data.transform import image_transform, seen_box
 from looksharp.training.settings import MarksConfig
 
@@ -34,7 +34,11 @@ def file(data, tmp_path):
     split = data.splits["train"]
     patches = {place: runs(split.cues.of(place)[0][1]) for place in range(6)}
     groups = {1: (0, 3), 2: (4,), 3: (1, 3)}
-    write_ticks(tmp_path / "cues.json", split, (48, 48), {n: {i: patches[i] for i in own} for n, own in groups.items()})
+    regions = {
+        n: [TickedRegion(place, int(split.targets[place]), patches[place]) for place in own]
+        for n, own in groups.items()
+    }
+    (tmp_path / "cues.json").write_text(ticks_text(split, (48, 48), regions))
     return str(tmp_path / "cues.json")
 
 
@@ -47,9 +51,9 @@ def test_ticked_groups_become_marks(data, file):
         found = choose_ticked(data, choice).splits["train"]
         assert found.pointed.images == expected
         for place in expected:
-            ((label, mask),) = found.pointed.of(place)
-            assert label == int(train.targets[place])
-            assert torch.equal(mask, train.cues.of(place)[0][1])
+            for label, mask in found.pointed.of(place):
+                assert label == int(train.targets[place])
+                assert torch.equal(mask, train.cues.of(place)[0][1])
         assert found.marks is train.marks
     assert choose_ticked(data, MarksConfig()) is data
 
@@ -79,8 +83,8 @@ def test_what_is_wrong_with_the_file(data, file, tmp_path):
     (tmp_path / "other.json").write_text("{}")
     fails("does not hold the regions of ticked groups", MarksConfig(cues=str(tmp_path / "other.json")))
     text = (tmp_path / "cues.json").read_text()
-    (tmp_path / "short.json").write_text(text.replace('"0":[', '"0":[1,'))
-    fails("short.json is damaged: the region of image 0 does not fit", MarksConfig(cues=str(tmp_path / "short.json")))
+    (tmp_path / "short.json").write_text(text.replace("[[0,", "[[99,", 1))
+    fails("short.json is damaged: the region of image 99 does not fit", MarksConfig(cues=str(tmp_path / "short.json")))
 
 
 @pytest.mark.parametrize(

@@ -95,15 +95,22 @@ def test_both_exchanges_share_a_batch_in_any_order(batch, first):
     assert step.terms["cue_agreement"] > 0
 
 
+def test_where_no_other_class_has_a_cue_it_goes(batch):
+    """One image, or several of one class: nothing of another class can be lent."""
+    cues = batch.cues
+    alone = Batch(batch.image, batch.target, cues=BatchMarks(cues.sample[1:2], cues.label[1:2], cues.mask[1:2]))
+    gone = exchange_pieces(batch.image[1:2], box(2, 2)[None], batch.image[1:2], box(2, 2)[None], "own")
+    torch.testing.assert_close(CueExchange().extend(alone).image[6:], gone)
+    one = Batch(batch.image, torch.zeros(6, dtype=torch.long), cues=cues)
+    extended = CueExchange().extend(one)
+    samples, masks = marked_cues(one)
+    images = batch.image[samples]
+    torch.testing.assert_close(extended.image[6:], exchange_pieces(images, masks, images, masks, "own"))
+
+
 def test_nothing_to_exchange(batch):
-    alone = Batch(
-        batch.image,
-        batch.target,
-        cues=BatchMarks(*(part[1:2] for part in (batch.cues.sample, batch.cues.label, batch.cues.mask))),
-    )
-    assert CueExchange().extend(alone) is alone
-    assert len(CueExchange(fill="own").extend(alone)) == 7  # needs no other
     unmarked = Batch(batch.image, batch.target)
+    assert CueExchange().extend(unmarked) is unmarked
     assert (Classification() + CueExchange())(Net(), unmarked).terms["cue_agreement"] == 0
 
 

@@ -28,9 +28,11 @@ class Budget:
 
     Attributes:
         table: its variants are the numbers of marked images.
+        unit: what the numbers count, such as "Ticked groups".
     """
 
     table: Table
+    unit: str = "Marked images"
 
     @property
     def marked(self) -> list[int]:
@@ -58,15 +60,21 @@ class Budget:
         return [Point(each.mean, max(each.low, 0.0), min(each.high, 1.0)) for each in found]
 
 
-def check_budget(budget: Sequence[int], marked: int) -> None:
+def check_budget(budget: Sequence[int], marked: int, *, of_groups: bool = False) -> None:
     """Refuse what cannot be trained.
 
+    Args:
+        budget: numbers of marked images, or of ticked groups.
+        marked: their number in the cure.
+        of_groups: they are groups ticked as a shortcut.
+
     Raises:
-        ValueError: if a number is 1, negative, there twice or more than there are.
+        ValueError: if a number is negative, there twice or more than there are, or of one image.
     """
-    wrong = next((number for number in budget if number < 0 or number == 1 or number > marked), None)
+    fewest, unit = (1, "groups ticked as a shortcut") if of_groups else (2, "marked images of the training")
+    wrong = next((number for number in budget if number < 0 or 0 < number < fewest or number > marked), None)
     if wrong is not None:
-        raise ValueError(f"budget must be 0, or 2 to the {marked} marked images of the training; got {wrong}")
+        raise ValueError(f"budget must be 0, or {fewest} to the {marked} {unit}; got {wrong}")
     if len(set(budget)) < len(budget):
         raise ValueError(f"budget must be different numbers; got {', '.join(map(str, budget))}")
 
@@ -76,7 +84,8 @@ def plan_budget(
 ) -> list[Trial]:
     """Plan a training with every number of marked images and every seed.
 
-    A seed draws weights, order, and which of the images are the marked ones; more of them include the fewer.
+    A seed draws weights, order, and which of the images are the marked ones; more of them include the fewer. Without
+    marks the numbers are of groups ticked as a shortcut, the first ones.
 
     Args:
         budget: numbers of marked images.
@@ -88,6 +97,11 @@ def plan_budget(
     """
     variants = {}
     for count in sorted(budget):
-        number = cure.marks.marked if count == marked else count
-        variants[str(count)] = replace(cure, marks=replace(cure.marks, marked=number)) if count else plain
+        if not count:
+            fewer = cure.marks
+        elif cure.marks.marks is None:
+            fewer = replace(cure.marks, shortcut=(cure.marks.shortcut or [])[:count])
+        else:
+            fewer = replace(cure.marks, marked=cure.marks.marked if count == marked else count)
+        variants[str(count)] = replace(cure, marks=fewer) if count else plain
     return plan(variants, seeds, out)

@@ -8,8 +8,9 @@ from pathlib import Path
 from looksharp.curing.budget import Budget
 from looksharp.curing.examples import choose_examples
 from looksharp.curing.page import write_cure
+from looksharp.curing.plan import guides
 from looksharp.curing.results import Cure, Findings, Measured, Words
-from looksharp.curing.verdict import deciding_split, judge
+from looksharp.curing.verdict import OF_PIECES, Verdict, deciding_split, judge, worse
 from looksharp.data.split import Data, Split
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings
@@ -23,7 +24,7 @@ def conclude(
     out: Path,
     columns: Sequence[Measured],
     data: Data,
-    proofs: Mapping[str, Split],
+    proofs: tuple[Mapping[str, Split], Mapping[str, Split]],
     words: Words,
     cure: str = "cure",
     budget: Budget | None = None,
@@ -34,19 +35,15 @@ def conclude(
         out: its folder.
         columns: the classifier before, then the others.
         data: what they were measured on.
-        proofs: the splits of the interventions.
+        proofs: the splits of the interventions by marks, and of those by pieces.
         words: text of the page.
         cure: which of them is the cured one.
         budget: accuracy against the number of marked images, where it was asked for.
     """
     first, *others = columns
-    verdicts = {
-        each.name: judge(
-            first.interventions, each.interventions, (_inside(first), _inside(each)), marked=each.marked > 0
-        )
-        for each in others
-    }
-    split = deciding_split(first.interventions)
+    verdicts = {each.name: _judged(first, each) for each in others}
+    by_marks, by_pieces = proofs
+    split, images = deciding_split(first.proof), by_pieces or by_marks
     findings = Findings(
         words,
         data.name,
@@ -56,12 +53,22 @@ def conclude(
         cure,
         verdicts,
         read_facts(first.run.folder).versions,
-        choose_examples(columns, split, proofs[split], data.classes) if split else (),
+        choose_examples(columns, split, images[split], data.classes) if split else (),
         budget,
     )
     report = write_cure(out, findings)
     rest = tuple(each for each in others if each.name != cure)
     return Cure(verdicts[cure], first, findings.after, rest, report)
+
+
+def _judged(first: Measured, after: Measured) -> Verdict:
+    """Judge by pieces where there are any, and by marks where there are any; the worse verdict counts."""
+    asked = after.marked > 0 or after.ticks > 0
+    found = judge(first.interventions, after.interventions, (_inside(first), _inside(after)), marked=asked)
+    if not first.pieces:
+        return found
+    by_pieces = judge(first.pieces, after.pieces, marked=asked, said=OF_PIECES)
+    return worse(by_pieces, found) if first.interventions else by_pieces
 
 
 def _inside(measured: Measured) -> dict[str, float]:
@@ -74,12 +81,16 @@ def in_settings(config: RunConfig, data: Data) -> dict[str, str]:
     """Describe how a cure was trained."""
     marks, training = config.marks, config.training
     parts = {part.name: part for part in config.objective}
-    asked = "+".join(_short(part) for name, part in parts.items() if PARTS[name].reads_marks) or "nothing"
+    asked, of_cues = (
+        "+".join(_short(part) for name, part in parts.items() if wanted(PARTS[name]))
+        for wanted in (lambda part: part.reads_marks, lambda part: part.reads_cues)
+    )
     return {
         "Training images": f"{len(data.splits['train']):,}",
         "Network": config.network.backbone,
-        "Objective": "+".join(name for name in parts if not PARTS[name].reads_marks),
-        "Asked of marked images": asked + (" (boxes)" if marks.mark_boxes else ""),
+        "Objective": "+".join(part.name for part in config.objective if not guides(part)),
+        "Asked of marked images": (asked or "nothing") + (" (boxes)" if marks.mark_boxes else ""),
+        **({"Asked of images with a ticked piece": of_cues} if of_cues else {}),
         "Marked images in a batch": f"{marks.marked_per_batch} of {training.batch_size}",
         "Learning rate": f"{config.optimization.lr:g}",
         "Started from": config.network.weights or ("published weights" if config.network.pretrained else "scratch"),

@@ -78,7 +78,7 @@ def demo(
         out,
         columns,
         data,
-        proofs,
+        (proofs, {}),
         Words(
             "Find the shortcut, mark a few images, retrain, prove it",
             in_settings(columns[-1].run.config, data),

@@ -12,10 +12,29 @@ from looksharp.attention.recording import logits_of
 from looksharp.curing.results import Example, Measured, Shown
 from looksharp.data.split import Split
 from looksharp.drawing.panel import Panel
+from looksharp.interventions.division import PIECES
 from looksharp.interventions.examples import example_pictures
 from looksharp.training.folder import Run
 
 __all__ = ["choose_examples"]
+
+_LABELS: dict[bool, dict[str, str]] = {
+    False: {
+        "original": "as it is",
+        "exchanged_within": "surroundings of another {own}",
+        "exchanged_across": "surroundings of a {other}",
+        "object_only": "the object alone",
+        "surroundings_only": "the surroundings alone",
+    },
+    True: {
+        "original": "as it is",
+        "exchanged_within": "the piece of another {own}",
+        "exchanged_across": "the piece of a {other}",
+        "object_only": "without the piece",
+        "surroundings_only": "the piece alone",
+    },
+}
+"""Whether pieces were exchanged -> measure -> what is shown."""
 
 _WITH_MAPS = ("original", "exchanged_across")
 
@@ -32,19 +51,15 @@ def choose_examples(
         classes: class names.
         count: how many images.
     """
-    found, pixels = columns[0].interventions[name], columns[0].run.pixels
+    found, pixels = columns[0].proof[name], columns[0].run.pixels
+    of_pieces = found.division is PIECES
+    hidden = "object_only" if of_pieces else "surroundings_only"
     places = torch.linspace(0, len(found.images) - 1, min(count, len(found.images))).long()
     examples = []
     for image in found.images[places].tolist():
         drawn = example_pictures(split, pixels, found, image)
         own, other = classes[drawn.label], classes[drawn.surroundings]
-        labels = {
-            "original": "as it is",
-            "exchanged_within": f"surroundings of another {own}",
-            "exchanged_across": f"surroundings of a {other}",
-            "object_only": "the object alone",
-            "surroundings_only": "the surroundings alone",
-        }
+        labels = {kind: label.format(own=own, other=other) for kind, label in _LABELS[of_pieces].items()}
         mask = drawn.mask > 0.5
         shown = []
         for kind, label in labels.items():
@@ -54,7 +69,7 @@ def choose_examples(
                 Shown(
                     label,
                     pixels.denormalize(pictured).cpu(),
-                    None if kind == "surroundings_only" else mask,
+                    None if kind == hidden else mask,
                     {run: answer for run, (answer, _) in looks.items()},
                     {run: panel for run, (_, panel) in looks.items()} if kind in _WITH_MAPS else {},
                 )

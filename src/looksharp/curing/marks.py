@@ -21,7 +21,7 @@ from looksharp.marks.marks import Marks
 from looksharp.marks.writing import write_coco
 from looksharp.training.settings import MarksConfig
 
-__all__ = ["HELD_OUT", "DividedMarks", "choose_marks"]
+__all__ = ["HELD_OUT", "DividedMarks", "choose_marks", "other_splits", "provable"]
 
 HELD_OUT = "held-out marks"
 """Name of the split of held-out marked images."""
@@ -73,15 +73,15 @@ def choose_marks(data: Data, choice: MarksConfig, seed: int, out: Path) -> Divid
         data = _with_marks(data, data.splits["train"], Path(str(choice.marks)), choice)
         choice = replace(choice, marks="data")
     data = choose_marked(data, choice, seed)
-    proofs, note = {name: split for name, split in _others(data).items() if _provable(split)}, ""
+    proofs, note = {name: split for name, split in other_splits(data).items() if provable(split)}, ""
     train = data.splits["train"]
     assert train.marks is not None
     if not proofs and train.folder is not None:
         marked = len(train.marks.images)
         chosen = _quarter(train.marks, seed)
-        others = [split for split in _others(data).values() if split.folder is not None and split.marks]
+        others = [split for split in other_splits(data).values() if split.folder is not None and split.marks]
         held_out = _gathered([(train, chosen), *((split, split.marks.images) for split in others if split.marks)])
-        if _provable(held_out):
+        if provable(held_out):
             proofs = {HELD_OUT: held_out}
             kept = train.marks.restricted(place for place in train.marks.images if place not in set(chosen))
             train = replace(train, marks=kept)
@@ -123,7 +123,7 @@ def _with_marks(data: Data, train: Split, path: Path, choice: MarksConfig) -> Da
     return replace(data, splits=data.splits | splits, notes=data.notes | notes)
 
 
-def _others(data: Data) -> dict[str, Split]:
+def other_splits(data: Data) -> dict[str, Split]:
     """Return the test splits, then the validation split unless it is one of them."""
     others = {name: split for name, split in data.splits.items() if name not in ("train", "val")}
     val = data.splits["val"]
@@ -133,7 +133,7 @@ def _others(data: Data) -> dict[str, Split]:
     return others
 
 
-def _provable(split: Split) -> bool:
+def provable(split: Split) -> bool:
     """Tell whether surroundings can be exchanged within and across classes: two classes with two marked images each."""
     marks, targets = split.marks, split.targets
     if not marks:

@@ -13,14 +13,15 @@ from typing import Any
 from looksharp.curing.charts import DotGroup, dots, steps
 from looksharp.curing.pictures import draw_examples, show_example
 from looksharp.curing.results import Findings, Measured
-from looksharp.curing.tables import budget_rows, cost_rows, main_metric, price, proof_table
-from looksharp.curing.verdict import RULE
+from looksharp.curing.tables import ProofTable, budget_rows, cost_rows, main_metric, price, proof_table
+from looksharp.curing.verdict import RULE, RULE_OF_PIECES
 from looksharp.drawing.charts import bars, run_colors
 from looksharp.drawing.parts import Chart, draw_chart, environment, gradient, plain
 from looksharp.drawing.tables import metric_table, metrics_of
 from looksharp.drawing.wording import in_words
 from looksharp.files import replacing, write_text
-from looksharp.interventions.intervene import INTERVENTIONS
+from looksharp.interventions.division import OBJECTS, PIECES
+from looksharp.interventions.intervene import Interventions
 from looksharp.metrics.catalogue import find_metric, on_topic
 
 __all__ = ["write_cure"]
@@ -46,7 +47,7 @@ def write_cure(out: Path, findings: Findings) -> Path:
     if findings.budget is not None:
         write_text(out / "budget.csv", findings.budget.table.csv("marked"))
     write_text(out / "results.json", json.dumps(plain(_facts(findings)), indent=2, ensure_ascii=False) + "\n")
-    splits = sorted(findings.before.interventions, key=lambda split: split != verdict.split)
+    proofs, others = _proof_tables(findings, verdict.split)
     shown = [main, "worst_group", *(["attention_inside"] if findings.examples else [])]
     more = sorted((name for name in present if name not in shown), key=lambda name: name not in on_topic("attention"))
     page = (
@@ -58,10 +59,11 @@ def write_cure(out: Path, findings: Findings) -> Path:
             others={name: found for name, found in findings.verdicts.items() if name != findings.cure},
             warnings={name: found.warning for name, found in findings.verdicts.items() if found.warning},
             price=price(findings.before, findings.after, findings.tests),
-            rule=RULE,
+            rule=RULE_OF_PIECES if findings.before.pieces else RULE,
             colors={name: (light[name], dark[name]) for name in names},
             charts=charts,
-            proofs=[proof_table(columns, split) for split in splits],
+            proofs=proofs,
+            by_marks=others,
             examples=[show_example(example) for example in findings.examples],
             scale=gradient(True),
             accuracy=metric_table(values, main),
@@ -75,6 +77,14 @@ def write_cure(out: Path, findings: Findings) -> Path:
     )
     write_text(out / "report.html", page)
     return out / "report.html"
+
+
+def _proof_tables(findings: Findings, first: str) -> tuple[list[ProofTable], list[ProofTable]]:
+    """Return the tables of what the verdict reads first, the deciding split before others, and those by marks."""
+    before, columns = findings.before, findings.columns
+    splits = sorted(before.proof, key=lambda split: split != first)
+    tables = [proof_table(columns, split, pieces=bool(before.pieces)) for split in splits]
+    return tables, [proof_table(columns, split) for split in before.interventions if before.pieces]
 
 
 def _charts(findings: Findings, split: str, main: str) -> dict[str, Chart]:
@@ -96,19 +106,21 @@ def _charts(findings: Findings, split: str, main: str) -> dict[str, Chart]:
     charts["accuracy"] = draw_chart(label, alt, lambda dark: bars(values, chance=chance, dark=dark))
     budget = findings.budget
     if budget is not None:
-        alt = "Lines: accuracy against the number of marked images. The table beside it holds the same numbers."
+        alt = (
+            f"Lines: accuracy against the number of {budget.unit.lower()}. The table beside it holds the same numbers."
+        )
         series = {measure: budget.points(measure) for measure in budget.measures}
-        draw = partial(steps, series, budget.marked, xlabel="Marked images", ylabel=label)
-        charts["budget"] = draw_chart("Marked images", alt, lambda dark: draw(dark=dark))
+        draw = partial(steps, series, budget.marked, xlabel=budget.unit, ylabel=label)
+        charts["budget"] = draw_chart(budget.unit, alt, lambda dark: draw(dark=dark))
     return charts
 
 
 def _draw_interventions(columns: Sequence[Measured], split: str, dark: bool) -> bytes:
     groups = []
-    for name, (title, better) in INTERVENTIONS.items():
-        found = {column.name: column.interventions[split] for column in columns}
+    found = {column.name: column.proof[split] for column in columns}
+    for name, (title, better) in (PIECES if columns[0].pieces else OBJECTS).measures.items():
         runs = {run: (each.values[name], *each.intervals[name]) for run, each in found.items()}
-        chance = columns[0].interventions[split].chance.get(name)
+        chance = columns[0].proof[split].chance.get(name)
         groups.append(DotGroup(title, better, runs, None if name == "background_gap" else chance))
     return dots(groups, dark=dark)
 
@@ -122,7 +134,7 @@ def _facts(findings: Findings) -> dict[str, Any]:
         "classes": findings.classes,
         "cure": findings.cure,
         "verdicts": {name: asdict(verdict) for name, verdict in findings.verdicts.items()},
-        "rule": RULE,
+        "rule": RULE_OF_PIECES if findings.before.pieces else RULE,
         "note": findings.words.note,
         "classifiers": {column.name: _column_facts(column) for column in findings.columns},
         "budget": None
@@ -142,14 +154,17 @@ def _column_facts(column: Measured) -> dict[str, Any]:
         "epochs": column.run.config.training.epochs,
         "seconds": column.run.seconds,
         "splits": column.splits,
-        "interventions": {
-            split: {
-                "images": len(found.images),
-                "values": found.values,
-                "intervals": found.intervals,
-                "chance": found.chance,
-                "left_out": found.left_out,
-            }
-            for split, found in column.interventions.items()
-        },
+        "interventions": {split: _proof_facts(found) for split, found in column.interventions.items()},
+        "pieces": {split: _proof_facts(found) for split, found in column.pieces.items()},
+        "ticks": column.ticks,
+    }
+
+
+def _proof_facts(found: Interventions) -> dict[str, Any]:
+    return {
+        "images": len(found.images),
+        "values": found.values,
+        "intervals": found.intervals,
+        "chance": found.chance,
+        "left_out": found.left_out,
     }

@@ -21,6 +21,7 @@ __all__ = [
     "check_baselines",
     "cured",
     "guidance_of",
+    "guides",
     "marked_places",
     "with_guidance",
 ]
@@ -32,11 +33,13 @@ class Defaults:
 
     Attributes:
         guidance: parts of the objective that read marks.
+        cue_guidance: parts of the objective that read what a person called a shortcut.
         marked_share: share of a batch's places that are drawn from the marked images.
         fine_tune_lr: learning rate of fine-tuning, as a share of the run's.
     """
 
     guidance: str = "agreement:0.3"
+    cue_guidance: str = "cue_exchange"
     marked_share: float = 0.5
     fine_tune_lr: float = 0.1
 
@@ -50,25 +53,35 @@ def marked_places(config: RunConfig) -> int:
     return int(CURE.marked_share * config.training.batch_size)
 
 
-def guidance_of(choice: object) -> tuple[PartSettings, ...]:
+def guidance_of(choice: object, *, of_cues: bool = False) -> tuple[PartSettings, ...]:
     """Return the parts that a choice of guidance names, in any form of the setting `objective`.
 
+    Args:
+        choice: the parts.
+        of_cues: they read cue marks, not those of objects.
+
     Raises:
-        SettingError: if a name or setting is wrong, or a part reads no marks.
+        SettingError: if a name or setting is wrong, or a part reads no such marks.
     """
     parts = parse_objective(choice)
-    other = next((part.name for part in parts if not PARTS[part.name].reads_marks), None)
+    fitting = [name for name, part in PARTS.items() if (part.reads_cues if of_cues else part.reads_marks)]
+    other = next((part.name for part in parts if part.name not in fitting), None)
     if other is not None:
-        known = ", ".join(name for name, part in PARTS.items() if part.reads_marks)
-        raise SettingError(f"guidance must be parts that read marks: {known}; got {other!r}")
+        kind, what = ("cue_guidance", "cue marks") if of_cues else ("guidance", "marks")
+        raise SettingError(f"{kind} must be parts that read {what}: {', '.join(fitting)}; got {other!r}")
     return parts
+
+
+def guides(part: PartSettings) -> bool:
+    """Return whether a part of an objective reads marks, of objects or of cues."""
+    return PARTS[part.name].reads_marks or PARTS[part.name].reads_cues
 
 
 def with_guidance(
     config: RunConfig, guidance: Sequence[PartSettings] = (), marks: MarksConfig | None = None
 ) -> RunConfig:
     """Return a run's settings with its guidance, and its marks if given, replaced."""
-    own = tuple(part for part in config.objective if not PARTS[part.name].reads_marks)
+    own = tuple(part for part in config.objective if not guides(part))
     return replace(config, objective=(*own, *guidance), marks=config.marks if marks is None else marks)
 
 
@@ -92,6 +105,7 @@ def cured(
     marks: MarksConfig,
     guidance: object = CURE.guidance,
     *,
+    cue_guidance: object = (),
     epochs: int | None = None,
     weights: str | None = None,
 ) -> RunConfig:
@@ -101,11 +115,13 @@ def cured(
         config: the run's.
         marks: the marked images.
         guidance: parts that read marks; see `guidance_of`.
+        cue_guidance: parts that read cue marks, likewise.
         epochs: passes through the training images; the run's own number if not given.
         weights: fine-tune from these, at a lower learning rate; train anew if not given.
     """
     epochs = config.training.epochs if epochs is None else epochs
-    config = with_guidance(config, guidance_of(guidance), marks)
+    parts = (*guidance_of(guidance), *guidance_of(cue_guidance, of_cues=True))
+    config = with_guidance(config, parts, marks)
     config = replace(config, training=replace(config.training, epochs=epochs))
     if weights is None:
         return config

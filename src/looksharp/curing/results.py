@@ -30,6 +30,8 @@ class Measured:
         marked: number of marked images it was trained with.
         splits: split -> metric -> value, as `evaluate` has them.
         interventions: split -> what interventions found.
+        pieces: split -> what interventions on pieces found, where groups were ticked.
+        ticks: number of ticked groups it was trained with.
     """
 
     name: str
@@ -38,6 +40,13 @@ class Measured:
     marked: int
     splits: dict[str, dict[str, float]]
     interventions: dict[str, Interventions]
+    pieces: dict[str, Interventions] = field(default_factory=dict)
+    ticks: int = 0
+
+    @property
+    def proof(self) -> dict[str, Interventions]:
+        """Return what the verdict reads first: interventions on pieces where there are any."""
+        return self.pieces or self.interventions
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Retrain a run with a few marked images, and prove by intervention that its shortcut is gone."""
+"""Retrain a run with a few marked images or ticked groups, and prove by intervention that its shortcut is gone."""
 
 from __future__ import annotations
 
@@ -6,31 +6,35 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from looksharp.curing.budget import Budget, check_budget, plan_budget
 from looksharp.curing.conclusion import conclude, in_settings
-from looksharp.curing.marks import DividedMarks, choose_marks
-from looksharp.curing.measured import curve_values, measure, measured_splits
+from looksharp.curing.marks import DividedMarks, choose_marks, other_splits, provable
+from looksharp.curing.measured import curve_values, in_memory, measure, measured_splits
+from looksharp.curing.pieces import piece_splits
 from looksharp.curing.plan import (
     Treatment,
     baseline,
     check_baselines,
     cured,
     guidance_of,
+    guides,
     marked_places,
     with_guidance,
 )
 from looksharp.curing.results import Cure, Measured, Words
 from looksharp.curing.settings import CureSettings
+from looksharp.curing.ticks import Ticks, choose_ticks
 from looksharp.curing.verdict import deciding_split
+from looksharp.data.marked import choose_marked
 from looksharp.data.split import Data, Split
 from looksharp.experiments.record import Values
 from looksharp.experiments.study import conduct
 from looksharp.experiments.table import Table
 from looksharp.experiments.trial import Trial, run_folder, train_trial
-from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings
 from looksharp.propagation.keeping import quality_of, share
 from looksharp.training.data import map_said, moved_data, run_data
@@ -40,10 +44,13 @@ from looksharp.training.settings import MarksConfig, RunConfig
 
 __all__ = ["cure", "cure_run"]
 
+Guidance = list[dict[str, dict[str, Any]]]
+"""Parts of an objective, each a name with its settings."""
+
 
 def cure(
     run: Run | Path | str,
-    marks: Path | str = "data",
+    marks: Path | str | None = None,
     out: Path | str | None = None,
     *,
     progress: bool = True,
@@ -56,17 +63,28 @@ def cure(
 
     Args:
         run: the run folder of the classifier to cure, or a run that has one.
-        marks: masks or boxes of a few training images; "data" for those of the data set.
+        marks: masks or boxes of a few training images; "data" for those of the data set, the default where no groups
+            are ticked.
         out: folder for the page, its figures and the runs; the run's with "-cured" behind it if not given.
         progress: show progress bars.
-        options: any other setting of `CureSettings`, such as guidance="agreement" or budget=[0, 8, 60].
+        options: any other setting of `CureSettings`, such as guidance="agreement", budget=[0, 8, 60], or
+            cues="suspects" with shortcut=[1, 2].
 
     Raises:
-        ValueError: if the run, the data, the marks or a setting is at fault, or `out` holds a cure of other settings.
+        ValueError: if the run, the data, the marks, the ticks or a setting is at fault, or `out` holds a cure of other
+            settings.
     """
     run = run.folder if isinstance(run, Run) else run
-    where = None if out is None else Path(out)
-    return cure_run(CureSettings(run=Path(run), marks=str(marks), out=where, **options), progress)
+    cues = options.pop("cues", None)
+    marks = "data" if marks is None and cues is None else marks
+    chosen = CureSettings(
+        run=Path(run),
+        marks=None if marks is None else str(marks),
+        cues=None if cues is None else Path(cues),
+        out=None if out is None else Path(out),
+        **options,
+    )
+    return cure_run(chosen, progress)
 
 
 def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
@@ -74,57 +92,116 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     path = chosen.run
     out = path.with_name(f"{path.name}-cured") if chosen.out is None else chosen.out
     before = load_run(path, device=chosen.device)
-    settings = _moved(before.config, chosen)
-    guidance = _warmed(guidance_of(chosen.guidance), chosen.warmup)
+    settings, guidance = _moved(before.config, chosen), _guidance(chosen)
     images = run_data(before, chosen.data, chosen.root, chosen.class_map)
     if progress:
         print(map_said(images, before.config.data), end="", file=sys.stderr)
     check_baselines(chosen.compare, images)
-    marks = choose_marks(images, _marks(chosen, settings), settings.training.seed, out)
-    check_budget(chosen.budget, marks.marked)
+    ticks = _ticks(chosen, before, images, out, progress)
+    marks = _divided(chosen, settings, images, ticks, out)
+    of_groups = marks.marked == 0
+    check_budget(chosen.budget, len(ticks.shortcut) if ticks and of_groups else marks.marked, of_groups=of_groups)
     fine_tunes = bool(read_facts(path).adopted) if chosen.fine_tune is None else chosen.fine_tune
-    weights = str(path / "model.safetensors") if fine_tunes else None
-    config = cured(settings, marks.settings, guidance, epochs=chosen.epochs, weights=weights)
-    if chosen.lr is not None:
-        config = replace(config, optimization=replace(config.optimization, lr=chosen.lr))
+    weights = path / "model.safetensors" if fine_tunes else None
+    config = _configured(chosen, settings, marks.settings, guidance, weights)
     how = "Its training continued" if fine_tunes else "Trained again"
     treatments = [
-        Treatment("cure", f"{how} with {marks.marked} marked images.", config),
+        Treatment("cure", f"{how} with {_cost(marks.marked, ticks)}.", config),
         *(baseline(name, config) for name in chosen.compare),
     ]
 
     splits, proofs = measured_splits(images, marks.proofs)
-    columns = [measure("before", f"{path}, as it was.", before, 0, splits, proofs, progress)]
+    pieces = in_memory(images, piece_splits(before, images, ticks, progress)) if ticks and ticks.shortcut else {}
+    see = partial(measure, splits=splits, proofs=proofs, progress=progress, pieces=pieces)
+    columns = [see("before", f"{path}, as it was.", before, 0)]
     # What needs no training comes first, since it may find fault with the data.
     runs = {t.name: _treat(t, before, marks, out, progress) for t in sorted(treatments, key=_is_trained)}
-    columns += [measure(t.name, t.description, *runs[t.name], splits, proofs, progress) for t in treatments]
-    tests = {name: splits[name] for name in images.tests}
+    columns += [see(t.name, t.description, *runs[t.name], ticks=_ticked(t, ticks)) for t in treatments]
     spent = None
     if chosen.budget:
         plain = with_guidance(config) if fine_tunes else settings
-        spent = _spend(chosen, plain, columns, marks, tests, proofs, out, progress)
-    note = " ".join(filter(None, [marks.note, quality_of(run_folder(out / "runs", "cure"))]))
+        seen = ({name: splits[name] for name in images.tests}, proofs, pieces)
+        spent = _spend(chosen, plain, columns, marks, seen, out, progress)
+    quality = quality_of(run_folder(out / "runs", "cure"))
+    note = " ".join(filter(None, [ticks.note if ticks else "", marks.note, quality]))
     return conclude(
         out,
         columns,
         marks.data,
-        proofs,
+        (proofs, pieces),
         Words(f"{path.name}: is the shortcut gone?", in_settings(config, marks.data), note=note),
         budget=spent,
     )
 
 
+def _guidance(chosen: CureSettings) -> tuple[Guidance, Guidance]:
+    """Return what is asked of marks of objects, and of cue marks."""
+    guidance = guidance_of(chosen.guidance)
+    return _warmed(guidance, chosen.warmup), _warmed(guidance_of(chosen.cue_guidance, of_cues=True), chosen.warmup)
+
+
+def _configured(
+    chosen: CureSettings,
+    settings: RunConfig,
+    marks: MarksConfig,
+    guidance: tuple[Guidance, Guidance],
+    weights: Path | None,
+) -> RunConfig:
+    """Return the settings of the retraining, from these weights if given."""
+    of_objects, of_cues = guidance
+    config = cured(
+        settings,
+        marks,
+        of_objects if marks.marks is not None or marks.object else (),
+        cue_guidance=of_cues if marks.shortcut else (),
+        epochs=chosen.epochs,
+        weights=None if weights is None else str(weights),
+    )
+    return config if chosen.lr is None else replace(config, optimization=replace(config.optimization, lr=chosen.lr))
+
+
+def _ticks(chosen: CureSettings, before: Run, images: Data, out: Path, progress: bool) -> Ticks | None:
+    """Return the ticked groups, and say which are refused."""
+    if chosen.cues is None:
+        return None
+    ticks = choose_ticks(chosen.cues, chosen.shortcut, chosen.object, before, images, out)
+    for number, reason in ticks.refused.items() if progress else ():
+        print(f"group {number} is refused: {reason}", file=sys.stderr)
+    return ticks
+
+
+def _divided(chosen: CureSettings, settings: RunConfig, images: Data, ticks: Ticks | None, out: Path) -> DividedMarks:
+    """Return the marks to train with, and splits for the proof; without marks those that the data set has itself."""
+    if chosen.marks is not None:
+        marks = choose_marks(images, _marks(chosen, settings), settings.training.seed, out)
+        return marks if ticks is None else replace(marks, settings=ticks.settings(marks.settings))
+    assert ticks is not None  # as the settings say
+    config = ticks.settings(MarksConfig(cues=str(ticks.path), marked_per_batch=_places(chosen, settings)))
+    proofs = {name: split for name, split in other_splits(images).items() if provable(split)}
+    return DividedMarks(choose_marked(images, config, settings.training.seed), config, 0, proofs)
+
+
+def _cost(marked: int, ticks: Ticks | None) -> str:
+    said = [f"{marked} marked images"] if marked or ticks is None else []
+    if ticks is not None:
+        count = len(ticks.shortcut) + len(ticks.object)
+        said.append(f"{count} ticked group{'s' if count > 1 else ''}")
+    return " and ".join(said)
+
+
+def _ticked(treatment: Treatment, ticks: Ticks | None) -> int:
+    """Return the number of ticked groups whose regions a training read."""
+    if ticks is None or treatment.config is None or not any(guides(part) for part in treatment.config.objective):
+        return 0
+    return len(ticks.shortcut) + len(ticks.object)
+
+
 def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
-    batch = settings.training.batch_size
-    default = 0 if chosen.propagate else marked_places(settings)
-    places = default if chosen.marked_per_batch is None else chosen.marked_per_batch
-    if not 0 <= places < batch:
-        raise ValueError(f"marked_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
     return MarksConfig(
         chosen.marks,
         chosen.marked,
         chosen.marked_classes,
-        places,
+        _places(chosen, settings),
         chosen.mark_boxes,
         marks_orientation=chosen.marks_orientation,
         mark_crowds=chosen.mark_crowds,
@@ -133,7 +210,17 @@ def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
     )
 
 
-def _warmed(guidance: Sequence[PartSettings], warmup: int) -> list[dict[str, dict[str, Any]]]:
+def _places(chosen: CureSettings, settings: RunConfig) -> int:
+    """Return the number of places in a batch for marked images."""
+    batch = settings.training.batch_size
+    default = 0 if chosen.propagate else marked_places(settings)
+    places = default if chosen.marked_per_batch is None else chosen.marked_per_batch
+    if not 0 <= places < batch:
+        raise ValueError(f"marked_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
+    return places
+
+
+def _warmed(guidance: Sequence[PartSettings], warmup: int) -> Guidance:
     """Return the parts with this warm-up, unless they have one of their own."""
     return [{part.name: ({"warmup": warmup} if warmup else {}) | dict(part.settings)} for part in guidance]
 
@@ -155,7 +242,7 @@ def _treat(treatment: Treatment, before: Run, marks: DividedMarks, out: Path, pr
     config = treatment.config
     if config is not None:
         trial = Trial(treatment.name, config, run_folder(out / "runs", treatment.name))
-        asked = any(PARTS[part.name].reads_marks for part in config.objective)
+        asked = any(guides(part) for part in config.objective)
         if asked and config.marks.propagate:
             share(run_folder(out / "runs", "cure"), trial.folder)
         marked = marks.marked if asked else 0
@@ -172,15 +259,27 @@ def _spend(
     plain: RunConfig,
     columns: Sequence[Measured],
     marks: DividedMarks,
-    tests: Mapping[str, Split],
-    proofs: Mapping[str, Split],
+    seen: tuple[Mapping[str, Split], ...],
     out: Path,
     progress: bool,
 ) -> Budget:
-    """Train and measure the curve: accuracy on test splits and, in foreign surroundings, on the deciding split."""
+    """Train and measure the curve: accuracy on test splits and, with an exchange, on the deciding split.
+
+    Args:
+        chosen: the cure's settings.
+        plain: settings of the training without marks.
+        columns: the classifiers before and after.
+        marks: the marks to train with.
+        seen: test splits, those with marks for the proof, and those with pieces.
+        out: the cure's folder.
+        progress: show progress bars.
+    """
     before, after = columns[0].run, columns[1].run
-    decides = deciding_split(columns[0].interventions)
-    proof = {decides: proofs[decides]} if decides else {}
+    tests, *proofs = seen
+    decides = deciding_split(columns[0].proof)
+    by_marks, by_pieces = ({decides: kind[decides]} if decides in kind else {} for kind in proofs)
+    if by_pieces:
+        by_marks = {}
 
     trials = plan_budget(
         chosen.budget,
@@ -196,11 +295,12 @@ def _spend(
         return known or train_trial(trial, data, progress)
 
     def values(trial: Trial, run: Run, data: Data) -> Values:
-        return curve_values(measure("budget", "", run, 0, tests, proof, progress))
+        return curve_values(measure("budget", "", run, 0, tests, by_marks, progress, pieces=by_pieces))
 
     def report(trial: Trial, kept: bool) -> None:
         if progress and not kept:
-            print(f"budget: {trial.variant} marked images, seed {trial.seed}", file=sys.stderr, flush=True)
+            unit = "marked images" if marks.marked else "ticked groups"
+            print(f"budget: {trial.variant} {unit}, seed {trial.seed}", file=sys.stderr, flush=True)
 
     records = conduct(trials, lambda trial: marks.data, values, train=train, report=report, progress=progress)
-    return Budget(Table(tuple(records)))
+    return Budget(Table(tuple(records)), "Marked images" if marks.marked else "Ticked groups")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
 from looksharp.curing.plan import CURE
-from looksharp.settings import settings
+from looksharp.settings import SettingError, settings
 from looksharp.training.settings import Positive
 
 __all__ = ["CureSettings"]
@@ -21,8 +22,12 @@ class CureSettings:
     Args:
         run: run folder of the classifier to cure.
         marks: file of masks or boxes of a few training images, see train; "data" for those of the data set. Marks of
-            test or validation images are used for the proof.
+            test or validation images are used for the proof. Not needed with cues.
         out: folder for the page, its figures and the runs; RUN-cured if not given.
+        cues: the groups.json of `looksharp suspects RUN`, or its folder.
+        shortcut: groups of cues that show a shortcut, by their numbers, such as 1,2,5; all are all but those of object.
+            Their regions are exchanged between images.
+        object: groups of cues that show the object; their regions become marks.
         data: where the run's images are now, if they have moved.
         root: folder that holds the data set's files.
         class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
@@ -42,6 +47,7 @@ class CureSettings:
         guidance: parts of the objective that read marks, as in train --objective. The default worked in every network
             measured. agreement (weight 1) leaves less of a cue, and loses more accuracy where there is one.
             agreement+contrast also moves the map onto the object, in networks whose positions see part of the image.
+        cue_guidance: parts of the objective that read the regions of a shortcut, likewise; see cue_exchange in train.
         warmup: number of training steps over which guidance's weights rise from 0, unless guidance sets its own.
         epochs: epochs of the retraining; the run's own number if not given.
         fine_tune: continue from the run's weights at a tenth of its learning rate, instead of training anew; by
@@ -49,13 +55,17 @@ class CureSettings:
         lr: learning rate of the retraining; if not given, the run's, or a tenth of it for fine-tuning.
         compare: baselines to train on the same batches: labels, class_balanced, group_balanced, group_dro, dfr,
             gain_ext, or other guidance.
-        budget: further numbers of marked images to train with, for a curve of accuracy against them; 0 is none.
+        budget: further numbers of marked images to train with, for a curve of accuracy against them; 0 is none. Without
+            marks they are numbers of groups ticked as a shortcut, the first ones.
         seeds: number of trainings for each number in budget.
         device: auto, cpu, cuda or mps.
     """
 
     run: Path
-    marks: str
+    marks: str | None = None
+    cues: Path | None = None
+    shortcut: str | list[int] | None = None
+    object: str | list[int] | None = None
     out: Path | None = None
     data: str | None = None
     root: Path | None = None
@@ -69,6 +79,7 @@ class CureSettings:
     marks_orientation: Literal["upright", "stored"] = "upright"
     mark_crowds: bool = False
     guidance: str | list[Any] = CURE.guidance
+    cue_guidance: str | list[Any] = CURE.cue_guidance
     warmup: Annotated[int, Ge(0)] = 0
     epochs: Annotated[int, Ge(1)] | None = None
     fine_tune: bool | None = None
@@ -77,3 +88,35 @@ class CureSettings:
     budget: tuple[int, ...] = ()
     seeds: Annotated[int, Ge(1)] = 3
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    def __post_init__(self) -> None:
+        ticked = next((name for name in ("shortcut", "object") if getattr(self, name) is not None), None)
+        if self.cues is None:
+            if ticked is not None:
+                raise SettingError(f"{ticked} names groups of looksharp suspects: name its groups.json by cues")
+            if self.marks is None:
+                raise SettingError(
+                    "marks of a few images are required: --marks; see looksharp cure --help; or groups of suspects "
+                    "that show a shortcut, by --cues and --shortcut"
+                )
+        elif ticked is None:
+            raise SettingError(
+                "cues needs the groups that show a shortcut or the object: name them by shortcut or object"
+            )
+        if self.marks is None and self.object is None:
+            given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+            needless = next((name for name in given if name in _OF_MARKS), None)
+            if needless is not None:
+                raise SettingError(f"{needless} is for marks, but there are none: name a file of them by marks")
+
+
+_OF_MARKS = (
+    "marked",
+    "marked_classes",
+    "propagate",
+    "propagate_without",
+    "mark_boxes",
+    "marks_orientation",
+    "mark_crowds",
+    "guidance",
+)

@@ -10,10 +10,10 @@ from looksharp.curing.budget import Budget
 from looksharp.curing.results import Measured
 from looksharp.drawing.tables import Cell
 from looksharp.drawing.wording import duration, in_points, in_words
-from looksharp.interventions.intervene import INTERVENTIONS
+from looksharp.interventions.division import OBJECTS, PIECES
 from looksharp.metrics.catalogue import find_metric, on_topic
 
-__all__ = ["ProofRow", "ProofTable", "budget_rows", "cost_rows", "main_metric", "price", "proof_table"]
+__all__ = ["ProofRow", "ProofTable", "budget_rows", "cost_rows", "effort", "main_metric", "price", "proof_table"]
 
 _UNKNOWN = "unknown"
 
@@ -30,16 +30,17 @@ class ProofRow:
 
 @dataclass(frozen=True)
 class ProofTable:
-    """Results of interventions on a split."""
+    """Results of interventions on a split, on images of a kind such as "marked images"."""
 
     split: str
     images: int
+    kind: str
     rows: tuple[ProofRow, ...]
 
 
-def proof_table(columns: Sequence[Measured], split: str) -> ProofTable:
-    """Return the interventions on one split, one row for each measure."""
-    found = [column.interventions[split] for column in columns]
+def proof_table(columns: Sequence[Measured], split: str, *, pieces: bool = False) -> ProofTable:
+    """Return the interventions on one split, by marks or by pieces, one row for each measure."""
+    found = [(column.pieces if pieces else column.interventions)[split] for column in columns]
     rows = [
         ProofRow(
             title,
@@ -50,9 +51,9 @@ def proof_table(columns: Sequence[Measured], split: str) -> ProofTable:
             ),
             in_words(found[0].chance[name], True) if name in found[0].chance else "",
         )
-        for name, (title, better) in INTERVENTIONS.items()
+        for name, (title, better) in (PIECES if pieces else OBJECTS).measures.items()
     ]
-    return ProofTable(split, len(found[0].images), tuple(rows))
+    return ProofTable(split, len(found[0].images), "images with a piece" if pieces else "marked images", tuple(rows))
 
 
 def _span(interval: tuple[float, float]) -> str:
@@ -77,7 +78,7 @@ def price(before: Measured, after: Measured, splits: Sequence[str]) -> str:
         for split in splits
     ]
     return (
-        f"{find_metric(name).label}: {', '.join(changes)}. It took {after.marked:,} marked images and "
+        f"{find_metric(name).label}: {', '.join(changes)}. It took {effort(after)} and "
         f"{duration(after.run.seconds)} of training (before: {_time(before)})."
     )
 
@@ -90,8 +91,20 @@ def cost_rows(columns: Sequence[Measured]) -> dict[str, list[str]]:
         seconds = column.run.seconds
         times = f", × {seconds / first:.1f}" if place and first > 0 else ""
         epochs = str(column.run.config.training.epochs) if seconds else _UNKNOWN
-        rows[column.name] = [f"{column.marked:,}", epochs, _time(column) + times]
+        rows[column.name] = [_counted(column), epochs, _time(column) + times]
     return rows
+
+
+def effort(column: Measured) -> str:
+    """Say how many images were marked and how many groups ticked."""
+    groups = f"{column.ticks:,} ticked group{'s' if column.ticks > 1 else ''}"
+    if not column.ticks:
+        return f"{column.marked:,} marked images"
+    return f"{column.marked:,} marked images, {groups}" if column.marked else groups
+
+
+def _counted(column: Measured) -> str:
+    return effort(column) if column.ticks else f"{column.marked:,}"
 
 
 def _time(column: Measured) -> str:

@@ -7,7 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-__all__ = ["MOVED", "RULE", "TOLERANCE", "Evidence", "Verdict", "deciding_split", "judge"]
+__all__ = [
+    "MOVED",
+    "OF_OBJECTS",
+    "OF_PIECES",
+    "RULE",
+    "RULE_OF_PIECES",
+    "TOLERANCE",
+    "Evidence",
+    "Verdict",
+    "Wording",
+    "deciding_split",
+    "judge",
+    "worse",
+]
 
 Kind = Literal["cured", "partly", "not", "nothing", "unproven"]
 
@@ -26,6 +39,57 @@ RULE = (
     f"the one with the largest gap before."
 )
 """The rule, in words for the page."""
+
+
+RULE_OF_PIECES = (
+    f"A piece is the region in which the classifier before the cure finds its evidence, in images that are most like "
+    f"the ticked groups. The gap is how much accuracy is lost where a piece is replaced by another class's instead "
+    f"of another one of its class. There was a shortcut if the gap before is shown to be above 0 and may be above "
+    f"{TOLERANCE:.0%}. It is cured if the gap after is shown to be below {TOLERANCE:.0%}, and partly cured if it is "
+    f"shown to be smaller than before; both only if accuracy with another class's piece is shown to have risen. Shown "
+    f"means that 95% intervals tell so. The split is the one with the largest gap before. Where there are marks too, "
+    f"the same rule is applied to the surroundings of objects, and the worse of both verdicts counts."
+)
+"""The rule of a verdict by pieces."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Words of a verdict's sentence.
+
+    Attributes:
+        across: where the classifier is right after an exchange.
+        things: what it is right on.
+        within: what the gap is measured against.
+        cost: what cost it accuracy.
+        more: how to tell more.
+        advice: how to leave less.
+    """
+
+    across: str
+    things: str
+    within: str
+    cost: str
+    more: str
+    advice: str
+
+
+OF_OBJECTS = Wording(
+    "in another class's surroundings",
+    "objects",
+    "other surroundings of their own class",
+    "another class's surroundings",
+    "Mark more images to tell.",
+    "More marked images, more epochs or a greater weight of the guidance leave less.",
+)
+OF_PIECES = Wording(
+    "with another class's piece",
+    "images",
+    "another piece of their own class",
+    "another class's piece",
+    "More held-out images would tell.",
+    "More ticked groups, more epochs or a greater weight of the guidance leave less.",
+)
 
 
 class Evidence(Protocol):
@@ -66,6 +130,7 @@ def judge(
     inside: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {}),
     *,
     marked: bool = True,
+    said: Wording = OF_OBJECTS,
 ) -> Verdict:
     """Judge by `RULE` whether what surrounds the object still matters.
 
@@ -74,6 +139,7 @@ def judge(
         after: the same, for the retrained one, on the same splits.
         inside: split -> share of attention on the object, before and after, where known.
         marked: whether the retrained one was trained with marks, so that more of them may leave less of the cue.
+        said: words of the sentence; `OF_PIECES` where pieces were exchanged.
 
     Example:
         >>> from types import SimpleNamespace
@@ -92,7 +158,15 @@ def judge(
         )
     kind = _kind(before[split], after[split])
     warning = _warning(*(side.get(split, math.nan) for side in inside)) if kind in ("not", "unproven") else ""
-    return Verdict(kind, _sentence(kind, before[split], after[split], marked), split, warning)
+    return Verdict(kind, _sentence(kind, before[split], after[split], marked, said), split, warning)
+
+
+def worse(one: Verdict, other: Verdict) -> Verdict:
+    """Return the worse of two verdicts on one classifier, the first where they are alike."""
+    return max(one, other, key=lambda verdict: _BADNESS.index(verdict.kind))
+
+
+_BADNESS: tuple[Kind, ...] = ("nothing", "cured", "unproven", "partly", "not")
 
 
 def deciding_split(before: Mapping[str, Evidence]) -> str:
@@ -118,26 +192,29 @@ def _kind(before: Evidence, after: Evidence) -> Kind:
     return "cured" if left < TOLERANCE else "partly"
 
 
-def _sentence(kind: Kind, before: Evidence, after: Evidence, marked: bool) -> str:
+def _sentence(kind: Kind, before: Evidence, after: Evidence, marked: bool, said: Wording) -> str:
     gap, low, high = before.values["background_gap"], *before.intervals["background_gap"]
     if kind in ("nothing", "unproven"):
-        start, end = ("Nothing to cure", "") if kind == "nothing" else ("Not proven", " Mark more images to tell.")
+        start, end = ("Nothing to cure", "") if kind == "nothing" else ("Not proven", f" {said.more}")
         return (
-            f"{start}: before, another class's surroundings cost the classifier {_points(gap)} points of accuracy "
+            f"{start}: before, {said.cost} cost the classifier {_points(gap)} points of accuracy "
             f"(95% interval {_points(low)} to {_points(high)}).{end}"
         )
     left, found = after.values["background_gap"], "Cured" if kind == "cured" else f"{kind.capitalize()} cured"
     sentence = (
-        f"{found}: in another class's surroundings the classifier is right on {after.values['exchanged_across']:.1%} "
-        f"of objects (before: {before.values['exchanged_across']:.1%}). The gap to other surroundings of their own "
-        f"class is {_points(left)} points (before: {_points(gap)})."
+        f"{found}: {said.across} the classifier is right on {after.values['exchanged_across']:.1%} "
+        f"of {said.things} (before: {before.values['exchanged_across']:.1%}). The gap to {said.within} "
+        f"is {_points(left)} points (before: {_points(gap)})."
     )
     if kind == "partly" and left < TOLERANCE:
         sentence += f" The images are too few to show that less than {TOLERANCE:.0%} is left."
     elif kind == "partly" and marked:
-        sentence += " More marked images, more epochs or a greater weight of the guidance leave less."
+        sentence += f" {said.advice}"
     if kind == "not" and after.intervals["background_gap"][1] < low:
         sentence += " The gap fell because the classifier is right less often anywhere."
+    if said is OF_PIECES:
+        alone = [f"{evidence.values['surroundings_only']:.0%}" for evidence in (after, before)]
+        sentence += f" From the piece alone it names the class in {alone[0]} of images (before: {alone[1]})."
     return sentence
 
 

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.transform import seen_box
-from looksharp.files import write_text
 from looksharp.marks.documents import read_json
 from looksharp.marks.marks import Marks
 from looksharp.marks.regions import MadeMasks
 from looksharp.marks.runs import runs_mask
 from looksharp.marks.union import Mask
 
-__all__ = ["SeenRegion", "TicksChoice", "choose_ticked", "region_marks", "write_ticks"]
+__all__ = ["SeenRegion", "TickedRegion", "TicksChoice", "choose_ticked", "region_marks", "ticks_text"]
 
 Runs = Sequence[int]
 """Lengths of runs of zeros and ones in turn, down the columns."""
@@ -74,24 +72,42 @@ class SeenRegion:
         return mask
 
 
-def write_ticks(path: Path, split: Split, size: tuple[int, int], groups: Mapping[int, Mapping[int, Runs]]) -> None:
-    """Write the regions of some groups to a file that `choose_ticked` reads.
+@dataclass(frozen=True)
+class TickedRegion:
+    """A region of a training image.
+
+    Attributes:
+        image: its place in the split.
+        label: the class.
+        runs: the region, at the size of the network's input; see `Runs`.
+    """
+
+    image: int
+    label: int
+    runs: Runs
+
+
+Groups = Mapping[int, Sequence[TickedRegion]]
+"""Number of a group -> its regions."""
+
+
+def ticks_text(split: Split, size: tuple[int, int], groups: Groups) -> str:
+    """Return the regions of some groups as the text of a file that `choose_ticked` reads.
 
     Args:
-        path: the file.
         split: the training images.
         size: (height, width) of the network's input, which the regions are of.
-        groups: group -> place of an image -> its region.
+        groups: their regions by group.
     """
     content = {
         "images": split.fingerprint(_COMPARED),
         "size": list(size),
         "groups": {
-            str(number): {str(place): list(runs) for place, runs in regions.items()}
+            str(number): [[each.image, each.label, list(each.runs)] for each in regions]
             for number, regions in groups.items()
         },
     }
-    write_text(path, json.dumps(content, separators=(",", ":")) + "\n")
+    return json.dumps(content, separators=(",", ":")) + "\n"
 
 
 def choose_ticked(data: Data, choice: TicksChoice) -> Data:
@@ -110,33 +126,32 @@ def choose_ticked(data: Data, choice: TicksChoice) -> Data:
     grid, groups = _read(path, train)
     chosen = choice.shortcut if choice.shortcut is not None or choice.object else sorted(groups)
     cues, objects = (
-        {place: runs for number in numbers or () for place, runs in _group(path, groups, number).items()}
+        region_marks(
+            train, data.pixels, grid, [each for number in numbers or () for each in _group(path, groups, number)]
+        )
         for numbers in (chosen, choice.object)
     )
-    pointed = region_marks(train, data.pixels, grid, cues)
     own = train.marks
-    if objects:
-        found = region_marks(train, data.pixels, grid, objects)
-        own = found if own is None else _joined(own, found)
-    return _with(data, replace(train, pointed=pointed if len(pointed) else None, marks=own))
+    if len(objects):
+        own = objects if own is None else _joined(own, objects)
+    return _with(data, replace(train, pointed=cues if len(cues) else None, marks=own))
 
 
-def region_marks(split: Split, pixels: Pixels, grid: tuple[int, int], regions: Mapping[int, Runs]) -> Marks:
-    """Return regions of a network's input as marks of a split's images, of the class that each image is of.
+def region_marks(split: Split, pixels: Pixels, grid: tuple[int, int], regions: Sequence[TickedRegion]) -> Marks:
+    """Return regions of a network's input as marks of a split's images.
 
     Args:
         split: the images.
         pixels: the way from their pixels to the network's input.
         grid: (height, width) of the input.
-        regions: place of an image -> its region.
+        regions: the regions.
     """
     made = []
-    for place, runs in regions.items():
-        size = grid if split.in_memory else split.size(place)
+    for each in regions:
+        size = grid if split.in_memory else split.size(each.image)
         box = (0.0, 0.0, float(size[0]), float(size[1])) if split.in_memory else seen_box(pixels, size)
-        made.append(SeenRegion(runs, grid, size, box))
-    labels = [_label(split.targets[place]) for place in regions]
-    return Marks(list(regions), labels, MadeMasks(made))
+        made.append(SeenRegion(each.runs, grid, size, box))
+    return Marks([each.image for each in regions], [each.label for each in regions], MadeMasks(made))
 
 
 def _joined(own: Marks, found: Marks) -> Marks:
@@ -147,26 +162,22 @@ def _joined(own: Marks, found: Marks) -> Marks:
     return Marks([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
-def _label(target: Tensor) -> int:
-    return int(target) if target.ndim == 0 else int(target.argmax())
-
-
 def _with(data: Data, train: Split) -> Data:
     return replace(data, splits=data.splits | {"train": train})
 
 
-def _group(path: Path, groups: Mapping[int, Mapping[int, Runs]], number: int) -> Mapping[int, Runs]:
+def _group(path: Path, groups: Groups, number: int) -> Sequence[TickedRegion]:
     if number not in groups:
         raise ValueError(f"{path} has no group {number}; it has {', '.join(map(str, sorted(groups)))}")
     return groups[number]
 
 
-def _read(path: Path, train: Split) -> tuple[tuple[int, int], Mapping[int, Mapping[int, Runs]]]:
+def _read(path: Path, train: Split) -> tuple[tuple[int, int], Groups]:
     content: Any = read_json(path, "the regions of ticked groups", _MEND)
     try:
         height, width = map(int, content["size"])
-        groups: dict[int, dict[int, Runs]] = {
-            int(number): {int(place): list(map(int, runs)) for place, runs in regions.items()}
+        groups = {
+            int(number): [TickedRegion(int(image), int(label), list(map(int, runs))) for image, label, runs in regions]
             for number, regions in content["groups"].items()
         }
         images = str(content["images"])
@@ -175,14 +186,13 @@ def _read(path: Path, train: Split) -> tuple[tuple[int, int], Mapping[int, Mappi
     if images != train.fingerprint(_COMPARED):
         raise ValueError(f"{path} holds regions of other training images; {_MEND}")
     wrong = next(
-        (
-            place
-            for regions in groups.values()
-            for place, runs in regions.items()
-            if not 0 <= place < len(train) or min(runs, default=0) < 0 or sum(runs) != height * width
-        ),
-        None,
+        (each for regions in groups.values() for each in regions if not _fits(each, train, height, width)), None
     )
     if wrong is not None:
-        raise ValueError(f"{path} is damaged: the region of image {wrong} does not fit; {_MEND}")
+        raise ValueError(f"{path} is damaged: the region of image {wrong.image} does not fit; {_MEND}")
     return (height, width), groups
+
+
+def _fits(region: TickedRegion, split: Split, height: int, width: int) -> bool:
+    runs = region.runs
+    return 0 <= region.image < len(split) and min(runs, default=0) >= 0 and sum(runs) == height * width

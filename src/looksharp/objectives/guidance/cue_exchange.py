@@ -40,9 +40,9 @@ class CueExchange(Extension):
     """Exchanged cues, and the term "cue_agreement": both predictions for an image agree.
 
     Each image of the batch with a cue mark, a region that a person called a shortcut, gets a copy in which the cue is
-    that of another such image, of another class where there are any (see `exchange_pieces`). Every loss of class labels
-    reads the copies like other images. The term is the symmetric divergence between the predictions for an image and
-    its copy, averaged over the copies. At least two images a batch with cue marks are needed, unless the fill is "own".
+    that of another such image of another class, or, where there is none, gone (see `exchange_pieces`). Every loss of
+    class labels reads the copies like other images. The term is the symmetric divergence between the predictions for an
+    image and its copy, averaged over the copies.
 
     Args:
         weight: weight of the term.
@@ -73,11 +73,14 @@ class CueExchange(Extension):
         if not batch.cues or len(batch.copies_of(recued=True)[0]):
             return batch
         samples, masks = marked_cues(batch)
-        if len(samples) <= (self.fill != "own"):  # nothing to exchange, or nothing to exchange it with
+        if not len(samples):
             return batch
         images, targets, masks = batch.image[samples], batch.target[samples], masks.to(batch.image.dtype)
-        partners = exchange_partners(targets if targets.ndim == 1 else targets.argmax(1))
+        labels = targets if targets.ndim == 1 else targets.argmax(1)
+        partners = exchange_partners(labels)
         copies = exchange_pieces(images, masks, images[partners], masks[partners], self.fill)
+        same = labels[partners] == labels  # whose cue says the same
+        copies[same] = exchange_pieces(images[same], masks[same], images[same], masks[same], "own")
         return batch.extended(copies, targets, samples, recued=True)
 
     def terms(self, forward: Forward) -> tuple[dict[str, Term], dict[str, Tensor]]:

@@ -1,0 +1,201 @@
+"""A cure by ticks alone: no marks anywhere, groups of regions as `suspects` leaves them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import looksharp
+from looksharp.curing import page as page_module
+from looksharp.curing.pieces import piece_splits
+from looksharp.curing.retraining import cure
+from looksharp.curing.settings import CureSettings
+from looksharp.curing.ticks import choose_ticks, ticked_numbers
+from looksharp.curing.verdict import OF_PIECES, Verdict, judge, worse
+from looksharp.data.build import DataConfig, build_data
+from looksharp.evaluation.fingerprint import model_fingerprint
+from looksharp.interventions.division import PIECES
+from looksharp.interventions.intervene import intervene
+from looksharp.suspects.groups import Group, Groups, Region, images_fingerprint, write_groups
+from looksharp.suspects.regions import find_regions
+from looksharp.training import load_run, train
+from looksharp.training.settings import OptimizationConfig, RunConfig, TrainingConfig
+
+OPTIONS = {"device": "cpu", "progress": False}
+DIGITS = {"rho": 1.0, "train": 120, "val": 40, "test": 24}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A classifier that reads a patch, which gives every class away."""
+    config = RunConfig(
+        data=DataConfig("biased_digits", settings=DIGITS),
+        optimization=OptimizationConfig(lr=0.1),
+        training=TrainingConfig(epochs=2, batch_size=16, device="cpu"),
+    )
+    return train(config, tmp_path_factory.mktemp("runs") / "digits", progress=False).path
+
+
+@pytest.fixture(scope="module")
+def data():
+    return build_data(DataConfig("biased_digits", settings=DIGITS), 0)
+
+
+def regions(data, places, which="cues"):
+    split = data.splits["train"]
+    return tuple(
+        Region.of(place, data.classes[int(split.targets[place])], getattr(split, which).of(place)[0][1])
+        for place in places
+    )
+
+
+@pytest.fixture(scope="module")
+def found(run, data):
+    """Two groups on the patch, one on digits, one empty, and one that the tests of suspects call the object."""
+    model, split = load_run(run, device="cpu").model, data.splits["train"]
+    groups = (
+        Group(1, regions(data, range(0, 60))),
+        Group(2, regions(data, range(60, 90))),
+        Group(3, regions(data, range(90, 110), "marks")),
+        Group(4, ()),
+        Group(5, regions(data, range(110, 120), "marks"), {}, "object", "it is the object"),
+    )
+    return Groups(
+        None, model_fingerprint(model), images_fingerprint(split, data.pixels), "train", (48, 48), data.classes, groups
+    )
+
+
+@pytest.fixture(scope="module")
+def suspects(found, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suspects")
+    write_groups(folder / "groups.json", found)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _lenient(monkeypatch):
+    """So short a training follows no piece in half of the images; what is refused is tested by itself."""
+    monkeypatch.setattr("looksharp.curing.refusing.FOLLOWED", 0.0)
+
+
+@pytest.fixture(scope="module")
+def cured(run, suspects):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("looksharp.curing.refusing.FOLLOWED", 0.0)
+        return looksharp.cure(run, cues=suspects, shortcut=[1, 2], epochs=1, budget=[1], seeds=1, **OPTIONS)
+
+
+def test_a_cure_by_ticks_alone(cured, run, suspects, data):
+    out, config = cured.report.parent, cured.after.run.config
+    before = load_run(run, device="cpu")
+    assert [part.name for part in config.objective] == ["classification", "cue_exchange"]
+    marks = config.marks
+    assert (marks.marks, marks.cues, marks.shortcut, marks.object) == (None, str(out / "cues.json"), [1, 2], None)
+    assert marks.marked_per_batch == 8
+    assert replace(config, objective=before.config.objective, marks=before.config.marks) == replace(
+        before.config, training=replace(before.config.training, epochs=1)
+    )
+    assert (cured.before.ticks, cured.after.ticks, cured.after.marked) == (0, 2, 0)
+    assert cured.before.pieces.keys() == {"biased", "unbiased", "conflicting", "val"}
+    assert cured.before.interventions.keys() == cured.before.pieces.keys()  # by marks too, where there are any
+    page = cured.report.read_text()
+    for words in (
+        "2 ticked groups",
+        "Accuracy with another class&#39;s piece",
+        "By the marks of objects",
+        "2 groups (1, 2), 90 training",
+    ):
+        assert words.replace("&#39;", "'") in page.replace("&#39;", "'"), words
+    results = json.loads((out / "results.json").read_text())
+    assert results["classifiers"]["cure"]["ticks"] == 2
+    assert [row["marked"] for row in results["budget"]] == [1]
+    few = load_run(out / "budget" / "1" / "seed-0", device="cpu")
+    assert few.config.marks == replace(marks, shortcut=[1])
+
+
+def test_the_proof_is_found_by_the_network_before(cured, run, suspects, data):
+    """Held-out images' regions, one by one, and the same exchange by both networks."""
+    before = load_run(run, device="cpu")
+    ticks = choose_ticks(suspects, "all", None, before, data, cured.report.parent.parent / "all")
+    assert ticks.shortcut == (1, 2, 3)
+    assert ticks.refused == {5: "its regions are of the object: it is the object"}
+    everything = replace(ticks, groups=replace(ticks.groups, groups=ticks.groups.groups[:3]))
+    split = piece_splits(before, data, everything, progress=False)["biased"]
+    for place in range(len(data.splits["biased"])):
+        image = data.pixels.normalize(split.images[place : place + 1])
+        ((_, mask),) = split.marks.of(place) or ((0, torch.zeros(48, 48, dtype=torch.bool)),)
+        assert torch.equal(mask, find_regions(before.model, image, split.targets[place : place + 1])[0])
+    some = piece_splits(before, data, replace(ticks, shortcut=(1, 2)), progress=False)["biased"]
+    assert set(some.marks.images) < set(range(24))
+    for measured, model in ((cured.before, before.model), (cured.after, cured.after.run.model)):
+        expected = intervene(model, some, data.pixels, division=PIECES)
+        assert measured.pieces["biased"].values == pytest.approx(expected.values)
+    by_pieces = judge(cured.before.pieces, cured.after.pieces, said=OF_PIECES)
+    by_marks = judge(cured.before.interventions, cured.after.interventions)
+    assert cured.verdict.kind == worse(by_pieces, by_marks).kind
+
+
+def test_the_worse_verdict_counts():
+    kinds = [Verdict(kind, "") for kind in ("cured", "partly", "not")]
+    assert worse(kinds[0], kinds[2]) is kinds[2]
+    assert worse(kinds[2], kinds[1]) is kinds[2]
+
+
+@pytest.mark.usefixtures("cured")
+def test_the_same_call_goes_on(cured, run, suspects, monkeypatch):
+    monkeypatch.setattr(page_module, "draw_examples", lambda folder, examples: None)
+    again = cure(run, cues=suspects, shortcut="2,1", epochs=1, budget=[1], seeds=1, **OPTIONS)
+    assert again.verdict == cured.verdict
+    with pytest.raises(ValueError, match=r"holds a cure with other ticks; choose another --out, or remove it$"):
+        cure(run, cues=suspects, shortcut=[1], epochs=1, **OPTIONS)
+
+
+def test_ticks_of_the_object_are_marks(run, suspects, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "draw_examples", lambda folder, examples: None)
+    found = cure(run, cues=suspects, shortcut="1", object=[3], out=tmp_path / "both", epochs=1, **OPTIONS)
+    config = found.after.run.config
+    assert [part.name for part in config.objective] == ["classification", "agreement", "cue_exchange"]
+    assert json.loads((tmp_path / "both" / "runs" / "cure" / "run.json").read_text())["marked"] == 20
+    assert found.after.ticks == 2
+
+
+def test_bad_ticks_are_refused_in_one_line(run, suspects, found, data, tmp_path, monkeypatch):
+    def fails(message, **options):
+        given = {"cues": suspects, "shortcut": [1]} | options
+        with pytest.raises(ValueError, match=message) as caught:
+            cure(run, out=tmp_path / "out", **OPTIONS, **given)
+        assert "\n" not in str(caught.value)
+
+    fails("^shortcut must be numbers of groups, such as 1,2,5, or all; got 'most'$", shortcut="most")
+    fails(r"^shortcut must be numbers of groups, .*; got '0'$", shortcut="0")
+    fails("^shortcut names group 1 twice$", shortcut=[1, 1])
+    fails("has no group 9; it has 1, 2, 3, 5$", shortcut=[1, 9])
+    fails(r"^group 4 of .*groups.json is empty; groups with images are 1, 2, 3, 5$", shortcut="4")
+    fails("^group 1 is ticked as shortcut and as object; leave one out$", object="1,3")
+    fails("^no ticked group can be used: group 5: its regions are of the object: it is the object; tick", shortcut="5")
+    fails("does not exist", cues=tmp_path / "nothing")
+    fails("^cues needs the groups that show a shortcut or the object", shortcut=None)
+    fails("^shortcut names groups of looksharp suspects: name its groups.json by cues$", cues=None)
+    fails("^mark_boxes is for marks, but there are none: name a file of them by marks$", mark_boxes=True)
+    fails("^budget must be 0, or 1 to the 1 groups ticked as a shortcut; got 2$", budget=[2])
+    fails("^cue_guidance must be parts that read cue marks: cue_exchange; got 'energy'$", cue_guidance="energy")
+    for name, value, message in (
+        ("run", "other", "groups of another run"),
+        ("data", "other", "groups of other images"),
+    ):
+        write_groups(tmp_path / name / "groups.json", replace(found, **{name: value}))
+        fails(message, cues=tmp_path / name)
+    with pytest.raises(ValueError, match="required: --marks"):
+        CureSettings(run=run)
+    assert ticked_numbers("shortcut", "all") is None
+
+
+def test_a_piece_that_is_not_followed_is_refused(run, suspects, tmp_path, monkeypatch):
+    """An untrained answer follows no piece, so that no tick can be used."""
+    monkeypatch.setattr("looksharp.curing.refusing.FOLLOWED", 1.1)
+    with pytest.raises(
+        ValueError, match=r"group 1: given another class's piece, the network answers with that class in"
+    ):
+        cure(run, cues=suspects, shortcut=[1], out=tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out" / "cues.json").exists()
