@@ -17,7 +17,7 @@ from looksharp.training.settings import RunConfig
 
 __all__ = ["Method", "group_runs"]
 
-_PATHS = ("data", "marks", "weights")
+_PATHS = ("data", "marks", "cues", "weights")
 _LONGEST = 3  # settings named in a label
 
 
@@ -132,7 +132,8 @@ def _base(values: dict[str, Any]) -> str:
     names = values["objective"].split("+")
     alone = [name for name in names if PARTS[name].classifies or PARTS[name].segments]
     label = "+".join(PARTS[name].__name__ for name in alone)
-    guidance = "+".join(_weighted(name, values) for name in names if PARTS[name].reads_marks and name not in alone)
+    guiding = [name for name in names if PARTS[name].reads_marks or PARTS[name].reads_cues]
+    guidance = "+".join(_weighted(name, values) for name in guiding if name not in alone)
     return f"{label} + {guidance} guidance" if guidance else label
 
 

@@ -25,8 +25,8 @@ class CureSettings:
             test or validation images are used for the proof. Not needed with cues.
         out: folder for the page, its figures and the runs; RUN-cured if not given.
         cues: the groups.json of `looksharp suspects RUN`, or its folder.
-        shortcut: groups of cues that show a shortcut, by their numbers, such as 1,2,5; all are all but those of object.
-            Their regions are exchanged between images.
+        shortcut: groups of cues that show a shortcut, by their numbers, such as 1,2,5; "all" stands for every group but
+            those of object. Their regions are exchanged between images.
         object: groups of cues that show the object; their regions become marks.
         data: where the run's images are now, if they have moved.
         root: folder that holds the data set's files.
@@ -103,9 +103,10 @@ class CureSettings:
             raise SettingError(
                 "cues needs the groups that show a shortcut or the object: name them by shortcut or object"
             )
-        if self.marks is None and self.object is None:
+        if self.marks is None:
             given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
-            needless = next((name for name in given if name in _OF_MARKS), None)
+            of_ticks = () if self.object is None else ("guidance",)
+            needless = next((name for name in given if name in _OF_MARKS and name not in of_ticks), None)
             if needless is not None:
                 raise SettingError(f"{needless} is for marks, but there are none: name a file of them by marks")
 
