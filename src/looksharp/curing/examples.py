@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from looksharp.attention.attend import attend
+from looksharp.attention.mechanisms import has_sign
 from looksharp.attention.recording import logits_of
 from looksharp.curing.results import Example, Measured, Shown
 from looksharp.data.split import Split
 from looksharp.drawing.panel import Panel
 from looksharp.interventions.division import PIECES
 from looksharp.interventions.examples import example_pictures
+from looksharp.suspects.default import cue_finder
 from looksharp.training.folder import Run
 
 __all__ = ["choose_examples"]
@@ -55,7 +57,7 @@ def choose_examples(
     of_pieces = found.division is PIECES
     hidden = "object_only" if of_pieces else "surroundings_only"
     places = torch.linspace(0, len(found.images) - 1, min(count, len(found.images))).long()
-    examples = []
+    examples, finders = [], _Finders()
     for image in found.images[places].tolist():
         drawn = example_pictures(split, pixels, found, image)
         own, other = classes[drawn.label], classes[drawn.surroundings]
@@ -64,7 +66,7 @@ def choose_examples(
         shown = []
         for kind, label in labels.items():
             pictured = drawn.pictures[kind]
-            looks = {column.name: _look(column.run, pictured, drawn.label) for column in columns}
+            looks = {column.name: _look(column.run, pictured, drawn.label, finders) for column in columns}
             shown.append(
                 Shown(
                     label,
@@ -78,15 +80,34 @@ def choose_examples(
     return tuple(examples)
 
 
-def _look(run: Run, image: Tensor, label: int) -> tuple[tuple[str, bool], Panel]:
-    """Return the answer, whether it is the object's class, and the evidence for it over the likeliest other."""
+class _Finders(dict[int, str]):
+    """The mechanism that finds a cue best in each network, found once."""
+
+    def of(self, model: nn.Module, batch: Tensor) -> str:
+        if id(model) not in self:
+            self[id(model)] = cue_finder(model, batch, None)
+        return self[id(model)]
+
+
+def _look(run: Run, image: Tensor, label: int, finders: _Finders) -> tuple[tuple[str, bool], Panel]:
+    """Return the answer, whether it is the object's class, and the evidence for that class.
+
+    Evidence with a sign is that for the class over the likeliest other. Attention followed back to the patches has no
+    sign, and finds the cue by the map of the class itself.
+    """
     batch = image[None].to(next(run.model.parameters()).device)
     with torch.no_grad():
         scores = logits_of(run.model(batch))[0].float()
     odds = scores.sigmoid() if run.multilabel else scores.softmax(0)
     other = int(scores.index_fill(0, torch.tensor(label, device=scores.device), -torch.inf).argmax())
-    (maps,) = attend(run.model, batch, torch.tensor([[label, other]]), signed=True).maps.values()
     answer = label if odds[label] >= (0.5 if run.multilabel else odds[other]) else other
-    right = answer == label
-    panel = Panel(f"{run.classes[label]} over {run.classes[other]}", (maps[0, 0] - maps[0, 1]).cpu())
-    return (f"{run.classes[answer]} {odds[answer]:.0%}", right), panel
+    mechanism = finders.of(run.model, batch)
+    signed = has_sign(mechanism)
+    classes = torch.tensor([[label, other] if signed else [label]])
+    (maps,) = attend(run.model, batch, classes, mechanism=mechanism, signed=signed).maps.values()
+    panel = (
+        Panel(f"{run.classes[label]} over {run.classes[other]}", (maps[0, 0] - maps[0, 1]).cpu())
+        if signed
+        else Panel(run.classes[label], maps[0, 0].cpu())
+    )
+    return (f"{run.classes[answer]} {odds[answer]:.0%}", answer == label), panel

@@ -58,7 +58,7 @@ class Shown:
         image: colours.
         outline: mask (H, W) of the object; None where it is not in the picture.
         answers: classifier -> (class and its probability, whether it is the object's).
-        maps: classifier -> evidence for the true class over the most confusing one; empty where none is shown.
+        maps: classifier -> evidence for the true class, over the most confusing one if it has a sign; may be empty.
     """
 
     label: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -10,7 +12,31 @@ from torch import nn
 
 from looksharp.data.split import Pixels, Split
 
-__all__ = ["file_fingerprint", "model_fingerprint", "split_fingerprint"]
+__all__ = ["code_fingerprint", "file_fingerprint", "model_fingerprint", "split_fingerprint"]
+
+_LIBRARIES = ("torch", "torchvision", "captum")
+
+
+@lru_cache
+def code_fingerprint(*rooms: str) -> str:
+    """Return a text that is equal for the same code in these rooms of looksharp, and the same libraries that compute.
+
+    Between releases the version stays and results may change; the code tells.
+
+    Example:
+        >>> code_fingerprint("metrics") == code_fingerprint("attention", "metrics")
+        False
+
+    """
+    package, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(path for room in rooms for path in (package / room).rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    for name in _LIBRARIES:
+        try:
+            digest.update(f"{name} {version(name)}".encode())
+        except PackageNotFoundError:
+            digest.update(f"no {name}".encode())
+    return digest.hexdigest()
 
 
 def file_fingerprint(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from looksharp.attention.mechanisms import find_mechanism
+from looksharp.evaluation.fingerprint import code_fingerprint, file_fingerprint
 from looksharp.ruler.cost import Cost
+from looksharp.ruler.own import BUILT_IN
 from looksharp.ruler.results import Measured
 from looksharp.training.state import write_tensors
 
@@ -19,9 +23,23 @@ __all__ = ["keep", "kept_file", "read_kept"]
 
 
 def kept_file(folder: Path, mechanism: str, facts: Sequence[object]) -> Path:
-    """Return the file of a mechanism's measurements under these facts."""
-    key = hashlib.sha256(json.dumps([mechanism, *map(str, facts)]).encode()).hexdigest()[:16]
+    """Return the file of a mechanism's measurements under these facts, by the code that measures now."""
+    code = code_fingerprint("attention", "metrics", "networks", "ruler") + _code_elsewhere(mechanism)
+    key = hashlib.sha256(json.dumps([mechanism, code, *map(str, facts)]).encode()).hexdigest()[:16]
     return folder / f"{re.sub(r'[^a-zA-Z0-9]+', '-', mechanism).strip('-')}-{key}.safetensors"
+
+
+def _code_elsewhere(mechanism: str) -> str:
+    """Return a fingerprint of the file of a mechanism from another package; "" of one from here."""
+    if mechanism == BUILT_IN:
+        return ""
+    found = find_mechanism(mechanism)
+    owner = found if inspect.isfunction(found) else type(found)
+    if owner.__module__.partition(".")[0] == "looksharp":
+        return ""
+    with suppress(OSError, TypeError):  # typed in, or built in
+        return file_fingerprint(Path(inspect.getfile(owner)))
+    return ""
 
 
 def keep(path: Path, measured: Measured) -> None:

@@ -22,6 +22,7 @@ from looksharp.metrics.faithfulness.measures import faithfulness
 from looksharp.metrics.localisation import attention_inside, pointing_game
 from looksharp.metrics.scores import at_resolution
 from looksharp.ruler.cost import Cost, cost_of
+from looksharp.ruler.own import BUILT_IN, own_map
 from looksharp.ruler.questions import Asked, Questions
 from looksharp.ruler.results import Measured
 from looksharp.ruler.settings import RulerSettings
@@ -47,7 +48,7 @@ def measure(
 
     Args:
         questions: the network and its images.
-        mechanism: spelling of the mechanism.
+        mechanism: spelling of the mechanism, or `BUILT_IN` for the network's own attention.
         settings: the layer, and the largest cost.
         shown: places of images whose maps are kept.
         advance: called with the number of images done.
@@ -58,6 +59,10 @@ def measure(
     layer, most = settings.layer, settings.most if settings.only is None else None
 
     def explain(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+        if mechanism == BUILT_IN:
+            maps = own_map(model, images, classes)
+            check_finite(maps, "the network's own maps")
+            return maps
         layers = None if layer is None or not reads_layers(mechanism) else [layer]
         ((name, maps),) = attend(model, images, classes, layers=layers, mechanism=mechanism).maps.items()
         check_finite(maps, f"the maps of {name!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Never
 
@@ -17,9 +16,11 @@ from looksharp.attention.mechanisms import MECHANISMS, find_mechanism
 from looksharp.attention.recording import find_modules, unwrapped
 from looksharp.data.split import Data, Split
 from looksharp.evaluation.fingerprint import model_fingerprint, split_fingerprint
+from looksharp.networks.built_in import has_built_in_attention
 from looksharp.ruler.advice import LEAST_HANGING, advise, advised, reason, rule
 from looksharp.ruler.keeping import keep, kept_file, read_kept
 from looksharp.ruler.measuring import measure
+from looksharp.ruler.own import BUILT_IN
 from looksharp.ruler.page import write_ranking
 from looksharp.ruler.questions import Questions, prepare
 from looksharp.ruler.ranking import rank
@@ -70,18 +71,18 @@ def rank_mechanisms(
 
     """
     settings = settings or RulerSettings()
-    names = _names(settings.only)
+    _check_names(settings.only)
     model = load_run(model) if isinstance(model, str | Path) else model
     network, pixels = (model.model, model.pixels) if isinstance(model, Run) else (model, data.pixels)
     if isinstance(model, Run):
         data = fitted_data(data, model.classes)
     if settings.layer is not None:
         find_modules(unwrapped(network), (settings.layer,))
+    names = _names(settings.only, network)
     name, split = _split(data, settings)
     questions = prepare(network, split, pixels, settings)
     shown = _shown(questions, settings.shown)
     facts = (
-        version("looksharp"),
         model_fingerprint(network),
         split_fingerprint(split, pixels),
         settings.layer,
@@ -100,15 +101,19 @@ def rank_mechanisms(
     return ranking
 
 
-def _names(only: Sequence[str] | None) -> list[str]:
-    """Return the mechanisms to rank, each once."""
-    if only is None:
-        return sorted(MECHANISMS)
-    if not only:
+def _check_names(only: Sequence[str] | None) -> None:
+    if only is not None and not only:
         raise ValueError(f"only must name at least one mechanism; there are {', '.join(sorted(MECHANISMS))}")
-    for name in only:
-        find_mechanism(name)
-    return list(dict.fromkeys(only))
+    for name in only or ():
+        if name != BUILT_IN:
+            find_mechanism(name)
+
+
+def _names(only: Sequence[str] | None, network: nn.Module) -> list[str]:
+    """Return the mechanisms to rank, each once, and the network's own attention where it has some."""
+    if only is not None:
+        return list(dict.fromkeys(only))
+    return [*([BUILT_IN] if has_built_in_attention(network) else []), *sorted(MECHANISMS)]
 
 
 def _split(data: Data, settings: RulerSettings) -> tuple[str, Split]:

@@ -17,7 +17,7 @@ class RulerSettings:
 
     Args:
         only: mechanisms to rank, listed below; all if not given. In brackets where a spelling holds commas:
-            ["occlusion:window=16,stride=8", grad_cam].
+            ["occlusion:window=16,stride=8", grad_cam]. built_in is the attention of a network that has some.
         most: largest cost of an image's map, in forwards; dearer mechanisms are left out unless `only` names them.
         images: number of images to measure on, drawn by seed.
         perturbed: number of these for which insertion, deletion, average drop and ROAD are measured, 122 forwards each.

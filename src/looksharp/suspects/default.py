@@ -1,4 +1,4 @@
-"""The mechanism that suspects are found by where none is named."""
+"""The mechanism that suspects are found by, and that a cure's pictures are made by, where none is named."""
 
 from __future__ import annotations
 
