@@ -6,6 +6,7 @@ The rows called straightforward are ICASC as one writes it first; see `benchmark
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -25,6 +26,7 @@ _TARGETS = {"resnet50": {"ICASC": 1.6, "GAIN": 2.3, "GAIN + guidance squared_err
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add_options(parser, size=128, rounds=21)
+    parser.add_argument("--compile", action="store_true", help="time a plain step of the compiled network too")
     parser.add_argument("--profile", action="store_true", help="show where the time of an ICASC step goes instead")
     options = parser.parse_args()
     device = chosen_device(options)
@@ -38,7 +40,12 @@ def main() -> None:
             print(_profile(model, losses, ("plain", "ICASC"), device))
             continue
         names = [name for name in losses if name in ("plain", *(options.only or losses))]
-        times = measure({name: partial(_step, model, losses[name]) for name in names}, options.rounds, device)
+        tasks = {name: partial(_step, model, losses[name]) for name in names}
+        if options.compile:
+            copied = copy.deepcopy(model)
+            copied.compile()
+            tasks["plain, compiled"] = partial(_step, copied, partial(_loss, Classification(), copied, batch))
+        times = measure(tasks, options.rounds, device)
         print(table(times, "plain", _TARGETS.get(backbone)), flush=True)
 
 

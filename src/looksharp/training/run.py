@@ -31,6 +31,7 @@ from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import build_objective
 from looksharp.propagation.keeping import propagated_data
 from looksharp.training.checkpoints import WholeCheckpoints
+from looksharp.training.compiling import check_compiler, compiled
 from looksharp.training.data import fitted_data
 from looksharp.training.differing import differing
 from looksharp.training.facts import facts_of, read_facts, write_facts
@@ -99,6 +100,8 @@ def train(
     check_loggers(config.training.logger or [])
     with quiet(), locked(out) if first else nullcontext():
         _check_folder(config, out, resume, first)
+        if config.training.compile:
+            check_compiler(find_device(config.training.device))
         seed_everything(config.training.seed, workers=True, verbose=False)
         data = data or build_data(config.data, config.training.seed)
         if (out / "run.json").is_file():  # of a run that goes on, whose classes may be more than the data's
@@ -159,7 +162,8 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
     with followed(config, out, data, first) as (loggers, pictures):
         trainer = _trainer(config, out, data.multilabel, [_Epochs(batches), *pictures], progress)
         trainer.loggers = [each.logger for each in loggers]
-        _fit(trainer, module, loaders, out)
+        with compiled(module.model) if config.training.compile else nullcontext():
+            _fit(trainer, module, loaders, out)
     seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
     if first:
         save_weights(out / "model.safetensors", module.model, config.network.backbone)

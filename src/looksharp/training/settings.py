@@ -203,6 +203,8 @@ class TrainingConfig:
         device: auto, cpu, cuda or mps.
         devices: number of devices.
         workers: processes that read image files.
+        compile: compile the network by torch.compile, which takes minutes at first, and on a CPU a C++ compiler. Steps
+            whose objective reads attention maps run eagerly all the same; validation is compiled.
         logger: where the run can be followed, separated by commas: csv, tensorboard, wandb (offline, unless
             WANDB_MODE=online) or mlflow (a file store, unless MLFLOW_TRACKING_URI names a server), all below RUN/logs.
         logged_maps: number of validation images whose maps each epoch's picture in the loggers shows.
@@ -219,6 +221,7 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Count = 1
     workers: Annotated[int, Ge(0)] = 2
+    compile: bool = False
     logger: Annotated[list[str] | None, LOGGERS] = None
     logged_maps: Annotated[int, Ge(0)] = 4
 
