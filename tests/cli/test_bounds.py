@@ -16,6 +16,7 @@ WRONG = {
     ("evaluate", "workers"): "-1",
     ("suspects", "batch_size"): "0",
     ("suspects", "workers"): "-1",
+    ("suspects", "tested"): "0",
     ("suspects", "seed"): "-1",
     ("compose", "seed"): "-1",
     ("demo", "seed"): "-1",

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.attention.mechanisms import Mechanism
-from looksharp.data.split import Data
+from looksharp.data.split import Data, Pixels
 from looksharp.evaluation.subject import class_sizes
 from looksharp.suspects.patches import Patches, attended_patches
 from looksharp.training.folder import Run, load_run
 
-__all__ = ["Suspect", "Suspects", "cluster", "recurrence", "suspects"]
+__all__ = ["Suspect", "Suspects", "cluster", "reader_of", "recurrence", "suspects"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +118,7 @@ def suspects(
     split = data.splits["train"]
     if not 1 <= n <= len(split):
         raise ValueError(f"n must be 1 to {len(split)}, the training images of {data.name}; got {n}")
-    model = load_run(model) if isinstance(model, str | Path) else model
-    if isinstance(model, Run) and data.classes != model.classes:
-        raise ValueError(
-            f"data {data.name} must have the run's {len(model.classes)} classes, first {model.classes[0]!r}; got "
-            f"{len(data.classes)}, first {data.classes[0]!r}: map them by looksharp.training.data.fitted_data"
-        )
-    network, pixels = (model.model, model.pixels) if isinstance(model, Run) else (model, data.pixels)
+    network, pixels = reader_of(model, data)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     patches = attended_patches(
         network,
@@ -150,6 +144,23 @@ def suspects(
     )
     sizes = dict(sorted(Counter(found.tolist()).items()))
     return Suspects(chosen, sizes, patches.image, patches.label, found, score, patches.layer)
+
+
+def reader_of(model: nn.Module | Run | str | Path, data: Data) -> tuple[nn.Module, Pixels]:
+    """Return the network to read with, and the way from pixels to its input: a run's own, or that of the data.
+
+    Raises:
+        ValueError: if a run has other classes than the data.
+    """
+    model = load_run(model) if isinstance(model, str | Path) else model
+    if not isinstance(model, Run):
+        return model, data.pixels
+    if data.classes != model.classes:
+        raise ValueError(
+            f"data {data.name} must have the run's {len(model.classes)} classes, first {model.classes[0]!r}; got "
+            f"{len(data.classes)}, first {data.classes[0]!r}: map them by looksharp.training.data.fitted_data"
+        )
+    return model.model, model.pixels
 
 
 def cluster(features: Tensor, clusters: int, seed: int) -> Tensor:

@@ -70,6 +70,11 @@ class Region:
         height, width = self.size
         return torch.from_numpy(row_runs(self.runs, width, height, "a region").T.copy())
 
+    @property
+    def share(self) -> float:
+        """Return the region's area as a share of the image's."""
+        return sum(self.runs[1::2]) / (self.size[0] * self.size[1])
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -78,7 +83,7 @@ class Group:
     Attributes:
         number: from 1.
         regions: one for each (image, class) pair, by image.
-        tests: what interventions on the regions say: test -> its share; see `looksharp.suspects.tests`.
+        tests: what interventions on the regions say: test -> its share; see `looksharp.suspects.trials.TESTS`.
         verdict: what the tests say in a word.
         reason: what they say in a sentence.
     """

@@ -33,10 +33,11 @@ class SuspectsSettings:
         root: folder of that set's files.
         class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
         layer: layer to read; the last one if not given.
+        tested: images of each group that interventions test: is the answer carried along with the piece?
         batch_size: images of one forward.
         workers: processes that read image files.
         seed: seed of the clusters, and of the images looked at.
-        out: folder for the sheet and the files.
+        out: folder for the sheet, the groups and the files.
     """
 
     run: Path
@@ -48,6 +49,7 @@ class SuspectsSettings:
     root: Path | None = None
     class_map: Path | None = None
     layer: str | None = None
+    tested: Annotated[int, Ge(1)] = 32
     batch_size: Annotated[int, Ge(1)] = 64
     workers: Annotated[int, Ge(0)] = 2
     seed: Annotated[int, Ge(0)] = 0
@@ -61,7 +63,7 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _run(flags: Namespace) -> None:
     from looksharp.attention.mechanisms import find_mechanism
-    from looksharp.suspects import suspects, write_suspects
+    from looksharp.suspects import find_groups, suspects, write_suspects
     from looksharp.training.data import map_said, run_data
     from looksharp.training.folder import load_run
 
@@ -81,7 +83,16 @@ def _run(flags: Namespace) -> None:
         workers=chosen.workers,
         seed=chosen.seed,
     )
-    print("\n".join(str(path) for path in write_suspects(found, data, chosen.out, run.pixels)))
+    tested = find_groups(
+        run,
+        data,
+        found,
+        tested=chosen.tested,
+        batch_size=chosen.batch_size,
+        workers=chosen.workers,
+        seed=chosen.seed,
+    )
+    print("\n".join(str(path) for path in write_suspects(found, data, chosen.out, run.pixels, tested)))
 
 
 COMMANDS.add("suspects", Command("Find the training images that are worth marking.", _add_flags, _run, place=4))
