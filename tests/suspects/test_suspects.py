@@ -488,7 +488,8 @@ def command(*arguments):
 def test_the_command_says_what_it_wrote(run, tmp_path, capfd):
     capfd.readouterr()
     assert command(run, "-n", 5, "--layer", "stage2", "--batch_size", 4, "--out", tmp_path / "out") == 0
-    files = [tmp_path / "out" / name for name in ("contact_sheet.png", "annotations.json", "suspects.csv")]
+    names = ("contact_sheet.png", "annotations.json", "suspects.csv", "groups.json", "index.html")
+    files = [tmp_path / "out" / name for name in names]
     assert capfd.readouterr().out.splitlines() == [str(path) for path in files]
     with Image.open(files[0]) as picture:
         picture.verify()
