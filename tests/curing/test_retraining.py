@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -295,3 +296,30 @@ def test_marks_are_propagated_once_for_all_trainings(run, tmp_path, monkeypatch)
     folders = [tmp_path / "cured" / "runs" / name / "propagated" for name in ("cure", "gain_ext", "labels")]
     assert [folder.exists() for folder in folders] == [True, True, False]  # labels alone read no marks
     assert f"A small segmenter learnt the {asked[0]} marks" in (tmp_path / "cured" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_network_trained_without_the_cue_is_the_ceiling(run, out, tmp_path, monkeypatch):
+    shutil.copytree(out / "runs" / "cure", tmp_path / "cured" / "runs" / "cure")
+    settings = SETTINGS | {"compare": [], "budget": [], "out": tmp_path / "cured"}
+    monkeypatch.setattr(trial, "train", None)  # the training is there already
+    again = looksharp.cure(run, **settings, ceiling=run)
+    assert [column.name for column in again.others] == ["ceiling"]
+    results = json.loads((tmp_path / "cured" / "results.json").read_text())
+    assert (list(results["classifiers"]), list(results["verdicts"])) == (["before", "cure", "ceiling"], ["cure"])
+    inside = tuple({s: v["attention_inside"] for s, v in m.splits.items()} for m in (again.before, again.after))
+    proofs = again.before.interventions, again.after.interventions
+    assert again.verdict == judge(*proofs, inside, ceiling=again.others[0].interventions)
+    assert results["classifiers"]["ceiling"]["description"] == f"{run}, trained without the cue."
+
+
+def test_a_ceiling_of_another_task_is_refused(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    facts = json.loads((other / "run.json").read_text())
+    facts["classes"] = facts["classes"][::-1]
+    (other / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(
+        ValueError, match=rf"^ceiling {other} has other classes than {run}; name a run of the same task"
+    ):
+        looksharp.cure(run, **SETTINGS | {"out": tmp_path / "cured"}, ceiling=other)

@@ -102,3 +102,55 @@ def test_a_moved_map_is_no_proof():
     assert judge(SHORTCUT, found(0.49, 0.21), ({"other": 0.1}, {"other": 0.9})).warning == ""
     assert judge({}, {}, moved).warning.startswith("97% of the map")
     assert judge(SHORTCUT, found(0.49, 0.21)).warning == ""
+
+
+def alone(evidence, share, half=0.02, chance=0.1):
+    """The same evidence, with how often the surroundings alone name the class."""
+    for each in evidence.values():
+        each.values["surroundings_only"] = share
+        each.intervals["surroundings_only"] = (share - half, share + half)
+        each.chance = {"surroundings_only": chance}
+    return evidence
+
+
+SURE = alone(found(0.5, 0.2), 0.98)
+
+
+@pytest.mark.parametrize(
+    ("share", "ceiling", "kind"),
+    [
+        (0.1, None, "cured"),
+        (0.169, None, "cured"),  # from 0.149
+        (0.171, None, "partly"),  # from 0.151, above 0.1 + 0.05
+        (0.45, None, "partly"),
+        (0.45, 0.4, "cured"),  # as much as is to be read without the cue
+        (0.45, 0.37, "partly"),
+        (0.16, 0.05, "partly"),
+    ],
+)
+def test_surroundings_that_still_name_the_class_are_no_whole_cure(share, ceiling, kind):
+    best = None if ceiling is None else alone(found(0.0, 0.97), ceiling)
+    assert judge(SURE, alone(found(0.01, 0.95), share), ceiling=best).kind == kind
+    assert judge(SURE, alone(found(0.49, 0.21), share), ceiling=best).kind == "not"
+
+
+def test_the_sentence_says_what_the_surroundings_alone_still_name():
+    cured, after = judge(SURE, alone(found(0.01, 0.95), 0.11)), alone(found(0.01, 0.95), 0.45)
+    assert cured.sentence.endswith(
+        "(before: 50.0). From the surroundings alone it names the class in 11% of images (before: 98%, guessing: 10%)."
+    )
+    assert judge(SURE, after).sentence.endswith(
+        "in 45% of images (before: 98%, guessing: 10%). More marked images, more epochs or a greater weight of the "
+        "guidance leave less."
+    )
+    sentence = judge(SURE, after, ceiling=alone(found(0.0, 0.977), 0.42)).sentence
+    assert sentence.startswith("Cured: ")
+    assert sentence.endswith(
+        "(before: 98%, guessing: 10%, trained without the cue: 42%). "
+        "A network trained without the cue is right on 97.7%."
+    )
+
+
+def test_a_ceiling_counts_where_it_was_measured():
+    elsewhere = alone(found(0.0, 0.97, split="other"), 0.9)
+    assert judge(SURE, alone(found(0.01, 0.95), 0.45), ceiling=elsewhere).kind == "partly"

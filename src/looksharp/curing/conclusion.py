@@ -17,7 +17,10 @@ from looksharp.objectives.parsing import PartSettings
 from looksharp.training.facts import read_facts
 from looksharp.training.settings import RunConfig
 
-__all__ = ["conclude", "in_settings"]
+__all__ = ["CEILING", "conclude", "in_settings"]
+
+CEILING = "ceiling"
+"""The name of a network that was trained without the cue, among the classifiers."""
 
 
 def conclude(
@@ -33,7 +36,8 @@ def conclude(
 
     Args:
         out: its folder.
-        columns: the classifier before, then the others.
+        columns: the classifier before, then the others; the one named `CEILING` was trained without the cue, and gets
+            no verdict.
         data: what they were measured on.
         proofs: the splits of the interventions by marks, and of those by pieces.
         words: text of the page.
@@ -41,7 +45,8 @@ def conclude(
         budget: accuracy against the number of marked images, where it was asked for.
     """
     first, *others = columns
-    verdicts = {each.name: _judged(first, each) for each in others}
+    ceiling = next((each for each in others if each.name == CEILING), None)
+    verdicts = {each.name: _judged(first, each, ceiling) for each in others if each is not ceiling}
     by_marks, by_pieces = proofs
     split, images = deciding_split(first.proof), by_pieces or by_marks
     findings = Findings(
@@ -61,13 +66,16 @@ def conclude(
     return Cure(verdicts[cure], first, findings.after, rest, report)
 
 
-def _judged(first: Measured, after: Measured) -> Verdict:
+def _judged(first: Measured, after: Measured, ceiling: Measured | None) -> Verdict:
     """Judge by pieces where there are any, and by marks where there are any; the worse verdict counts."""
     asked = after.marked > 0 or after.ticks > 0
-    found = judge(first.interventions, after.interventions, (_inside(first), _inside(after)), marked=asked)
+    inside = _inside(first), _inside(after)
+    best = None if ceiling is None else ceiling.interventions
+    found = judge(first.interventions, after.interventions, inside, marked=asked, ceiling=best)
     if not first.pieces:
         return found
-    by_pieces = judge(first.pieces, after.pieces, marked=asked, said=OF_PIECES)
+    best = None if ceiling is None else ceiling.pieces
+    by_pieces = judge(first.pieces, after.pieces, marked=asked, said=OF_PIECES, ceiling=best)
     return worse(by_pieces, found) if first.interventions else by_pieces
 
 

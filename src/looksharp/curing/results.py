@@ -106,7 +106,7 @@ class Findings:
         tests: names of the test splits; those of the proof may be others.
         columns: the classifiers, the one before the cure first.
         cure: the name of the cured one.
-        verdicts: name -> its verdict against the first, of all but the first.
+        verdicts: name -> its verdict against the first, of all but the first and the one trained without the cue.
         versions: package -> version.
         examples: images to look at.
         budget: accuracy against the number of marked images, where it was asked for.

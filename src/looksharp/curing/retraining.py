@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from looksharp.curing.budget import Budget, check_budget, plan_budget
-from looksharp.curing.conclusion import conclude, in_settings
+from looksharp.curing.conclusion import CEILING, conclude, in_settings
 from looksharp.curing.marks import DividedMarks, choose_marks, other_splits, provable
 from looksharp.curing.measured import curve_values, in_memory, measure, measured_splits
 from looksharp.curing.pieces import piece_splits
@@ -97,6 +97,7 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     if progress:
         print(map_said(images, before.config.data), end="", file=sys.stderr)
     check_baselines(chosen.compare, images)
+    ceiling = None if chosen.ceiling is None else _ceiling(chosen.ceiling, before, chosen.device)
     ticks = _ticks(chosen, before, images, out, progress)
     marks = _divided(chosen, settings, images, ticks, out)
     of_groups = marks.marked == 0
@@ -117,6 +118,8 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     # What needs no training comes first, since it may find fault with the data.
     runs = {t.name: _treat(t, before, marks, out, progress) for t in sorted(treatments, key=_is_trained)}
     columns += [see(t.name, t.description, *runs[t.name], ticks=_ticked(t, ticks)) for t in treatments]
+    if ceiling is not None:
+        columns.append(see(CEILING, f"{chosen.ceiling}, trained without the cue.", ceiling, 0))
     spent = None
     if chosen.budget:
         plain = with_guidance(config) if fine_tunes else settings
@@ -132,6 +135,15 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
         Words(f"{path.name}: is the shortcut gone?", in_settings(config, marks.data), note=note),
         budget=spent,
     )
+
+
+def _ceiling(path: Path, before: Run, device: str) -> Run:
+    """Load the run that was trained without the cue."""
+    run = load_run(path, device=device)
+    if run.classes != before.classes or run.pixels != before.pixels:
+        what = "classes" if run.classes != before.classes else "size or normalisation of images"
+        raise ValueError(f"ceiling {path} has other {what} than {before.path}; name a run of the same task")
+    return run
 
 
 def _guidance(chosen: CureSettings) -> tuple[Guidance, Guidance]:

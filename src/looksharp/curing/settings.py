@@ -55,6 +55,8 @@ class CureSettings:
         lr: learning rate of the retraining; if not given, the run's, or a tenth of it for fine-tuning.
         compare: baselines to train on the same batches: labels, class_balanced, group_balanced, group_dro, dfr,
             gain_ext, or other guidance.
+        ceiling: run folder of the same network trained without the cue, where there is one: what a cure can reach. The
+            verdict compares what surroundings alone still say with it, and with guessing otherwise.
         budget: further numbers of marked images to train with, for a curve of accuracy against them; 0 is none. Without
             marks they are numbers of groups ticked as a shortcut, the first ones.
         seeds: number of trainings for each number in budget.
@@ -85,6 +87,7 @@ class CureSettings:
     fine_tune: bool | None = None
     lr: Positive | None = None
     compare: tuple[str, ...] = ()
+    ceiling: Path | None = None
     budget: tuple[int, ...] = ()
     seeds: Annotated[int, Ge(1)] = 3
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

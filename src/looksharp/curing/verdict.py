@@ -27,6 +27,8 @@ Kind = Literal["cured", "partly", "not", "nothing", "unproven"]
 TOLERANCE = 0.05
 """A loss of accuracy in foreign surroundings below this counts as none."""
 
+_ALONE = "surroundings_only"
+
 MOVED = 0.1
 """A map moved if so much more of it lies on the object."""
 
@@ -35,8 +37,10 @@ RULE = (
     f"surroundings of its own class. There was a shortcut if the gap before is shown to be above 0 and may be above "
     f"{TOLERANCE:.0%}. It is cured if the gap after is shown to be below {TOLERANCE:.0%}, and partly cured if it is "
     f"shown to be smaller than before; both only if accuracy in another class's surroundings is shown to have risen, "
-    f"since a classifier that is right nowhere has no gap either. Shown means that 95% intervals tell so. The split is "
-    f"the one with the largest gap before."
+    f"since a classifier that is right nowhere has no gap either. It is partly cured at best while the surroundings "
+    f"alone are shown to name the class more than {TOLERANCE:.0%} oftener than guessing does, or than a network that "
+    f"was trained without the cue, where there is one (--ceiling): not all that surrounds an object is a shortcut. "
+    f"Shown means that 95% intervals tell so. The split is the one with the largest gap before."
 )
 """The rule, in words for the page."""
 
@@ -46,7 +50,9 @@ RULE_OF_PIECES = (
     f"the ticked groups. The gap is how much accuracy is lost where a piece is replaced by another class's instead "
     f"of another one of its class. There was a shortcut if the gap before is shown to be above 0 and may be above "
     f"{TOLERANCE:.0%}. It is cured if the gap after is shown to be below {TOLERANCE:.0%}, and partly cured if it is "
-    f"shown to be smaller than before; both only if accuracy with another class's piece is shown to have risen. Shown "
+    f"shown to be smaller than before; both only if accuracy with another class's piece is shown to have risen. It is "
+    f"partly cured at best while the piece alone is shown to name the class more than {TOLERANCE:.0%} oftener than "
+    f"guessing does, or than a network that was trained without the cue, where there is one (--ceiling). Shown "
     f"means that 95% intervals tell so. The split is the one with the largest gap before. Where there are marks too, "
     f"the same rule is applied to the surroundings of objects, and the worse of both verdicts counts."
 )
@@ -64,6 +70,7 @@ class Wording:
         cost: what cost it accuracy.
         more: how to tell more.
         advice: how to leave less.
+        alone: where the class may still be read.
     """
 
     across: str
@@ -72,6 +79,7 @@ class Wording:
     cost: str
     more: str
     advice: str
+    alone: str
 
 
 OF_OBJECTS = Wording(
@@ -81,6 +89,7 @@ OF_OBJECTS = Wording(
     "another class's surroundings",
     "Mark more images to tell.",
     "More marked images, more epochs or a greater weight of the guidance leave less.",
+    "From the surroundings alone",
 )
 OF_PIECES = Wording(
     "with another class's piece",
@@ -89,6 +98,7 @@ OF_PIECES = Wording(
     "another class's piece",
     "More held-out images would tell.",
     "More ticked groups, more epochs or a greater weight of the guidance leave less.",
+    "From the piece alone",
 )
 
 
@@ -102,6 +112,10 @@ class Evidence(Protocol):
     @property
     def intervals(self) -> Mapping[str, tuple[float, float]]:
         """Measure -> its 95% interval."""
+
+    @property
+    def chance(self) -> Mapping[str, float]:
+        """Measure -> its value for a guess; read of "surroundings_only" alone, where that was measured."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,7 @@ def judge(
     *,
     marked: bool = True,
     said: Wording = OF_OBJECTS,
+    ceiling: Mapping[str, Evidence] | None = None,
 ) -> Verdict:
     """Judge by `RULE` whether what surrounds the object still matters.
 
@@ -140,6 +155,7 @@ def judge(
         inside: split -> share of attention on the object, before and after, where known.
         marked: whether the retrained one was trained with marks, so that more of them may leave less of the cue.
         said: words of the sentence; `OF_PIECES` where pieces were exchanged.
+        ceiling: the same as `before`, for a network that was trained without the cue, where there is one.
 
     Example:
         >>> from types import SimpleNamespace
@@ -156,9 +172,10 @@ def judge(
         return Verdict(
             "unproven", sentence, warning=_warning(*(next(iter(side.values()), math.nan) for side in inside))
         )
-    kind = _kind(before[split], after[split])
+    best = None if ceiling is None else ceiling.get(split)
+    kind = _kind(before[split], after[split], best)
     warning = _warning(*(side.get(split, math.nan) for side in inside)) if kind in ("not", "unproven") else ""
-    return Verdict(kind, _sentence(kind, before[split], after[split], marked, said), split, warning)
+    return Verdict(kind, _sentence(kind, before[split], after[split], marked, said, best), split, warning)
 
 
 def worse(one: Verdict, other: Verdict) -> Verdict:
@@ -179,7 +196,7 @@ def deciding_split(before: Mapping[str, Evidence]) -> str:
     return max(known, key=known.__getitem__) if known else ""
 
 
-def _kind(before: Evidence, after: Evidence) -> Kind:
+def _kind(before: Evidence, after: Evidence, ceiling: Evidence | None) -> Kind:
     low, high = before.intervals["background_gap"]
     if high < TOLERANCE:
         return "nothing"
@@ -189,10 +206,20 @@ def _kind(before: Evidence, after: Evidence) -> Kind:
     gained = after.intervals["exchanged_across"][0] > before.intervals["exchanged_across"][1]
     if left >= low or not gained:
         return "not"
-    return "cured" if left < TOLERANCE else "partly"
+    return "cured" if left < TOLERANCE and not _still_read(after, ceiling) else "partly"
 
 
-def _sentence(kind: Kind, before: Evidence, after: Evidence, marked: bool, said: Wording) -> str:
+def _still_read(after: Evidence, ceiling: Evidence | None) -> bool:
+    """Return True if what is not the object is shown to name the class oftener than it should."""
+    if _ALONE not in after.values:
+        return False
+    least = after.chance[_ALONE] if ceiling is None else ceiling.values[_ALONE]
+    return after.intervals[_ALONE][0] > least + TOLERANCE
+
+
+def _sentence(
+    kind: Kind, before: Evidence, after: Evidence, marked: bool, said: Wording, ceiling: Evidence | None
+) -> str:
     gap, low, high = before.values["background_gap"], *before.intervals["background_gap"]
     if kind in ("nothing", "unproven"):
         start, end = ("Nothing to cure", "") if kind == "nothing" else ("Not proven", f" {said.more}")
@@ -206,16 +233,27 @@ def _sentence(kind: Kind, before: Evidence, after: Evidence, marked: bool, said:
         f"of {said.things} (before: {before.values['exchanged_across']:.1%}). The gap to {said.within} "
         f"is {_points(left)} points (before: {_points(gap)})."
     )
-    if kind == "partly" and left < TOLERANCE:
+    if kind == "not" and after.intervals["background_gap"][1] < low:
+        sentence += " The gap fell because the classifier is right less often anywhere."
+    sentence += _alone(before, after, said, ceiling)
+    if kind == "partly" and left < TOLERANCE <= after.intervals["background_gap"][1]:
         sentence += f" The images are too few to show that less than {TOLERANCE:.0%} is left."
     elif kind == "partly" and marked:
         sentence += f" {said.advice}"
-    if kind == "not" and after.intervals["background_gap"][1] < low:
-        sentence += " The gap fell because the classifier is right less often anywhere."
-    if said is OF_PIECES:
-        alone = [f"{evidence.values['surroundings_only']:.0%}" for evidence in (after, before)]
-        sentence += f" From the piece alone it names the class in {alone[0]} of images (before: {alone[1]})."
     return sentence
+
+
+def _alone(before: Evidence, after: Evidence, said: Wording, ceiling: Evidence | None) -> str:
+    """Say how often the class is named without the object, and what a network without the cue reaches."""
+    if _ALONE not in after.values:
+        return ""
+    sides = [f"before: {before.values[_ALONE]:.0%}", f"guessing: {after.chance[_ALONE]:.0%}"]
+    if ceiling is not None:
+        sides.append(f"trained without the cue: {ceiling.values[_ALONE]:.0%}")
+    text = f" {said.alone} it names the class in {after.values[_ALONE]:.0%} of images ({', '.join(sides)})."
+    if ceiling is not None:
+        text += f" A network trained without the cue is right on {ceiling.values['exchanged_across']:.1%}."
+    return text
 
 
 def _points(share: float) -> str:
