@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from looksharp.data.pixels import Pixels
     from looksharp.evaluation import evaluate
     from looksharp.explaining.explain import explain
+    from looksharp.explaining.many import explain_many
+    from looksharp.explaining.settings import ManySettings
+    from looksharp.explaining.shard import read_maps
     from looksharp.exporting.export import export
     from looksharp.exporting.hub_classifier import HubClassifier
     from looksharp.interventions.examples import example_pictures
@@ -71,6 +74,7 @@ __all__ = [
     "HeadDiversity",
     "HubClassifier",
     "Interventions",
+    "ManySettings",
     "Objective",
     "Pixels",
     "RulerSettings",
@@ -87,12 +91,14 @@ __all__ = [
     "evaluate",
     "example_pictures",
     "explain",
+    "explain_many",
     "export",
     "intervene",
     "last_stages",
     "load_run",
     "normalize_maps",
     "rank_mechanisms",
+    "read_maps",
     "record",
     "reproduce",
     "resize_maps",
@@ -110,6 +116,9 @@ _HOMES = {
     "data.pixels": ("Pixels",),
     "evaluation": ("evaluate",),
     "explaining.explain": ("explain",),
+    "explaining.many": ("explain_many",),
+    "explaining.settings": ("ManySettings",),
+    "explaining.shard": ("read_maps",),
     "exporting.export": ("export",),
     "exporting.hub_classifier": ("HubClassifier",),
     "interventions.examples": ("example_pictures",),

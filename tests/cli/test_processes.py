@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 
-from looksharp import cli
+from looksharp import cli, evaluate
+from looksharp.data.sets.synthetic import digits
 from looksharp.training import load_run
 from looksharp.training.facts import read_facts
 
@@ -85,7 +86,7 @@ def test_a_killed_process_of_two_ends_the_training_in_one_line(start, tmp_path, 
 
 
 def test_two_devices_read_a_batch_each(start, tmp_path):
-    process = start("--devices", "2", "--epochs", "1")
+    process = start("--devices", "2", "--epochs", "1", "--digits.val", "35")
     out, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert said.count("each step reads 32 images: 16 on each of 2 devices") == 1
@@ -94,6 +95,11 @@ def test_two_devices_read_a_batch_each(start, tmp_path):
     assert saved["global_step"] == 64 // 32
     assert read_facts(tmp_path / "run").finished
     assert not (tmp_path / "run" / ".lock").exists()
+    # Each validation image was counted once, with the weights that are kept.
+    run, data = load_run(tmp_path / "run", device="cpu"), digits(train=64, val=35, test=32)
+    alone = evaluate(run, data.splits["val"], suites=["classification"]).values
+    assert run.history[-1]["val_top1"] == pytest.approx(alone["top1"], abs=1e-6)
+    assert run.history[-1]["val_loss"] == pytest.approx(alone["loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize("command", ["evaluate run", "suspects run", "explain run image.png", "cure run --marks data"])

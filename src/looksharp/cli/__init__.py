@@ -44,12 +44,12 @@ def _run(given: Sequence[str]) -> int:
         with _ending_on_sigterm():
             command.run(settings)
     except KeyboardInterrupt:
-        print(f"looksharp: interrupted{hint}", file=sys.stderr)
+        _say(f"interrupted{hint}")
         return 130
     except SystemExit as end:
         if end.code != _TERMINATED:
             raise
-        print(f"looksharp: terminated{hint}", file=sys.stderr)
+        _say(f"terminated{hint}")
         return _TERMINATED
     return 0
 
@@ -75,8 +75,15 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _fail(text: str) -> int:
-    print(f"looksharp: error: {text}", file=sys.stderr)
+    _say(f"error: {text}")
     return 2
+
+
+def _say(text: str) -> None:
+    """Say why the command ends; of several processes that work together, the first to end says it for all."""
+    joining = sys.modules.get("looksharp.processes.joining")  # not loaded by a process that works alone
+    if joining is None or joining.speaks():
+        print(f"looksharp: {text}", file=sys.stderr)
 
 
 def _with_underscores(argument: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from looksharp.data.split import Split
+from looksharp.processes.place import own_places, processes, rank
 
 __all__ = ["Balance", "InOrder", "Shuffled", "strata_of"]
 
@@ -36,19 +37,41 @@ def strata_of(split: Split, balance: Balance) -> Tensor | None:
 
 
 class InOrder:
-    """Batches of all images in order, for evaluation; the last one may be short."""
+    """Batches of images in order, for evaluation; the last one may be short.
 
-    def __init__(self, images: int, batch_size: int) -> None:
+    Args:
+        images: number of images.
+        batch_size: images of a batch.
+        shared: under `torch.distributed`, yield this process's share alone. Every image is in one process's, and all
+            processes have equally many batches, so that they may wait for each other at each. Where there are fewer
+            images than processes, each yields all.
+
+    Raises:
+        ValueError: if `batch_size` is below 1.
+    """
+
+    def __init__(self, images: int, batch_size: int, *, shared: bool = False) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        self.images, self.batch_size = images, batch_size
+        self.images, self.batch_size, self.shared = images, batch_size, shared
+
+    @property
+    def _sharing(self) -> int:
+        return processes() if self.shared and self.images >= processes() else 1
 
     def __len__(self) -> int:
-        return math.ceil(self.images / self.batch_size)
+        return math.ceil(math.ceil(self.images / self._sharing) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, self.images, self.batch_size):
-            yield list(range(start, min(start + self.batch_size, self.images)))
+        if self._sharing == 1:
+            for start in range(0, self.images, self.batch_size):
+                yield list(range(start, min(start + self.batch_size, self.images)))
+            return
+        own = own_places(self.images)
+        for batch in range(len(self)):
+            start, end = (len(own) * edge // len(self) for edge in (batch, batch + 1))
+            if start < end:  # a share that is shorter by one may lack one of batches of one image
+                yield list(own[start:end])
 
 
 class Shuffled:
@@ -108,18 +131,18 @@ class Shuffled:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(self.images // self._free // _processes(), 1)
+        return max(self.images // self._free // processes(), 1)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = self._order(generator)
-        order *= math.ceil(len(self) * _processes() * self._free / self.images)  # once, unless processes are many
+        order *= math.ceil(len(self) * processes() * self._free / self.images)  # once, unless processes are many
         turns = self._turns(generator)
-        rank = distributed.get_rank() if distributed.is_initialized() else 0
-        for batch in range(len(self) * _processes()):
+        own = rank()
+        for batch in range(len(self) * processes()):
             start = batch * self._free
             chosen = order[start : start + self._free] + [next(turns) for _ in range(self.marked_per_batch)]
-            if batch % _processes() == rank:
+            if batch % processes() == own:
                 yield chosen
         self.epoch += 1
 
@@ -142,7 +165,3 @@ def _drawn(places: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Draw `count` of the places, each as often as any other, or once more."""
     rounds = [torch.randperm(len(places), generator=generator) for _ in range(math.ceil(count / len(places)))]
     return places[torch.cat(rounds)[:count]]
-
-
-def _processes() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1

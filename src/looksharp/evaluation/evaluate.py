@@ -18,6 +18,7 @@ from looksharp.evaluation.result import Evaluation, merge
 from looksharp.evaluation.subject import Measure, Seen, Subject
 from looksharp.evaluation.suite import SUITES, Separate, Shared, check_suites, forwards
 from looksharp.objectives.base import Forward
+from looksharp.processes.place import is_first, processes
 from looksharp.training.folder import Run
 
 __all__ = ["check_layers", "evaluate", "measure_suites"]
@@ -38,7 +39,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure `model` on a split: how well it classifies, and where it looks.
 
-    Memory is bounded except for a few numbers per image; batch size and order change values only by rounding.
+    Memory is bounded except for a few numbers per image; batch size and order change values only by rounding. Of
+    several processes (`torch.distributed`) each measures its share of the images, and all return the results of all.
 
     Args:
         model: the classifier, in the mode to measure it in, or a run; its first parameter's device is used.
@@ -78,7 +80,12 @@ def evaluate(
     subject = Subject(network, split, pixels, mechanism, check_layers(layers), batch_size, workers, classes)
     total = len(split) * forwards(suites)
     with tqdm(
-        total=total, desc=progress, unit=" forwards", unit_scale=True, disable=progress is None, leave=False
+        total=total,
+        desc=progress,
+        unit=" forwards",
+        unit_scale=True,
+        disable=progress is None or not is_first(),
+        leave=False,
     ) as bar:
         return merge(measure_suites(subject, suites, bar.update).values())
 
@@ -111,12 +118,13 @@ def measure_suites(
     """
     if suites:
         check_weights(subject.model)
+    sharing = processes()  # each of which advances as this one does
     chosen = {name: SUITES[name] for name in suites}
     shared = {name: suite for name, suite in chosen.items() if isinstance(suite, Shared)}
-    found = _measure_shared(subject, shared, advance)
+    found = _measure_shared(subject, shared, lambda done: advance(sharing * done))
     for name, suite in chosen.items():
         if isinstance(suite, Separate):
-            found[name] = suite.measure(subject, advance)
+            found[name] = suite.measure(subject, lambda done: advance(sharing * done))
     return found
 
 

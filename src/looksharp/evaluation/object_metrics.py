@@ -12,6 +12,7 @@ from looksharp.evaluation.subject import Objects, listed
 from looksharp.evaluation.tables import ByColumn
 from looksharp.metrics.grouped import Grouped
 from looksharp.metrics.localisation import size_groups
+from looksharp.processes.gathering import summed, without_shares
 
 __all__ = ["ObjectMetrics"]
 
@@ -46,12 +47,14 @@ class ObjectMetrics:
         In both, "objects" is their number; "by_size" also has the "edges" between the sizes, as shares of the
         image. Nothing if there is no object.
         """
-        if not self.labels.any():
+        labels, sizes = summed(self.labels), summed(self.sizes)
+        if not labels.any():
             return Evaluation()
-        found = {name: metric.compute() for name, metric in self.metrics.items()}
+        with without_shares():
+            found = {name: metric.compute() for name, metric in self.metrics.items()}
         values = {name: float(result.overall) for name, result in found.items()}
-        per_class: ByColumn = {"objects": self.labels[: self.count].tolist()}
-        by_size: ByColumn = {"edges": list(_EDGES), "objects": self.sizes.tolist()}
+        per_class: ByColumn = {"objects": labels[: self.count].tolist()}
+        by_size: ByColumn = {"edges": list(_EDGES), "objects": sizes.tolist()}
         for name, result in found.items():
             per_class[name] = listed(result.groups["label"][: self.count])
             by_size[name] = listed(result.groups["size"])

@@ -22,6 +22,8 @@ from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
 from looksharp.evaluation.result import Evaluation, merge, read_evaluation, write_evaluation
 from looksharp.evaluation.subject import Subject
 from looksharp.evaluation.suite import SUITES, check_suites, forwards
+from looksharp.processes.gathering import agreed
+from looksharp.processes.place import is_first
 from looksharp.training.data import fitted_data
 from looksharp.training.folder import Run, load_run
 
@@ -85,7 +87,7 @@ def evaluate_run(
         facts = [version("looksharp"), weights, name, split_fingerprint(split, run.pixels)]
         stem = "-".join([checkpoint, re.sub(r"[^\w.-]", "_", name)])
         files[name] = {suite: _file(run.path, stem, suite, facts, mechanism, layers) for suite in suites}
-        known[name] = {} if refresh else _read(files[name])
+        known[name] = agreed({} if refresh else _read(files[name]))
     missing = {name: [suite for suite in suites if suite not in known[name]] for name in known}
     size = reading.get("batch_size", 64), reading.get("workers", 2)
     bar = _bar(progress, run, data, suites, missing)
@@ -121,7 +123,7 @@ def _bar(
             desc=None if run.path is None else run.path.name,
             unit=" forwards",
             unit_scale=True,
-            disable=not progress,
+            disable=not progress or not is_first(),
             leave=False,
         )
     if progress.total is not None:
@@ -157,6 +159,6 @@ def _read(files: dict[str, Path | None]) -> dict[str, Evaluation]:
 
 
 def _keep(path: Path | None, evaluation: Evaluation) -> None:
-    if path is not None:
+    if path is not None and is_first():
         with suppress(OSError):  # a run that cannot be written to is measured anew each time
             write_evaluation(path, evaluation)

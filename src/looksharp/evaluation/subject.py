@@ -19,6 +19,8 @@ from looksharp.data.split import BatchLoader, Pixels, Split
 from looksharp.evaluation.result import Evaluation
 from looksharp.objectives.base import Forward
 from looksharp.objectives.icasc import confused_classes
+from looksharp.processes.gathering import gathered
+from looksharp.processes.place import check_shares
 
 __all__ = ["Columns", "Measure", "Objects", "Seen", "Subject", "class_sizes", "listed", "means_by"]
 
@@ -58,8 +60,13 @@ class Subject:
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def batches(self, pixels: Pixels | None = None) -> BatchLoader:
-        """Yield all images in order, with other pixels than the subject's if given."""
-        order = InOrder(len(self.split), self.batch_size)
+        """Yield all images in order, or this process's share, with other pixels than the subject's if given.
+
+        Raises:
+            ValueError: if there are fewer images than processes.
+        """
+        check_shares(len(self.split))
+        order = InOrder(len(self.split), self.batch_size, shared=True)
         return self.split.loader(order, pixels or self.pixels, device=self.device, workers=self.workers)
 
     def class_names(self, count: int) -> list[str]:
@@ -154,7 +161,11 @@ class Seen:
 
 
 class Measure(ABC):
-    """One suite's measurement of a split, batch by batch; memory is bounded except for a few numbers per image."""
+    """One suite's measurement of a split, batch by batch; memory is bounded except for a few numbers per image.
+
+    Of several processes each updates with its own share of the images, and `compute` returns the results of all in
+    every one: `Columns` and torchmetrics' classes bring theirs together; other sums do by `summed`.
+    """
 
     @abstractmethod
     def update(self, seen: Seen) -> None:
@@ -162,11 +173,11 @@ class Measure(ABC):
 
     @abstractmethod
     def compute(self) -> Evaluation:
-        """Return the results of all batches so far."""
+        """Return the results of all batches so far, in all processes."""
 
 
 class Columns:
-    """Values of every image, by name, on the CPU."""
+    """Values of every image, by name, on the CPU; of several processes each adds those of its share."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[Tensor]] = {}
@@ -177,8 +188,8 @@ class Columns:
             self._parts.setdefault(name, []).append(found.detach().float().cpu())
 
     def joined(self) -> dict[str, Tensor]:
-        """Name -> (N,), without those that are defined for no image."""
-        found = {name: torch.cat(parts) for name, parts in self._parts.items()}
+        """Name -> (N,) in the split's order, without those that are defined for no image."""
+        found = {name: gathered(torch.cat(parts)) for name, parts in self._parts.items()}
         return {name: column for name, column in found.items() if not column.isnan().all()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from looksharp.training.folder import Run, load_run
 if TYPE_CHECKING:
     from looksharp.drawing.panel import Panel
 
-__all__ = ["explain", "parse_classes"]
+__all__ = ["Asked", "chosen_mechanism", "explain", "parse_classes"]
 
 
 def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
@@ -81,6 +81,21 @@ class Asked:
             raise ValueError(f"layer names {len(self.layers)}; add fuse to average their maps, or name one")
         if mechanism not in (None, "built_in"):
             check_asked(mechanism, layers=self.layers is not None or self.fuse, signed=self.signed)
+
+
+@overload
+def chosen_mechanism(run: Run, mechanism: str | None, asked: Asked) -> str: ...
+
+
+@overload
+def chosen_mechanism(run: Run, mechanism: str | Mechanism | None, asked: Asked) -> str | Mechanism: ...
+
+
+def chosen_mechanism(run: Run, mechanism: str | Mechanism | None, asked: Asked) -> str | Mechanism:
+    """Return the mechanism, or where none is named, the one that `explain` takes."""
+    if mechanism is not None:
+        return mechanism
+    return "built_in" if asked == Asked() and has_built_in_attention(run.model) else "grad_cam"
 
 
 @contextmanager
@@ -149,9 +164,7 @@ def explain(
         transform(read_image(path, value_range=run.pixels.value_range)).as_subclass(Tensor) for path in paths
     ]  # all are read before work starts
     device = next(run.model.parameters()).device
-    if mechanism is None:
-        own = asked == Asked() and has_built_in_attention(run.model)
-        mechanism = "built_in" if own else "grad_cam"
+    mechanism = chosen_mechanism(run, mechanism, asked)
     rows: list[tuple[Tensor, list[Panel]]] = []
     written: list[Path] = []
     for path, picture in tqdm(list(zip(paths, pictures, strict=True)), "explaining", disable=not progress):

@@ -24,6 +24,8 @@ from looksharp.interventions.objects import (
     masked_objects,
     usable,
 )
+from looksharp.processes.gathering import gathered
+from looksharp.processes.place import own_places
 
 __all__ = ["INTERVENTIONS", "Interventions", "answered", "intervene"]
 
@@ -90,6 +92,8 @@ def intervene(
     class, and an image's value is the mean over its objects. All values are means over the same images. Masks that are
     empty or leave no surroundings are left out, as are objects without a partner within or across; `left_out` counts
     them.
+
+    Of several processes (`torch.distributed`) each answers for its share of the objects, and all return the same.
 
     Intervals are Wilson's over images, and for the gap a paired bootstrap over images (see `paired_interval`).
 
@@ -168,13 +172,14 @@ def _alone(
     model: nn.Module, reader: ObjectReader, objects: Objects, batch_size: int, progress: str | None
 ) -> dict[str, Tensor]:
     """Measure what needs no partner, and whether objects are "usable": name -> (G,) in {0, 1}."""
-    several, found = reader.split.targets.ndim == 2, []
-    batches = torch.arange(len(objects)).split(batch_size)
+    several, found = reader.split.targets.ndim == 2, [torch.zeros(4, 0, dtype=torch.float64)]
+    batches = torch.arange(len(objects))[_own(len(objects))].split(batch_size)
     for (images, masks), rows in zip(_bar(reader.read(objects, batches), batches, progress), batches, strict=True):
         shown = (images, reader.division.kept(images, masks), reader.division.rest(images, masks))
         right = [answered(logits_of(model(each)), objects.labels[rows], several) for each in shown]
         found.append(torch.stack([*right, usable(masks)]).double().cpu())
-    return dict(zip(("original", "object_only", "surroundings_only", "usable"), torch.cat(found, 1), strict=True))
+    answers = gathered(torch.cat(found, 1).T).T
+    return dict(zip(("original", "object_only", "surroundings_only", "usable"), answers, strict=True))
 
 
 @torch.no_grad()
@@ -188,18 +193,25 @@ def _exchanged(
     progress: str | None,
 ) -> dict[str, Tensor]:
     """Measure what objects (N,) are taken for in the surroundings of partners (N, 2, k): measure -> (N,) in [0, 1]."""
-    several, found = reader.split.targets.ndim == 2, []
-    own = rows.repeat_interleave(partners[0].numel())
-    batches = list(zip(own.split(batch_size), partners.flatten().split(batch_size), strict=True))
+    several, found = reader.split.targets.ndim == 2, [torch.zeros(2, 0, dtype=torch.float64)]
+    pairs = (rows.repeat_interleave(partners[0].numel()), partners.flatten())
+    shares = (each[_own(len(each))].split(batch_size) for each in pairs)
+    batches = list(zip(*shares, strict=True))
     for images, both in zip(_bar(reader.read_exchanged(objects, batches), batches, progress), batches, strict=True):
         logits = logits_of(model(images))
         found.append(torch.stack([answered(logits, objects.labels[each], several) for each in both]).double().cpu())
-    right, followed = torch.cat(found, 1).view(2, *partners.shape).mean(-1)  # (N, 2) each
+    right, followed = gathered(torch.cat(found, 1).T).T.reshape(2, *partners.shape).mean(-1)  # (N, 2) each
     return {
         "exchanged_within": right[:, 0],
         "exchanged_across": right[:, 1],
         "follows_surroundings": followed[:, 1],
     }
+
+
+def _own(count: int) -> slice:
+    """Return this process's share of `count` rows; the others of `torch.distributed` have theirs."""
+    own = own_places(count)
+    return slice(own.start, own.stop)
 
 
 def _bar(batches: Iterable[_T], known: Sized, title: str | None) -> Iterable[_T]:

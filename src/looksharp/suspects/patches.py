@@ -14,6 +14,8 @@ from looksharp.attention.mechanisms import Mechanism, has_sign
 from looksharp.attention.recording import Recording, logits_of, record
 from looksharp.attention.stages import last_stages
 from looksharp.data.split import Pixels, Split
+from looksharp.processes.gathering import gathered
+from looksharp.processes.place import check_shares, is_first, own_places
 from looksharp.suspects.default import cue_finder
 
 __all__ = ["Patches", "attended_patches"]
@@ -63,6 +65,8 @@ def attended_patches(
     is the cue more often than that of the difference to the most confusing class (87% against 75%), and a single
     position tells cue from digit better than all positions of half its strength.
 
+    Of several processes (`torch.distributed`) each looks at its share of the images, and all return the same.
+
     Args:
         model: in the mode it is to be read in.
         split: where the images are.
@@ -76,10 +80,12 @@ def attended_patches(
         progress: show a progress bar.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    check_shares(len(images))
+    own = own_places(len(images))
+    batches = [images[start : min(start + batch_size, own.stop)] for start in own[::batch_size]]
     loader = split.loader(batches, pixels, device=device, workers=workers)
     found: list[tuple[Tensor, ...]] = []
-    with tqdm(loader, "looking", disable=not progress, leave=False) as bar:
+    with tqdm(loader, "looking", disable=not progress or not is_first(), leave=False) as bar:
         for places, batch in zip(batches, bar, strict=True):
             mechanism = mechanism or cue_finder(model, batch.image, layer)
             layer = layer or last_stages(model, batch.image, count=1)[0]
@@ -95,7 +101,7 @@ def attended_patches(
             share = peak / evidence.abs().sum((-2, -1))
             values = (torch.tensor(places, device=device)[sample], label, position, share, read.float())
             found.append(tuple(value[kept].cpu() for value in values))
-    image, label, position, share, feature = map(torch.cat, zip(*found, strict=True))
+    image, label, position, share, feature = (gathered(torch.cat(part)) for part in zip(*found, strict=True))
     return Patches(image, label, position, share, F.normalize(feature, dim=1), size, layer or "")
 
 

@@ -8,7 +8,7 @@ from looksharp.training.settings import RunConfig
 
 __all__ = ["PLACE", "differing"]
 
-PLACE = ("root", "code", "device", "devices", "workers", "logger", "logged_maps")
+PLACE = ("root", "code", "device", "devices", "num_nodes", "strategy", "workers", "logger", "logged_maps")
 """Settings of where a run is made, not of what it is; another machine may continue it."""
 
 

@@ -13,6 +13,7 @@ from looksharp.data.split import Pixels
 from looksharp.files import read_mapping
 from looksharp.networks import build_classifier
 from looksharp.networks.backbones.sources.own_code import code_from
+from looksharp.processes.place import local_rank
 from looksharp.settings import SettingError
 from looksharp.training.facts import read_facts
 from looksharp.training.history import read_history
@@ -136,11 +137,15 @@ def build_model(
 def find_device(name: str) -> torch.device:
     """Find the device of that name; "auto" is an accelerator where there is one.
 
+    Of several processes on one machine each has an accelerator of its own, in the order of their numbers.
+
     Raises:
         ValueError: if this machine has no such device.
     """
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     found = accelerator or torch.device("cpu")
+    if name in ("auto", found.type) and accelerator is not None and local_rank():
+        return torch.device(found.type, local_rank() % torch.accelerator.device_count())
     if name == "auto":
         return found
     try:

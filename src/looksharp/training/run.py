@@ -29,6 +29,8 @@ from looksharp.files import locked, was_killed, write_text
 from looksharp.objectives import Objective
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import build_objective
+from looksharp.processes.joining import is_lost
+from looksharp.processes.place import processes
 from looksharp.propagation.keeping import propagated_data
 from looksharp.training.checkpoints import WholeCheckpoints
 from looksharp.training.compiling import check_compiler, compiled
@@ -184,7 +186,7 @@ def _fit(trainer: Trainer, module: Training, loaders: tuple[BatchLoader, list[Ba
         raise SystemExit(128 + signal.SIGTERM) from None
     except Exception as error:
         _close_bars(trainer)
-        if _is_lost(error):
+        if is_lost(error):
             _tell_of_the_end(out)
         if last.is_file() and not module.started and isinstance(error, _UNFIT):
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]:.80}" if str(error) else type(error).__name__
@@ -195,13 +197,6 @@ def _fit(trainer: Trainer, module: Training, loaders: tuple[BatchLoader, list[Ba
             with suppress(OSError):  # there is none
                 (out / "checkpoints").rmdir()
         raise
-
-
-def _is_lost(error: Exception) -> bool:
-    """Return whether an error says that another process of several no longer answers."""
-    if not torch.distributed.is_available() or not isinstance(error, RuntimeError):
-        return False
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def _tell_of_the_end(out: Path) -> NoReturn:
@@ -225,7 +220,7 @@ def _first_was_killed(out: Path, seconds: float = 2.0) -> bool:
 
 
 def _say_step(config: RunConfig) -> None:
-    devices, images = config.training.devices, config.training.batch_size
+    devices, images = config.training.all_devices, config.training.batch_size
     if devices > 1:
         print(f"each step reads {devices * images} images: {images} on each of {devices} devices", file=sys.stderr)
 
@@ -259,7 +254,7 @@ def _prepared(
         config.optimization,
         classes=len(data.classes),
         multilabel=data.multilabel,
-        steps_per_epoch=max(len(batches) // training.devices, 1),
+        steps_per_epoch=max(len(batches) * processes() // training.all_devices, 1),
         epochs=training.epochs,
         select_by=training.select_by,
         groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
@@ -267,7 +262,9 @@ def _prepared(
     module.fused = training.precision != "16-mixed"
     module.external = batches.marked_per_batch
     train_loader = load(data.splits["train"], batches, training.augment or data.augment)
-    val_loaders = [load(split, InOrder(len(split), 2 * training.batch_size), "none") for split in validation]
+    val_loaders = [
+        load(split, InOrder(len(split), 2 * training.batch_size, shared=True), "none") for split in validation
+    ]
     return module, batches, (train_loader, val_loaders)
 
 
@@ -319,6 +316,8 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, more: list[Callback
     return Trainer(
         accelerator=config.training.device,
         devices=config.training.devices,
+        num_nodes=config.training.num_nodes,
+        strategy=config.training.strategy,
         precision=config.training.precision,
         max_epochs=config.training.epochs,
         gradient_clip_val=config.optimization.clip,

@@ -23,6 +23,7 @@ from looksharp.networks.architecture import ARCHITECTURES, BUILT_WITH
 from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import PartSettings, build_objective, parse_objective
 from looksharp.settings import SettingError, near_miss, resolved, settings, settings_of
+from looksharp.training.former import FORMER
 from looksharp.training.loggers import LOGGERS
 
 __all__ = [
@@ -187,7 +188,8 @@ class TrainingConfig:
 
     Args:
         epochs: passes through the training images.
-        batch_size: images per step and device.
+        batch_size: images per step of each device: with 2 devices on each of 2 machines a step reads four times as
+            many, and an epoch has a quarter of the steps. The learning rate stays as given.
         augment: none, flip (mirror), crop (pad by an eighth and crop), crop_flip (and mirror), resize_crop_flip (the
             shorter side to 256 for 224 pixels, crop, mirror) or resized_crop_flip (crop at random scale, resize,
             mirror); the data set's own if not given.
@@ -201,8 +203,11 @@ class TrainingConfig:
         patience: stop after this many epochs without a better validation score; never if not given.
         precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu, cuda or mps.
-        devices: number of devices.
-        workers: processes that read image files.
+        devices: number of devices of each machine.
+        num_nodes: number of machines; torchrun or SLURM starts a process for each device.
+        strategy: how devices share the work, where there are several. ddp: each holds the whole network, and gradients
+            are averaged; auto is the same.
+        workers: processes that read image files, for each device.
         compile: compile the network by torch.compile, which takes minutes at first, and on a CPU a C++ compiler. Steps
             whose objective reads attention maps run eagerly all the same; validation is compiled.
         logger: where the run can be followed, separated by commas: csv, tensorboard, wandb (offline, unless
@@ -220,6 +225,8 @@ class TrainingConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Count = 1
+    num_nodes: Count = 1
+    strategy: Literal["auto", "ddp"] = "auto"
     workers: Annotated[int, Ge(0)] = 2
     compile: bool = False
     logger: Annotated[list[str] | None, LOGGERS] = None
@@ -228,6 +235,11 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in self.logger or ():
             LOGGERS.find(name)
+
+    @property
+    def all_devices(self) -> int:
+        """Return the number of devices of all machines together, each of which reads a batch a step."""
+        return self.devices * self.num_nodes
 
 
 def _parts(value: object) -> object:
@@ -319,7 +331,7 @@ class RunConfig:
             SettingError: if a name, type or value is wrong.
         """
         rest = dict(values)
-        for name, now in _FORMER.items():
+        for name, now in FORMER.items():
             if name in rest:
                 raise SettingError(f"{name!r} is a setting of an earlier version; {now}")
         network = _section(NetworkConfig, "architecture", rest)
@@ -344,18 +356,6 @@ _SECTIONS: dict[str, str | None] = {
 
 _KINDS = (DataConfig, NetworkConfig, MarksConfig, OptimizationConfig, TrainingConfig)
 Section = TypeVar("Section", DataConfig, NetworkConfig, MarksConfig, OptimizationConfig, TrainingConfig)
-
-_FORMER = {
-    "guidance": "it is now marks",
-    "guided": "it is now marked",
-    "guided_classes": "it is now marked_classes",
-    "guided_per_batch": "it is now marked_per_batch",
-    "guidance_boxes": "it is now mark_boxes",
-    "guidance_loss": "what is asked of marks is a part of the objective: classification+agreement:0.3",
-    "branch_weight": "it is now the weight of the part branch",
-    "diversity_weight": "it is now the weight of the part head_diversity",
-}
-"""Settings of earlier versions, and what replaces them."""
 
 
 def known_settings() -> list[str]:

@@ -45,8 +45,8 @@ class EvaluateSettings:
         without_cue: images of that class without its cue.
         cue_alone: images of the cue without that class.
         json: also write values, tables and costs to this file; a list if there are several runs.
-        batch_size: images per forward.
-        workers: processes that read image files.
+        batch_size: images per forward; of several processes (torchrun), of each.
+        workers: processes that read image files; of several processes, of each.
     """
 
     runs: list[Path]
@@ -78,14 +78,24 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _run(flags: Namespace) -> None:
     from looksharp.evaluation.suite import check_suites
-    from looksharp.files import write_text
+    from looksharp.processes.joining import joined
+    from looksharp.processes.place import is_first
     from looksharp.training.folder import read_facts
 
     settings = call(EvaluateSettings, flags)
     check_suites(settings.suite)
-    for path in settings.runs:  # before long work starts
-        read_facts(path)
-    found = _evaluate(settings) if settings.cue_class is None else _test_cue(settings, settings.cue_class)
+    with joined():
+        for path in settings.runs:  # before long work starts
+            read_facts(path)
+        found = _evaluate(settings) if settings.cue_class is None else _test_cue(settings, settings.cue_class)
+        if is_first():
+            _show(found, settings)
+
+
+def _show(found: Sequence[_Found], settings: EvaluateSettings) -> None:
+    """Print the results, and write them where a file is named."""
+    from looksharp.files import write_text
+
     print(_tables(found))
     if settings.json is not None:
         facts = [vars(each) for each in found]
@@ -113,6 +123,7 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from looksharp.evaluation import SUITES, evaluate_run
     from looksharp.evaluation.evaluate import check_layers
     from looksharp.evaluation.suite import check_suites, forwards
+    from looksharp.processes.place import is_first
     from looksharp.training.data import fitted_data, map_said, moved_data
     from looksharp.training.folder import load_run, read_config, read_facts
 
@@ -135,11 +146,11 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     found, said = [], ""
     total = sum(map(images_of, settings.runs)) * forwards(suites)
     # Delayed, so that an error at the start stands by itself.
-    with tqdm(total=total, unit=" forwards", unit_scale=True, leave=False, delay=1) as bar:
+    with tqdm(total=total, unit=" forwards", unit_scale=True, leave=False, delay=1, disable=not is_first()) as bar:
         for path in settings.runs:
             bar.set_description(path.name, refresh=False)
             run, data = load_run(path, settings.checkpoint, settings.device), data_of(path)
-            if (words := map_said(data, run.config.data)) != said:  # which runs often share
+            if (words := map_said(data, run.config.data)) != said and is_first():  # which runs often share
                 print(said := words, end="", file=sys.stderr)
             evaluations = evaluate_run(
                 run,

@@ -34,8 +34,8 @@ class SuspectsSettings:
         class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
         layer: layer to read; the last one if not given.
         tested: images of each group that interventions test: is the answer carried along with the piece?
-        batch_size: images of one forward.
-        workers: processes that read image files.
+        batch_size: images of one forward; of several processes (torchrun), of each.
+        workers: processes that read image files; of several processes, of each.
         seed: seed of the clusters, and of the images looked at.
         out: folder for the sheet, the groups and the files.
     """
@@ -63,16 +63,24 @@ def _add_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def _run(flags: Namespace) -> None:
     from looksharp.attention.mechanisms import find_mechanism
-    from looksharp.suspects import find_groups, suspects, write_suspects
-    from looksharp.training.data import map_said, run_data
-    from looksharp.training.folder import load_run
+    from looksharp.processes.joining import joined
 
     chosen = call(SuspectsSettings, flags)
     if chosen.mechanism is not None:
         find_mechanism(chosen.mechanism)
+    with joined():
+        _search(chosen)
+
+
+def _search(chosen: SuspectsSettings) -> None:
+    from looksharp.processes.place import is_first
+    from looksharp.suspects import find_groups, suspects, write_suspects
+    from looksharp.training.data import map_said, run_data
+    from looksharp.training.folder import load_run
+
     run = load_run(chosen.run, chosen.checkpoint, chosen.device)
     data = run_data(run, chosen.data, chosen.root, chosen.class_map)
-    print(map_said(data, run.config.data), end="", file=sys.stderr)
+    print(map_said(data, run.config.data) if is_first() else "", end="", file=sys.stderr)
     found = suspects(
         run,
         data,
@@ -92,7 +100,8 @@ def _run(flags: Namespace) -> None:
         workers=chosen.workers,
         seed=chosen.seed,
     )
-    print("\n".join(str(path) for path in write_suspects(found, data, chosen.out, run.pixels, tested)))
+    if is_first():
+        print("\n".join(str(path) for path in write_suspects(found, data, chosen.out, run.pixels, tested)))
 
 
 COMMANDS.add("suspects", Command("Find the training images that are worth marking.", _add_flags, _run, place=4))

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import IO, Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -20,6 +20,7 @@ from looksharp.data.splits.shards import Sample, read_shard, stored_samples
 from looksharp.data.transform import image_transform
 from looksharp.images.depth import ValueRange
 from looksharp.images.reading import read_image
+from looksharp.processes.place import processes, rank
 
 __all__ = ["StoredSplit", "StreamSplit", "stored_split"]
 
@@ -140,8 +141,8 @@ class StreamSplit(Split):
                 "a stream of shards is read in its own order, for training alone: balance must be none, and neither "
                 "marks nor measuring can choose its images"
             )
-        if len(self.shards) < _processes():
-            raise ValueError(f"there must be a shard for each of {_processes()} processes; got {len(self.shards)}")
+        if len(self.shards) < processes():
+            raise ValueError(f"there must be a shard for each of {processes()} processes; got {len(self.shards)}")
         images = _Decoded(image_transform(pixels, augment), self.classes, pixels.value_range)
         return image_batches(images, _Drawn(self.shards, batches, seed), pixels, device, workers)
 
@@ -159,7 +160,7 @@ class _Drawn:
         epoch, size = self.batches.epoch, self.batches.batch_size
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.shards), generator=generator).tolist()
-        own = [self.shards[place] for place in order[_rank() :: _processes()]]
+        own = [self.shards[place] for place in order[rank() :: processes()]]
         samples = self._samples(own, generator)
         for _ in range(len(self)):
             chosen = list(islice(samples, size))
@@ -221,11 +222,3 @@ def stored_split(shards: Sequence[str]) -> StoredSplit:
 def _check_label(sample: Sample, classes: int) -> None:
     if sample.label >= classes:
         raise ValueError(f"{sample.where} is of class {sample.label}, but there are {classes} classes")
-
-
-def _processes() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-def _rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0

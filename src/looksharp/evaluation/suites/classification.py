@@ -19,6 +19,7 @@ from looksharp.metrics.classification import CalibrationError, log_odds
 from looksharp.metrics.margin import SeparationChart
 from looksharp.metrics.separability import ConfusedPairs
 from looksharp.objectives.classification import classification_loss
+from looksharp.processes.gathering import summed
 
 __all__ = ["Classification", "new_ranking", "pair_rows"]
 
@@ -130,7 +131,7 @@ class Classification(Measure):
             "confused_pairs": pair_rows(self.pairs, self.names, images),
         }
         if self.multilabel:
-            accuracy = self.told_right.double() / self.known  # 0 / 0 is NaN
+            accuracy = summed(self.told_right).double() / summed(self.known)  # 0 / 0 is NaN
             per_class["accuracy"] = listed(accuracy)
             values["attribute_accuracy"] = accuracy.nanmean().item()
         else:

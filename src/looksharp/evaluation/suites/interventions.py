@@ -12,6 +12,7 @@ from looksharp.evaluation.suite import SUITES, Separate
 from looksharp.evaluation.tables import InterventionTable
 from looksharp.interventions.intervene import INTERVENTIONS, intervene
 from looksharp.metrics.catalogue import METRICS, Metric
+from looksharp.processes.place import own_places
 
 __all__ = ["interventions"]
 
@@ -28,12 +29,12 @@ def interventions(subject: Subject, advance: Callable[[float], object]) -> Evalu
         subject: the subject to measure.
         advance: called with the number of forwards done.
     """
-    split = subject.split
+    split, shared = subject.split, len(own_places(len(subject.split)))
     if split.marks is None or not len(split.marks):
-        advance(_FORWARDS * len(split))
+        advance(_FORWARDS * shared)
         return Evaluation()
     found = intervene(subject.model, split, subject.pixels, batch_size=subject.batch_size, workers=subject.workers)
-    advance(_FORWARDS * len(split))
+    advance(_FORWARDS * shared)
     per_image = {}
     for name, outcomes in found.outcomes.items():
         per_image[name] = torch.full((len(split),), torch.nan)

@@ -18,6 +18,7 @@ from looksharp.evaluation.suite import SUITES, Separate
 from looksharp.evaluation.tables import SanityTable
 from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.sanity import layer_count, parameter_randomization
+from looksharp.processes.gathering import gathered
 
 __all__ = ["sanity"]
 
@@ -57,17 +58,17 @@ def sanity(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
             logits = logits_of(subject.model(batch.image))
         check_logits(logits)
         similarity = parameter_randomization(subject.model, batch.image, logits.argmax(1), explain, steps=steps)
-        found.append(torch.stack([similarity.rank, similarity.ssim]).double().cpu())  # (2, B, steps)
+        found.append(torch.stack([similarity.rank, similarity.ssim], 1).double().cpu())  # (B, 2, steps)
         columns.add({"randomised_rank": similarity.rank[:, -1], "randomised_ssim": similarity.ssim[:, -1]})
         advance(_FORWARDS * len(batch))
     per_image = columns.joined()
     values = {name: float(column.double().nanmean()) for name, column in per_image.items()}
-    return Evaluation(values, per_image, {"sanity": _table(similarity.layers, torch.cat(found, 1))})
+    return Evaluation(values, per_image, {"sanity": _table(similarity.layers, gathered(torch.cat(found)))})
 
 
 def _table(layers: tuple[str, ...], found: Tensor) -> SanityTable:
-    """Return an entry for each step, from similarities (2, N, steps)."""
-    means, undefined = found.nanmean(1), found.isnan().sum(1)
+    """Return an entry for each step, from similarities (N, 2, steps)."""
+    means, undefined = found.nanmean(0), found.isnan().sum(0)
     return {
         "layer": list(layers),
         "rank": listed(means[0]),

@@ -20,6 +20,8 @@ from looksharp.evaluation.tables import ByColumn, Tables
 from looksharp.evaluation.true_labels import true_labels
 from looksharp.metrics.catalogue import METRICS, Metric
 from looksharp.metrics.segmentation import MeanIoU, pixel_confusion, segmentation_scores
+from looksharp.processes.gathering import gathered, summed, without_shares
+from looksharp.processes.place import own_places
 
 __all__ = ["measure_segmentation"]
 
@@ -45,20 +47,25 @@ def measure_segmentation(subject: Subject, advance: Callable[[float], object]) -
     names = ("miou", "miou_crf") if segments else ("miou",)
     scores: dict[str, MeanIoU] = {}
     columns = {name: torch.full((len(subject.split),), torch.nan) for name in names}
-    place = 0
+    own = own_places(len(subject.split))
+    place, seen = own.start, 0
     for batch in subject.batches(subject.pixels.whole()):
         odds = dense_odds(subject.model, batch.image) if segments else _attended(subject, batch)
+        scores = scores or {name: MeanIoU(odds.shape[1]) for name in names}
         for row in range(len(batch)):
             truth = true_labels(subject.split, place)
             if truth is not None:
+                seen += 1
                 for name, found in zip(names, _predicted(subject, place, odds[row], segments), strict=True):
-                    score = scores.setdefault(name, MeanIoU(odds.shape[1]))
-                    score.update(found, truth)
+                    scores[name].update(found, truth)
                     one = pixel_confusion(found, truth, odds.shape[1])
                     columns[name][place] = float(segmentation_scores(one).mean)
             place += 1
         advance(len(batch))
-    return _results(scores, columns)
+    if not summed(torch.tensor(seen)):
+        return Evaluation()
+    with without_shares():
+        return _results(scores, {name: gathered(column[own.start : own.stop]) for name, column in columns.items()})
 
 
 def _predicted(subject: Subject, place: int, odds: Tensor, segments: bool) -> list[Tensor]:
@@ -100,7 +107,7 @@ def _results(scores: dict[str, MeanIoU], columns: dict[str, Tensor]) -> Evaluati
         per_class[f"iou{suffix}"] = listed(found.iou[1:])
     values = {name: value for name, value in values.items() if value == value}
     tables: Tables = {"per_class": per_class} if per_class else {}
-    return Evaluation(values, columns if scores else {}, tables)
+    return Evaluation(values, columns, tables)
 
 
 SUITES.add(

@@ -1,0 +1,1 @@
+"""Work divided among several processes: this one's share of it, and what all of them found."""
