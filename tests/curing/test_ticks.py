@@ -9,6 +9,7 @@ import torch
 import looksharp
 from looksharp.curing import page as page_module
 from looksharp.curing.pieces import piece_splits
+from looksharp.curing.refusing import refusals
 from looksharp.curing.retraining import cure
 from looksharp.curing.settings import CureSettings
 from looksharp.curing.ticks import choose_ticks, ticked_numbers
@@ -199,3 +200,11 @@ def test_a_piece_that_is_not_followed_is_refused(run, suspects, tmp_path, monkey
     ):
         cure(run, cues=suspects, shortcut=[1], out=tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out" / "cues.json").exists()
+
+
+def test_large_regions_are_refused_at_sight(run, data):
+    mask = torch.zeros(48, 48, dtype=torch.bool)
+    mask[:, :24] = True
+    group = Group(1, (Region.of(0, "3", mask), Region.of(1, "3", mask)))
+    expected = "its regions cover 50% of the image, and so objects too"
+    assert refusals(load_run(run, device="cpu"), data, {1: group}) == {1: expected}

@@ -3,11 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import tv_tensors
 
 from looksharp.data.pixels import Pixels
 from looksharp.data.sets.synthetic import biased_digits
-from looksharp.data.ticked import SeenRegion, TickedRegion, choose_ticked, ticks_text
+from looksharp.data.split import Data
+from looksharp.data.splits.files import FileSplit, keep_in_memory
+from looksharp.data.ticked import SeenRegion, TickedRegion, choose_ticked, region_marks, ticks_text
 from looksharp.data.transform import image_transform, seen_box
 from looksharp.training.settings import MarksConfig
 
@@ -108,3 +111,30 @@ def test_a_region_lies_where_the_network_saw_it(pixels, size):
     assert mask.shape == size
     seen = image_transform(pixels)(tv_tensors.Mask(mask[None].to(torch.uint8)))[0].bool().numpy()
     assert (seen & region).sum() / (seen | region).sum() > (0.6 if min(size) > 20 else 0.3)
+
+
+def test_regions_of_files_go_through_augmentation_with_their_image(tmp_path):
+    """Bright pixels under the region stay under it, whatever crop is drawn, and in memory."""
+    paths, pixels = ["0.png", "1.png"], Pixels((24, 24), mean=(0.0,) * 3, std=(1.0,) * 3)
+    for place, path in enumerate(paths):
+        image = np.zeros((48, 96, 3), np.uint8)
+        image[16:32, 40 + 8 * place : 56 + 8 * place] = 255
+        Image.fromarray(image).save(tmp_path / path)
+    split = FileSplit(targets=torch.tensor([0, 1]), root=tmp_path, paths=paths)
+    (seen,) = split.loader([[0, 1]], pixels)
+    regions = [TickedRegion(place, place, runs(seen.image[place].mean(0) > 0.5)) for place in (0, 1)]
+    split = replace(split, pointed=region_marks(split, pixels, (24, 24), regions))
+    for augment in ("none", "crop_flip"):
+        (batch,) = split.loader([[1, 0]], pixels, augment=augment, seed=3)
+        bright = batch.image.mean(1) > 0.5
+        assert batch.marks is None
+        assert batch.cues.sample.tolist() == [0, 1]
+        assert batch.cues.label.tolist() == [1, 0]
+        assert (bright & batch.cues.mask.bool()).sum() > 0.9 * (bright | batch.cues.mask.bool()).sum()
+    data = Data("files", ("a", "b"), {"train": split}, pixels)
+    kept = keep_in_memory(data).splits["train"]
+    assert kept.in_memory
+    assert kept.marks is None
+    for place in (0, 1):
+        ((_, mask),) = kept.pointed.of(place)
+        assert torch.equal(mask, kept.images[place].float().mean(0) > 127)
