@@ -35,8 +35,7 @@ from looksharp.objectives.base import PARTS
 from looksharp.objectives.parsing import parse_objective
 from looksharp.settings import settings_of
 from looksharp.suspects.choosing import suspects
-from looksharp.suspects.groups import Region
-from looksharp.suspects.regions import find_regions
+from looksharp.suspects.finding import find_groups
 from looksharp.training.folder import Run
 from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
@@ -163,16 +162,11 @@ def _ticked(plain: Trial, data: Data, folder: Path, per_batch: int) -> MarksConf
     """Group what a plain run reads, tick the groups that show a cue, and return settings that read their regions."""
     path = folder / f"seed-{plain.seed}.json"
     run, train = train_trial(plain, data, progress=False), data.splits["train"]
-    found = suspects(run, data, 2 * len(data.classes), seed=plain.seed, progress=False)
-    groups: dict[int, list[TickedRegion]] = {number: [] for number in found.sizes}
-    places = list(range(0, len(found.index), 250))
-    batches = [found.index[start : start + 250].tolist() for start in places]
-    for start, batch in zip(places, train.loader(batches, data.pixels), strict=True):
-        masks = find_regions(run.model, batch.image, found.label[start : start + 250])
-        for row, mask in enumerate(masks, start):
-            if mask.any():
-                region = Region.of(int(found.index[row]), "", mask)
-                groups[int(found.cluster[row])].append(TickedRegion(region.image, int(found.label[row]), region.runs))
+    suspected = suspects(run, data, 2 * len(data.classes), seed=plain.seed, progress=False)
+    groups = {
+        group.number: [TickedRegion(each.image, data.classes.index(each.label), each.runs) for each in group.regions]
+        for group in find_groups(run, data, suspected, seed=plain.seed, progress=False).groups
+    }
     ticks = [number for number, regions in groups.items() if regions and _shows_cue(train, regions, data.pixels.size)]
     images = sum(len(groups[number]) for number in ticks)
     print(f"seed {plain.seed}: {len(ticks)} of {len(groups)} groups ticked, {images} images", flush=True)

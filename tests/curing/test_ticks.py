@@ -1,10 +1,12 @@
 """A cure by ticks alone: no marks anywhere, groups of regions as `suspects` leaves them."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 import looksharp
 from looksharp.curing import page as page_module
@@ -15,14 +17,16 @@ from looksharp.curing.settings import CureSettings
 from looksharp.curing.ticks import choose_ticks, ticked_numbers
 from looksharp.curing.verdict import OF_PIECES, Verdict, judge, worse
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.sets.synthetic import PALETTE
 from looksharp.evaluation.fingerprint import model_fingerprint
 from looksharp.interventions.division import PIECES
 from looksharp.interventions.intervene import intervene
-from looksharp.suspects.groups import Group, Groups, Region, images_fingerprint, write_groups
+from looksharp.suspects.groups import Figure, Group, Groups, Region, images_fingerprint, write_groups
 from looksharp.suspects.regions import find_regions
 from looksharp.training import load_run, train
 from looksharp.training.settings import OptimizationConfig, RunConfig, TrainingConfig
 
+FIGURE = Figure(0.1, (0.0, 0.2), 30)
 OPTIONS = {"device": "cpu", "progress": False}
 DIGITS = {"rho": 1.0, "train": 120, "val": 40, "test": 24}
 
@@ -53,14 +57,14 @@ def regions(data, places, which="cues"):
 
 @pytest.fixture(scope="module")
 def found(run, data):
-    """Two groups on the patch, one on digits, one empty, and one that the tests of suspects call the object."""
+    """Two groups on the patch, one on digits, one empty, and one whose tests find no effect."""
     model, split = load_run(run, device="cpu").model, data.splits["train"]
     groups = (
         Group(1, regions(data, range(0, 60))),
         Group(2, regions(data, range(60, 90))),
         Group(3, regions(data, range(90, 110), "marks")),
         Group(4, ()),
-        Group(5, regions(data, range(110, 120), "marks"), {}, "object", "it is the object"),
+        Group(5, regions(data, range(110, 120), "marks"), {"alone": FIGURE}, "unclear", "Nothing tells."),
     )
     return Groups(
         None, model_fingerprint(model), images_fingerprint(split, data.pixels), "train", (48, 48), data.classes, groups
@@ -77,13 +81,18 @@ def suspects(found, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _lenient(monkeypatch):
     """So short a training follows no piece in half of the images; what is refused is tested by itself."""
-    monkeypatch.setattr("looksharp.curing.refusing.FOLLOWED", 0.0)
+    _allow_all(monkeypatch)
+
+
+def _allow_all(patch):
+    patch.setattr("looksharp.curing.refusing.FOLLOWED", 0.0)
+    patch.setattr("looksharp.curing.refusing.ELSEWHERE", math.inf)
 
 
 @pytest.fixture(scope="module")
 def cured(run, suspects):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("looksharp.curing.refusing.FOLLOWED", 0.0)
+        _allow_all(patch)
         return looksharp.cure(run, cues=suspects, shortcut=[1, 2], epochs=1, budget=[1], seeds=1, **OPTIONS)
 
 
@@ -120,13 +129,14 @@ def test_the_proof_is_found_by_the_network_before(cured, run, suspects, data):
     before = load_run(run, device="cpu")
     ticks = choose_ticks(suspects, "all", None, before, data, cured.report.parent.parent / "all")
     assert ticks.shortcut == (1, 2, 3)
-    assert ticks.refused == {5: "its regions are of the object: it is the object"}
+    assert ticks.refused == {5: "suspects found no effect of its regions: Nothing tells"}
     everything = replace(ticks, groups=replace(ticks.groups, groups=ticks.groups.groups[:3]))
     split = piece_splits(before, data, everything, progress=False)["biased"]
     for place in range(len(data.splits["biased"])):
         image = data.pixels.normalize(split.images[place : place + 1])
         ((_, mask),) = split.marks.of(place) or ((0, torch.zeros(48, 48, dtype=torch.bool)),)
-        assert torch.equal(mask, find_regions(before.model, image, split.targets[place : place + 1])[0])
+        alone = find_regions(before.model, image, split.targets[place : place + 1])[0]
+        assert (mask ^ alone).sum() <= 0.05 * alone.sum()  # as one by one, but for rounding at the edge
     some = piece_splits(before, data, replace(ticks, shortcut=(1, 2)), progress=False)["biased"]
     assert set(some.marks.images) < set(range(24))
     for measured, model in ((cured.before, before.model), (cured.after, cured.after.run.model)):
@@ -174,7 +184,10 @@ def test_bad_ticks_are_refused_in_one_line(run, suspects, found, data, tmp_path,
     fails("has no group 9; it has 1, 2, 3, 5$", shortcut=[1, 9])
     fails(r"^group 4 of .*groups.json is empty; groups with images are 1, 2, 3, 5$", shortcut="4")
     fails("^group 1 is ticked as shortcut and as object; leave one out$", object="1,3")
-    fails("^no ticked group can be used: group 5: its regions are of the object: it is the object; tick", shortcut="5")
+    fails(
+        "^no ticked group can be used: group 5: suspects found no effect of its regions: Nothing tells; tick",
+        shortcut="5",
+    )
     fails("does not exist", cues=tmp_path / "nothing")
     fails("^cues needs the groups that show a shortcut or the object", shortcut=None)
     fails("^shortcut names groups of looksharp suspects: name its groups.json by cues$", cues=None)
@@ -192,14 +205,48 @@ def test_bad_ticks_are_refused_in_one_line(run, suspects, found, data, tmp_path,
     assert ticked_numbers("shortcut", "all") is None
 
 
-def test_a_piece_that_is_not_followed_is_refused(run, suspects, tmp_path, monkeypatch):
-    """An untrained answer follows no piece, so that no tick can be used."""
-    monkeypatch.setattr("looksharp.curing.refusing.FOLLOWED", 1.1)
-    with pytest.raises(
-        ValueError, match=r"group 1: given another class's piece, the network answers with that class in"
-    ):
-        cure(run, cues=suspects, shortcut=[1], out=tmp_path / "out", **OPTIONS)
-    assert not (tmp_path / "out" / "cues.json").exists()
+class ReadsPatch(nn.Module):
+    """Answers with the class whose patch covers most; with `everywhere`, reads the mean colour of the image instead."""
+
+    def __init__(self, everywhere=False):
+        super().__init__()
+        self.everywhere, self.scale = everywhere, nn.Parameter(torch.ones(()))
+        mean, std = 0.4, 0.25
+        self.colours = ((torch.from_numpy(PALETTE) - mean) / std)[None, :, :, None, None]
+
+    def forward(self, images):
+        if self.everywhere:
+            apart = (images.mean((-2, -1), keepdim=True).unsqueeze(1) - self.colours).square().sum(2)
+            return -self.scale * apart[..., 0, 0]
+        near = (images.unsqueeze(1) - self.colours).square().sum(2) < 0.02
+        return self.scale * near.float().sum((-2, -1))
+
+
+@pytest.mark.parametrize(
+    ("which", "everywhere", "reason"),
+    [
+        ("cues", False, None),
+        ("marks", False, "given another class's piece, the network answers with that class in 0% of its images, so"),
+        ("halves", True, "pieces from elsewhere in the images are followed in "),
+    ],
+)
+def test_what_is_not_read_at_one_place_is_refused(run, data, which, everywhere, reason, monkeypatch):
+    monkeypatch.undo()
+    split = data.splits["train"]
+    if which == "halves":  # a whole image of one colour: any piece of it says the same
+        colours = (torch.from_numpy(PALETTE)[split.targets] * 255).round().byte()
+        split = replace(split, images=colours[:, :, None, None].expand(-1, -1, 48, 48).contiguous())
+        data = replace(data, splits=data.splits | {"train": split})
+        monkeypatch.setattr("looksharp.curing.refusing.LARGEST", 1.0)
+        left = torch.zeros(48, 48, dtype=torch.bool)
+        left[:, :30] = True
+        found = tuple(Region.of(place, data.classes[int(split.targets[place])], left) for place in range(60))
+    else:
+        found = regions(data, range(60), which)
+    before = replace(load_run(run, device="cpu"), model=ReadsPatch(everywhere).eval())
+    refused = refusals(before, data, {1: Group(1, found)})
+    assert refused.keys() == ({1} if reason else set())
+    assert refused.get(1, "").startswith(reason or "")
 
 
 def test_large_regions_are_refused_at_sight(run, data):

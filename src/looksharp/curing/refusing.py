@@ -12,19 +12,23 @@ import torch
 from looksharp.data.split import Data
 from looksharp.data.ticked import TickedRegion, region_marks
 from looksharp.interventions.division import PIECES
-from looksharp.interventions.intervene import intervene
+from looksharp.interventions.intervene import Interventions, intervene
+from looksharp.suspects.groups import Region
 from looksharp.training.folder import Run
 
 if TYPE_CHECKING:
-    from looksharp.suspects.groups import Group, Region
+    from looksharp.suspects.groups import Group
 
-__all__ = ["FOLLOWED", "LARGEST", "refusals"]
+__all__ = ["ELSEWHERE", "FOLLOWED", "LARGEST", "refusals"]
 
 FOLLOWED = 0.5
-"""Smallest share of a group's images that must be answered with the class of the piece that they are given."""
-
+"""Smallest share of a group's images that must be answered with the class of the piece that they are given, as a share
+of those that are answered right with another piece of their own class."""
 LARGEST = 0.25
 """Largest share of the image that a group's regions may cover, in the median; larger ones take objects along."""
+ELSEWHERE = 0.25
+"""Largest share of the images that may follow a piece of the same shape from elsewhere in the image, as a share of
+those that follow the piece itself: where more do, the shortcut is all over the image."""
 
 _MOST = 64  # images of a group that are looked at
 
@@ -32,41 +36,72 @@ _MOST = 64  # images of a group that are looked at
 def refusals(run: Run, data: Data, groups: Mapping[int, Group]) -> dict[int, str]:
     """Return why groups ticked as a shortcut cannot be used: number -> half a sentence; those that can are missing.
 
-    The pieces of the groups are exchanged across classes. Where a piece carries the shortcut, the network answers with
-    the class of the piece. Where it does not, the regions are not, or not all, of what is read, and training against
-    them takes away what else they cover, such as the object.
+    The pieces of the groups are exchanged across classes, and so are pieces of the same shapes elsewhere in the same
+    images. Where a piece carries the shortcut, the network answers with the class of the piece, and does not follow
+    pieces from elsewhere. Otherwise the regions are not, or not all, of what is read, and training against them takes
+    away what else they cover, such as the object.
 
     Args:
         run: the run to cure.
         data: its images.
         groups: the groups ticked as a shortcut.
     """
-    train = data.splits["train"]
-    numbers = {name: number for number, name in enumerate(data.classes)}
     found = {number: _at_sight(group) for number, group in groups.items()}
     refused = {number: reason for number, reason in found.items() if reason}
     tried = {number: _drawn(group.regions) for number, group in groups.items() if number not in refused}
-    regions = [TickedRegion(r.image, numbers[r.label], r.runs) for chosen in tried.values() for r in chosen]
+    regions = [region for chosen in tried.values() for region in chosen]
     if len({region.label for region in regions}) < 2:
         return refused  # nothing to exchange them with
-    size = next(iter(groups.values())).regions[0].size
-    split = replace(train, marks=region_marks(train, run.pixels, size, regions))
-    answers = intervene(run.model, split, run.pixels, workers=run.config.training.workers, division=PIECES)
-    follows = answers.outcomes["follows_surroundings"]
+    own, elsewhere = (_exchanged(run, data, each) for each in (regions, _moved(regions)))
     for number, chosen in tried.items():
-        own = torch.isin(answers.images, torch.tensor([region.image for region in chosen]))
-        if own.any() and float(follows[own].mean()) < FOLLOWED:
+        follows, within = (_share(own, chosen, measure) for measure in (_FOLLOWS, "exchanged_within"))
+        if follows < FOLLOWED * within:
             refused[number] = (
-                f"given another class's piece, the network answers with that class in {float(follows[own].mean()):.0%} "
-                f"of its images, so that its regions are not what is read, or not all of it"
+                f"given another class's piece, the network answers with that class in {follows:.0%} of its images, so "
+                f"that its regions are not what is read, or not all of it"
             )
+    left = [region for number, chosen in tried.items() if number not in refused for region in chosen]
+    follows, others = (_share(found, left, _FOLLOWS) for found in (own, elsewhere))
+    if others > ELSEWHERE * follows:
+        reason = (
+            f"pieces from elsewhere in the images are followed in {others:.0%}, its own in {follows:.0%}, so that the "
+            f"shortcut is all over the image, and its regions take objects along"
+        )
+        refused |= {number: reason for number in tried if number not in refused}
     return refused
+
+
+_FOLLOWS = "follows_surroundings"
+
+
+def _share(found: Interventions, regions: Sequence[Region], measure: str) -> float:
+    """Return the mean of a measure over the images of some regions; NaN if none of them was exchanged."""
+    rows = torch.isin(found.images, torch.tensor([region.image for region in regions]))
+    return float(found.outcomes[measure][rows].mean())
+
+
+def _exchanged(run: Run, data: Data, regions: Sequence[Region]) -> Interventions:
+    numbers = {name: number for number, name in enumerate(data.classes)}
+    ticked = [TickedRegion(each.image, numbers[each.label], each.runs) for each in regions]
+    split = data.splits["train"]
+    split = replace(split, marks=region_marks(split, run.pixels, regions[0].size, ticked))
+    return intervene(run.model, split, run.pixels, workers=run.config.training.workers, division=PIECES)
+
+
+def _moved(regions: Sequence[Region]) -> list[Region]:
+    """Return regions moved by about half of the image each way; what leaves it comes in on the other side."""
+    generator = torch.Generator().manual_seed(0)
+    moved = []
+    for each in regions:
+        steps = [int(torch.randint(side // 4, side - side // 4, (), generator=generator)) for side in each.size]
+        moved.append(Region.of(each.image, each.label, each.mask.roll(steps, (0, 1))))
+    return moved
 
 
 def _at_sight(group: Group) -> str:
     """Return why a group cannot be used, as far as it can be told without the network; "" if it can."""
-    if group.verdict == "object":
-        return f"its regions are of the object: {group.reason}"
+    if group.verdict == "unclear" and group.tests:
+        return f"suspects found no effect of its regions: {group.reason.rstrip('.')}"
     area = median(sum(region.runs[1::2]) / sum(region.runs) for region in group.regions)
     return f"its regions cover {area:.0%} of the image, and so objects too" if area > LARGEST else ""
 
