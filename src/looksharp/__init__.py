@@ -1,6 +1,7 @@
 """Train image classifiers that look at the right place, and show, measure and correct where they look."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: `import looksharp` alone loads not even torch."""
+    if name == "__version__":
+        return version("looksharp")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"looksharp.{home}"), name)
