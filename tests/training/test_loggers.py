@@ -166,13 +166,13 @@ def test_pictures_beside_the_table(tmp_path, few_settings, few_digits):
 @pytest.mark.parametrize("architecture", [AttentionBranchNetwork, AttendAndRectify])
 def test_networks_with_attention_show_their_own(few_digits, architecture):
     network = architecture(SmallNet(10, width=4), image_size=few_digits.pixels.size).eval()
-    assert MapPictures([], few_digits, 3).drawn(network)[1:4] == b"PNG"
+    assert MapPictures(few_digits, 3).drawn(network)[1:4] == b"PNG"
 
 
 def test_pictures_leave_the_network_and_random_numbers_alone(few_digits):
     network = SmallNet(10, width=4).eval()
     before, state = torch.random.get_rng_state(), {k: v.clone() for k, v in network.state_dict().items()}
-    MapPictures([], few_digits, 3).drawn(network)
+    MapPictures(few_digits, 3).drawn(network)
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
@@ -200,6 +200,7 @@ def test_loggers_may_change_when_a_run_goes_on(tmp_path, few_settings, few_digit
     config = few_settings(epochs=2, logger=["csv"])
     train(config, out, data=few_digits, resume=True, progress=False)
     assert [step for step, _ in csv_values(out)["val_top1"]] == [2 * STEPS - 1]
+    assert "epochs: 2" in (out / "logs/csv/hparams.yaml").read_text()
 
 
 def test_a_missing_package_is_named_before_anything_is_read(tmp_path, capfd, monkeypatch):

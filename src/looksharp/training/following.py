@@ -30,19 +30,16 @@ class MapPictures(Callback):
     The network is in evaluation mode then, and no random number is drawn, so that the run is the same without it.
 
     Args:
-        loggers: the loggers of the run.
         data: the data set.
         count: number of images, which lie evenly over the validation split.
+
+    Attributes:
+        loggers: where pictures are kept; none are drawn while there are none.
     """
 
-    def __init__(self, loggers: list[RunLogger], data: Data, count: int) -> None:
-        self.loggers, self.data, self.count = loggers, data, count
-        split = data.splits["val"]
-        places = torch.linspace(0, len(split) - 1, min(count, len(split))).long().unique().tolist()
-        try:
-            self.split: Split = split.taken(places)
-        except ValueError:  # a stream, of which the first images are taken
-            self.split = split
+    def __init__(self, data: Data, count: int) -> None:
+        self.data, self.count = data, count
+        self.loggers: list[RunLogger] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the maps of the epoch."""
@@ -66,11 +63,11 @@ class MapPictures(Callback):
         from looksharp.drawing.figures import attention_grid
         from looksharp.drawing.panel import Panel
 
-        device = next(model.parameters()).device
+        device, split = next(model.parameters()).device, self._split()
         pixels, classes, multilabel = self.data.pixels, self.data.classes, self.data.multilabel
         rows, titles = [], []
         with torch.random.fork_rng():  # a loader draws a seed for its workers
-            batch = next(iter(self.split.loader(InOrder(len(self.split), self.count), pixels, device=device)))
+            batch = next(iter(split.loader(InOrder(len(split), self.count), pixels, device=device)))
         logits, maps = _maps(model, batch.image)
         for image, target, scores, found in zip(batch.image, batch.target, logits, maps, strict=True):
             odds = scores.sigmoid() if multilabel else scores.softmax(0)
@@ -82,6 +79,14 @@ class MapPictures(Callback):
             rows.append((pixels.denormalize(image).cpu(), panels))
             titles.append("" if multilabel else classes[int(target)])
         return attention_grid(rows, titles=titles)
+
+    def _split(self) -> Split:
+        split = self.data.splits["val"]
+        places = torch.linspace(0, len(split) - 1, min(self.count, len(split))).long().unique().tolist()
+        try:
+            return split.taken(places)
+        except ValueError:  # a stream, of which the first images are taken
+            return split
 
 
 def _maps(model: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,34 +102,38 @@ def _maps(model: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     return seen.logits, next(iter(seen.maps.values()))
 
 
+def draws_maps(config: RunConfig) -> bool:
+    """Return True if the loggers of a run are to hold pictures: not of a segmentation, which has no maps of classes."""
+    return bool(config.training.logged_maps) and not any(PARTS[part.name].segments for part in config.objective)
+
+
 @contextmanager
-def followed(config: RunConfig, out: Path, data: Data, first: bool) -> Iterator[tuple[list[RunLogger], list[Callback]]]:
+def followed(config: RunConfig, out: Path, first: bool) -> Iterator[list[RunLogger]]:
     """Open the loggers of a run, and close them after it.
 
     Args:
         config: all settings.
         out: the run folder.
-        data: the data set.
         first: True in the first of several processes, which alone logs.
 
     Yields:
-        The loggers, and callbacks that draw what they keep.
+        The loggers.
     """
     names = config.training.logger or []
     if not names or not first:
-        yield [], []
+        yield []
         return
     last = out / "checkpoints" / "last.ckpt"
     step = _steps(last) if last.is_file() else 0
     if not step:
         shutil.rmtree(out / "logs", ignore_errors=True)  # of a run that ended before its first checkpoint
+    known = {name for name in names if any((out / "logs").glob(f"{name}*"))}
     loggers = [LOGGERS.find(name)(out, step) for name in names]
     try:
-        for each in loggers if not step else []:
-            each.logger.log_hyperparams(config.flat())
-        drawn = bool(config.training.logged_maps) and not any(PARTS[part.name].segments for part in config.objective)
-        pictures = [MapPictures(loggers, data, config.training.logged_maps)] if drawn else []
-        yield loggers, list[Callback](pictures)
+        for name, each in zip(names, loggers, strict=True):
+            if name not in known:
+                each.logger.log_hyperparams(config.flat())
+        yield loggers
     finally:
         for each in loggers:
             each.close()

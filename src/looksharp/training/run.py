@@ -38,7 +38,7 @@ from looksharp.training.data import fitted_data
 from looksharp.training.differing import differing
 from looksharp.training.facts import facts_of, read_facts, write_facts
 from looksharp.training.folder import Run, build_model, find_device, read_config
-from looksharp.training.following import followed
+from looksharp.training.following import MapPictures, draws_maps, followed
 from looksharp.training.history import History, read_history
 from looksharp.training.loggers.base import check_loggers
 from looksharp.training.module import Training, score_name
@@ -154,6 +154,8 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
     if last.is_file():
         read_checkpoint(last, resuming=True)  # a damaged one is refused in plain words
     module, batches, loaders = _prepared(config, data, starts=not last.is_file())
+    pictures = MapPictures(data, config.training.logged_maps)
+    trainer = _trainer(config, out, data.multilabel, [_Epochs(batches), pictures], progress)
     facts = facts_of(data, config.training.seed)
     if first:
         write_text(out / "config.yaml", yaml.safe_dump(config.flat(), sort_keys=False))
@@ -161,9 +163,9 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
         _say_step(config)
         _say_notes(data, progress)
     started = time.perf_counter()
-    with followed(config, out, data, first) as (loggers, pictures):
-        trainer = _trainer(config, out, data.multilabel, [_Epochs(batches), *pictures], progress)
+    with followed(config, out, first) as loggers:
         trainer.loggers = [each.logger for each in loggers]
+        pictures.loggers = loggers if draws_maps(config) else []
         with compiled(module.model) if config.training.compile else nullcontext():
             _fit(trainer, module, loaders, out)
     seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
@@ -300,10 +302,10 @@ class _Bar(TQDMProgressBar):
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
-def _trainer(config: RunConfig, out: Path, multilabel: bool, more: list[Callback], progress: bool) -> Trainer:
+def _trainer(config: RunConfig, out: Path, multilabel: bool, own: list[Callback], progress: bool) -> Trainer:
     score = score_name(multilabel, config.training.select_by)
     callbacks: list[Callback] = [
-        *more,
+        *own,
         History(out / "metrics.csv"),
         ModelCheckpoint(out / "checkpoints", "best", monitor=score, mode="max", enable_version_counter=False),
         # Lightning's own `save_last` skips epochs that bring no better score. After "best", whose state it holds.
