@@ -83,8 +83,10 @@ def _finders(model: nn.Module, images: Tensor) -> dict[str, _Finder]:
     }
 
 
-def _by_map(model: nn.Module, images: Tensor, classes: Tensor, **how: object) -> tuple[Tensor, Tensor]:
-    (maps,) = attend(model, images, classes, **how).maps.values()
+def _by_map(
+    model: nn.Module, images: Tensor, classes: Tensor, mechanism: str, layers: list[str] | None = None
+) -> tuple[Tensor, Tensor]:
+    (maps,) = attend(model, images, classes, layers=layers, mechanism=mechanism).maps.values()
     evidence = F.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     peak = evidence.amax((-2, -1), keepdim=True)
     return evidence, (evidence > peak / 2) & (peak > 0)
