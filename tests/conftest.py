@@ -14,6 +14,18 @@ def _seeded() -> None:
 
 
 @pytest.fixture
+def without_tf32():
+    """Multiply single precision on a GPU as the CPU does."""
+    owners = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [owner.allow_tf32 for owner in owners]
+    for owner in owners:
+        owner.allow_tf32 = False
+    yield
+    for owner, allowed in zip(owners, before, strict=True):
+        owner.allow_tf32 = allowed
+
+
+@pytest.fixture
 def in_cycles():
     """Call something thrice without garbage collection; the tensors that only it would have freed."""
 

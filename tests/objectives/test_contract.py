@@ -219,6 +219,25 @@ def test_a_compiled_model_gives_the_loss_and_gradients_of_the_model(objective, b
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.usefixtures("without_tf32")
+def test_loss_and_gradients_on_a_gpu(objective, name, batch, build):
+    model = build()
+    moved = copy.deepcopy(model).cuda()
+    steps = [
+        copy.deepcopy(objective)(model, batch),
+        copy.deepcopy(objective).cuda()(moved, batch.to(torch.device("cuda"))),
+    ]
+    for step in steps:
+        step.loss.backward()
+    if name == "background_exchange":  # each device draws other surroundings
+        assert steps[1].loss.isfinite()
+        return
+    torch.testing.assert_close(steps[1].loss.cpu(), steps[0].loss, rtol=1e-3, atol=1e-4)
+    for found, expected in zip(moved.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found.grad.cpu(), expected.grad, rtol=1e-2, atol=1e-3)
+
+
 def test_no_tensor_waits_for_garbage_collection(objective, batch, build, in_cycles):
     model = build()
 

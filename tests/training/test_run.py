@@ -362,9 +362,11 @@ def test_bfloat16(objective, data, tmp_path):
     assert all(np.isfinite(value) for value in run.history[0].values())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_gradients_are_clipped_under_a_loss_scaler(optimizer, data, tmp_path):
-    config = settings(precision="16-mixed", optimizer=optimizer, clip=1.0)
+@pytest.mark.parametrize(
+    ("precision", "optimizer"), [("16-mixed", "sgd"), ("16-mixed", "adamw"), ("bf16-mixed", "sgd")]
+)
+def test_gradients_are_clipped_in_mixed_precision(precision, optimizer, data, tmp_path):
+    config = settings(precision=precision, optimizer=optimizer, clip=1.0)
     run = train(config, tmp_path / "run", data=data, progress=False)
     assert all(np.isfinite(value) for value in run.history[0].values())
 

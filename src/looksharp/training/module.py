@@ -77,8 +77,8 @@ class Training(LightningModule):
     external: int = 0
     """Number of last images of every training batch that are drawn for their marks; see `Batch.external`."""
     fused: bool = True
-    """True if the optimiser steps over all weights at once; not where the loss is scaled (16-mixed), as Lightning then
-    cannot clip gradients."""
+    """True if the optimiser steps over all weights at once; not where the loss is scaled (16-mixed), nor where
+    gradients are clipped in mixed precision, which Lightning cannot do there."""
 
     def __init__(
         self,

@@ -261,7 +261,8 @@ def _prepared(
         select_by=training.select_by,
         groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
     )
-    module.fused = training.precision != "16-mixed"
+    clips = config.optimization.clip is not None
+    module.fused = training.precision == "32-true" or (training.precision == "bf16-mixed" and not clips)
     module.external = batches.marked_per_batch
     train_loader = load(data.splits["train"], batches, training.augment or data.augment)
     val_loaders = [
