@@ -222,12 +222,12 @@ def _examples(
     pictures: dict[str, Tensor],
     logits: dict[str, Tensor],
 ) -> list[Example]:
+    labels, several = torch.tensor([classes.index(pair.region.label) for pair in pairs]), split.targets.ndim == 2
+    own = {name: answered(each[: len(pairs)], labels, several) for name, each in logits.items()}
     examples = []
     for place, pair in enumerate(pairs):
-        own = classes.index(pair.region.label)
-        best = {name: int(each[place].argmax()) for name, each in logits.items()}
         title = f"{pair.region.label}, pasted onto {_named(split.targets[pair.onto], classes)}"
         shown = {name: each[place].cpu() for name, each in pictures.items()}
-        answers = {name: (classes[answer], answer == own) for name, answer in best.items()}
+        answers = {name: (classes[int(each[place].argmax())], bool(own[name][place])) for name, each in logits.items()}
         examples.append(Example(title, pair.region.mask, shown, answers))
     return examples
