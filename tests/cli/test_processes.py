@@ -85,8 +85,9 @@ def test_a_killed_process_of_two_ends_the_training_in_one_line(start, tmp_path, 
     ]
 
 
-def test_two_devices_read_a_batch_each(start, tmp_path):
-    process = start("--devices", "2", "--epochs", "1", "--digits.val", "35")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_devices_read_a_batch_each(strategy, start, tmp_path):
+    process = start("--devices", "2", "--epochs", "1", "--digits.val", "35", "--strategy", strategy)
     out, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert said.count("each step reads 32 images: 16 on each of 2 devices") == 1

@@ -20,23 +20,44 @@ IMAGES = 13
 
 TOGETHER = """
 import os, sys
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
 from torch import distributed, multiprocessing
+from torch.distributed.device_mesh import init_device_mesh
 
 from looksharp import evaluate
+from looksharp.batch import Batch
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.data.split import Data
 from looksharp.networks import SmallNet
+from looksharp.objectives.parsing import build_objective, parse_objective
+from looksharp.processes.gathering import summed
 from looksharp.processes.joining import joined
 from looksharp.processes.place import rank
-from looksharp.suspects import suspects
+from looksharp.suspects import find_groups, suspects
+from looksharp.training.dividing import divide, put_away
 
 FOLDER, IMAGES = sys.argv[1], int(sys.argv[2])
 
 def facts(found):
     return {"values": found.values, "per_image": found.per_image, "tables": found.tables}
+
+def gradients(objective):
+    # Of two halves of a batch, averaged: by DDP's rule, and of weights that are divided.
+    torch.manual_seed(0)
+    whole, images, labels = SmallNet(10, width=8), torch.randn(16, 3, 32, 32), torch.randint(10, (16,))
+    divided, half = deepcopy(whole), Batch(images[rank() :: 2], labels[rank() :: 2])
+    divide(divided, init_device_mesh("cpu", (2,)))
+    found = {"whole": {}, "divided": {}}
+    for name, network in {"whole": whole, "divided": divided}.items():
+        build_objective(parse_objective(objective))(network, half).loss.backward()
+        put_away(network)
+        for place, weight in network.named_parameters():
+            average = summed(weight.grad) / 2 if name == "whole" else weight.grad.full_tensor()
+            found[name][place] = average
+    return found
 
 def work(number, count, port):
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -47,12 +68,17 @@ def work(number, count, port):
     several = replace(split, targets=torch.randint(-1, 2, (IMAGES, 10)).float(), groups=None)
     with joined():
         assert distributed.is_initialized() == (count > 1)
-        chosen = suspects(network, data, n=4, batch_size=4, progress=False).chosen
+        patches = suspects(network, data, n=4, batch_size=4, progress=False)
+        groups = find_groups(network, data, patches, tested=2, batch_size=4, progress=False).groups.groups
         result = {
             "single": facts(evaluate(network, split, data.pixels, suites="all", batch_size=4)),
             "multi": facts(evaluate(network, several, data.pixels, suites=["classification", "ten_crop"])),
-            "suspects": [[each.index, each.label, each.cluster, each.score, each.share] for each in chosen],
+            "suspects": [[each.index, each.label, each.cluster, each.score, each.share] for each in patches.chosen],
+            "groups": [[vars(region) for region in group.regions] for group in groups],
+            "tests": [{name: figure.share for name, figure in group.tests.items()} for group in groups],
         }
+        if count == 2:
+            result |= {each: gradients(each) for each in ("icasc", "gain")}
     torch.save(result, f"{FOLDER}/{count}-{number}.pt")
 
 if __name__ == "__main__":
@@ -95,7 +121,12 @@ def test_two_and_three_processes_find_what_one_does(tmp_path):
     for count in (2, 3):
         for number in range(count):
             found = torch.load(tmp_path / f"{count}-{number}.pt", weights_only=False)
+            halves = {name: found.pop(name) for name in ("icasc", "gain") if count == 2}
             assert not list(differences(alone, found))
+            for gradients in halves.values():  # second derivatives go through divided weights
+                assert all(bool(gradient.any()) for gradient in gradients["whole"].values())
+                for name, whole in gradients["whole"].items():
+                    torch.testing.assert_close(gradients["divided"][name], whole, rtol=1e-4, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -20,7 +19,7 @@ from looksharp.attention.finite import check_weights
 from looksharp.data.split import BatchLoader, Pixels, Split
 from looksharp.data.splits.files import DecodedSplit, Item, image_batches
 from looksharp.data.transform import image_transform
-from looksharp.evaluation.fingerprint import split_fingerprint
+from looksharp.evaluation.fingerprint import model_fingerprint, split_fingerprint
 from looksharp.explaining.batches import batch_rows
 from looksharp.explaining.explain import Asked, chosen_mechanism, parse_classes
 from looksharp.explaining.settings import ManySettings
@@ -131,7 +130,7 @@ class _Work:
             "layer": layers,
             "mechanism": self.mechanism,
             "images": split_fingerprint(self.split, self.run.pixels),
-            "weights": _fingerprint(self.run.model),
+            "weights": model_fingerprint(self.run.model),
         }
         record = self.out / _RECORD
         if not record.is_file():
@@ -215,12 +214,3 @@ class _Readable(Dataset[Item]):
         except (ValueError, OSError):
             image, read = torch.zeros(3, *self.size, dtype=torch.uint8), False
         return image, torch.tensor(read), [], None
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Return a text that is equal for networks of equal weights."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

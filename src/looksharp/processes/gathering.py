@@ -14,7 +14,7 @@ from looksharp.processes.place import processes
 
 T = TypeVar("T")
 
-__all__ = ["agreed", "gathered", "summed", "without_shares"]
+__all__ = ["agreed", "gathered", "pooled", "summed", "without_shares"]
 
 
 def gathered(values: Tensor) -> Tensor:
@@ -36,6 +36,15 @@ def gathered(values: Tensor) -> Tensor:
     parts = [torch.empty_like(padded) for _ in sizes]
     distributed.all_gather(parts, padded)
     return torch.cat([part[: int(size)] for part, size in zip(parts, sizes, strict=True)])
+
+
+def pooled(values: list[T]) -> list[T]:
+    """Join the lists of all processes, in the order of their numbers; of anything that can be pickled."""
+    if processes() == 1:
+        return values
+    parts: list[list[T]] = [[] for _ in range(processes())]
+    distributed.all_gather_object(parts, values)
+    return [value for part in parts for value in part]
 
 
 def summed(values: Tensor) -> Tensor:

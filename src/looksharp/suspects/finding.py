@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.evaluation.fingerprint import model_fingerprint
+from looksharp.processes.gathering import pooled
+from looksharp.processes.place import is_first, own_places, processes
 from looksharp.suspects.choosing import Suspects, reader_of
 from looksharp.suspects.groups import Group, Groups, Region, images_fingerprint
 from looksharp.suspects.regions import find_regions
@@ -48,7 +50,8 @@ def find_groups(
 ) -> Found:
     """Find regions in all images of the clusters of `suspects`, and test each cluster as a group.
 
-    Images go through one batch at a time, and only packed regions are kept. Costs about 12 forwards an image (see
+    Images go through one batch at a time, and only packed regions are kept. Of several processes (`torch.distributed`)
+    each finds the regions of its share of the images, and all return the same. Costs about 12 forwards an image (see
     `find_regions`) and 7 for each image tested (see `try_group`).
 
     Args:
@@ -78,17 +81,20 @@ def find_groups(
         raise ValueError(f"tested must be at least 1 image of each group; got {tested}")
     network, pixels = reader_of(model, data)
     split = data.splits["train"]
-    regions: dict[int, list[Region]] = defaultdict(list)
-    bar = tqdm(total=len(found.index), desc="finding regions", disable=not progress, leave=False)
+    own: list[tuple[int, Region]] = []
+    bar = tqdm(total=len(found.index), desc="finding regions", disable=not progress or not is_first(), leave=False)
     with bar:
         for rows, masks in _masks(network, split, pixels, found, batch_size, workers):
             for row, mask in zip(rows, masks, strict=True):
                 if mask.any():
                     image, label, number = (int(each[row]) for each in (found.index, found.label, found.cluster))
-                    regions[number].append(Region.of(image, data.classes[label], mask))
-            bar.update(len(rows))
+                    own.append((number, Region.of(image, data.classes[label], mask)))
+            bar.update(processes() * len(rows))
+    regions: dict[int, list[Region]] = defaultdict(list)
+    for number, region in pooled(own):
+        regions[number].append(region)
     groups, examples = [], {}
-    for number in tqdm(found.sizes, "testing groups", disable=not progress, leave=False):
+    for number in tqdm(found.sizes, "testing groups", disable=not progress or not is_first(), leave=False):
         options = {"images": tested, "batch_size": batch_size, "workers": workers, "seed": seed}
         group, examples[number] = try_group(
             network, split, pixels, data.classes, Group(number, tuple(regions[number])), **options
@@ -104,7 +110,9 @@ def _masks(
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield rows of `found`, and the region (H, W) of each, for batch after batch of its images."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    batches = [part.tolist() for part in found.index.unique().split(batch_size)]
+    images = found.index.unique()
+    shared = own_places(len(images))
+    batches = [part.tolist() for part in images[shared.start : shared.stop].split(batch_size) if len(part)]
     for places, batch in zip(batches, split.loader(batches, pixels, device=device, workers=workers), strict=True):
         rows = torch.isin(found.index, torch.tensor(places)).nonzero().flatten()
         sample = torch.searchsorted(torch.tensor(places), found.index[rows]).to(device)

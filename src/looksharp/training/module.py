@@ -21,6 +21,7 @@ from looksharp.metrics.grouped import GroupedMean
 from looksharp.networks.head_parameters import head_parameters
 from looksharp.objectives import Objective
 from looksharp.objectives.classification import classification_loss
+from looksharp.training.dividing import agree_on_buffers, divide, put_away
 from looksharp.training.settings import OptimizationConfig, SelectBy
 from looksharp.training.state import check_finite
 
@@ -80,6 +81,9 @@ class Training(LightningModule):
     """True if the optimiser steps over all weights at once; not where the loss is scaled (16-mixed), nor where
     gradients are clipped in mixed precision, which Lightning cannot do there."""
 
+    divided: bool = False
+    """True if weights are divided among the devices that train; see `divide`."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -107,6 +111,15 @@ class Training(LightningModule):
         self.exchanged_across = MeanMetric() if select_by == "exchanged_across" else None
         self.started = False  # True once a checkpoint, if there is one, was restored
 
+    def configure_model(self) -> None:
+        """Divide the weights among devices, where that is asked for."""
+        if self.divided and self.device_mesh is not None:
+            divide(self.model, self.device_mesh["data_parallel"])
+
+    def on_after_backward(self) -> None:
+        """Put weights that are divided away before they change."""
+        put_away(self.model)
+
     def on_train_start(self) -> None:
         """Mark training as started: all has been set up and restored."""
         self.started = True
@@ -123,6 +136,7 @@ class Training(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Refuse weights that the epoch's last step spoilt, before a checkpoint of them takes a good one's place."""
+        agree_on_buffers(self.model)
         try:
             check_finite(self.model.state_dict(), f"the weights after epoch {self.current_epoch}")
         except ValueError as error:

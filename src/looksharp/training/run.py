@@ -36,8 +36,9 @@ from looksharp.training.checkpoints import WholeCheckpoints
 from looksharp.training.compiling import check_compiler, compiled
 from looksharp.training.data import fitted_data
 from looksharp.training.differing import differing
+from looksharp.training.dividing import strategy_of
 from looksharp.training.facts import facts_of, read_facts, write_facts
-from looksharp.training.folder import Run, build_model, find_device, read_config
+from looksharp.training.folder import Run, build_model, find_device, load_run, read_config
 from looksharp.training.following import MapPictures, draws_maps, followed
 from looksharp.training.history import History, read_history
 from looksharp.training.loggers.base import check_loggers
@@ -169,10 +170,11 @@ def _fitted(config: RunConfig, out: Path, data: Data, first: bool, progress: boo
         with compiled(module.model) if config.training.compile else nullcontext():
             _fit(trainer, module, loaders, out)
     seconds = sum(row["seconds"] for row in read_history(out / "metrics.csv")) or time.perf_counter() - started
+    model = load_run(out, device=config.training.device).model if module.divided else module.model
     if first:
-        save_weights(out / "model.safetensors", module.model, config.network.backbone)
+        save_weights(out / "model.safetensors", model, config.network.backbone)
         write_facts(out, replace(facts, seconds=seconds))
-    return Run(out, config, module.model.eval(), data.classes, data.pixels, data.multilabel, seconds)
+    return Run(out, config, model.eval(), data.classes, data.pixels, data.multilabel, seconds)
 
 
 def _fit(trainer: Trainer, module: Training, loaders: tuple[BatchLoader, list[BatchLoader]], out: Path) -> None:
@@ -261,8 +263,10 @@ def _prepared(
         select_by=training.select_by,
         groups=0 if validation[0].groups is None else int(validation[0].groups.max()) + 1,
     )
+    module.divided = training.strategy == "fsdp"
     clips = config.optimization.clip is not None
-    module.fused = training.precision == "32-true" or (training.precision == "bf16-mixed" and not clips)
+    fusable = training.precision == "32-true" or (training.precision == "bf16-mixed" and not clips)
+    module.fused = fusable and not module.divided
     module.external = batches.marked_per_batch
     train_loader = load(data.splits["train"], batches, training.augment or data.augment)
     val_loaders = [
@@ -320,7 +324,7 @@ def _trainer(config: RunConfig, out: Path, multilabel: bool, own: list[Callback]
         accelerator=config.training.device,
         devices=config.training.devices,
         num_nodes=config.training.num_nodes,
-        strategy=config.training.strategy,
+        strategy=strategy_of(config.training),
         precision=config.training.precision,
         max_epochs=config.training.epochs,
         gradient_clip_val=config.optimization.clip,

@@ -206,7 +206,8 @@ class TrainingConfig:
         devices: number of devices of each machine.
         num_nodes: number of machines; torchrun or SLURM starts a process for each device.
         strategy: how devices share the work, where there are several. ddp: each holds the whole network, and gradients
-            are averaged; auto is the same.
+            are averaged; auto is the same. fsdp: each holds its share of the optimiser's state, and between steps of
+            weights and gradients, for networks whose training one device cannot hold.
         workers: processes that read image files, for each device.
         compile: compile the network by torch.compile, which takes minutes at first, and on a CPU a C++ compiler. Steps
             whose objective reads attention maps run eagerly all the same; validation is compiled.
@@ -226,7 +227,7 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Count = 1
     num_nodes: Count = 1
-    strategy: Literal["auto", "ddp"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     workers: Annotated[int, Ge(0)] = 2
     compile: bool = False
     logger: Annotated[list[str] | None, LOGGERS] = None
