@@ -2,8 +2,8 @@
 
 Every contender runs in a process of its own, with one loader, network and batch size, in rounds that are interleaved.
 looksharp writes the maps of five classes of each image to Parquet. The peers make one map of the highest-scoring class
-and write nothing. Seconds are counted without what a process loads before its first batch; processor seconds, which
-other work on the machine changes less, are given too.
+and write nothing. A batch goes before, uncounted, so that nothing is loaded or searched for in the seconds that count.
+Processor seconds are given too, since other work on the machine changes them less.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from benchmarks.timing import hardware
 from looksharp import ManySettings, Pixels, RunConfig, explain_many
 from looksharp.data.loose import loose_images
 from looksharp.data.sampling import InOrder
+from looksharp.data.splits.files import FileSplit
 from looksharp.training import Run
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None, help="images; noise of 320 x 256 pixels if not given")
+    parser.add_argument("--only", nargs="+", default=None, help="contenders beside the plain loop; all if not given")
     parser.add_argument("--contender", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender is not None:
@@ -49,13 +51,14 @@ def main() -> None:
     print(f"{hardware(torch.device('cpu'), 'timm', 'grad-cam', 'torchcam', 'captum', 'pyarrow')}\n")
     with tempfile.TemporaryDirectory() as made:
         folder = options.folder or _noise(Path(made), options.images)
-        rounds = [{name: _started(options, folder, name) for name in _CONTENDERS} for _ in range(options.rounds)]
+        names = [name for name in _CONTENDERS if name in ("plain", *(options.only or _CONTENDERS))]
+        rounds = [{name: _started(options, folder, name) for name in names} for _ in range(options.rounds)]
     print(f"{options.backbone}, {options.size} px, batch {options.batch}, {options.workers} workers\n")
     print(
         "| | images | images/s | processor s per image | throughput / plain, median | the same of processor s | peak |"
     )
     print("|---|---|---|---|---|---|---|")
-    for name in _CONTENDERS:
+    for name in names:
         found = [each[name] for each in rounds]
         wall, spent = (
             statistics.median(each["plain"][kind] / each[name][kind] for each in rounds) for kind in ("wall", "spent")
@@ -90,14 +93,12 @@ def _measured(options: argparse.Namespace) -> dict[str, float]:
     model = random_network(options.backbone, torch.randn(2, 3, options.size, options.size), 1000).eval()
     split, pixels = loose_images([options.folder]), Pixels((options.size, options.size))
     split = split.taken(range(min(options.images, len(split))))
+    first = split.taken(range(min(options.batch, len(split))))
     names = tuple(f"class {number}" for number in range(1000))
     run = Run(None, RunConfig(), model, names, pixels, multilabel=False, seconds=0.0)
 
-    def batches() -> Iterator[Tensor]:
-        for batch in split.loader(InOrder(len(split), options.batch), pixels, workers=options.workers):
-            yield batch.image
-
-    work = _CONTENDERS[options.contender](run, batches, options)
+    _CONTENDERS[options.contender](run, first, options)()
+    work = _CONTENDERS[options.contender](run, split, options)
     started, before = time.perf_counter(), _processor_seconds()
     work()
     wall, spent = time.perf_counter() - started, _processor_seconds() - before
@@ -110,23 +111,25 @@ def _processor_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in found)
 
 
-Batches = Callable[[], Iterator[Tensor]]
-Contender = Callable[[Run, Batches, argparse.Namespace], Callable[[], object]]
+Contender = Callable[[Run, FileSplit, argparse.Namespace], Callable[[], object]]
 
 
-def _plain(run: Run, batches: Batches, options: argparse.Namespace) -> Callable[[], object]:
+def _batches(run: Run, split: FileSplit, options: argparse.Namespace) -> Iterator[Tensor]:
+    for batch in split.loader(InOrder(len(split), options.batch), run.pixels, workers=options.workers):
+        yield batch.image
+
+
+def _plain(run: Run, split: FileSplit, options: argparse.Namespace) -> Callable[[], object]:
     @torch.no_grad()
     def work() -> None:
-        for images in batches():
+        for images in _batches(run, split, options):
             run.model(images)
 
     return work
 
 
-def _looksharp(run: Run, batches: Batches, options: argparse.Namespace) -> Callable[[], object]:
+def _looksharp(run: Run, split: FileSplit, options: argparse.Namespace) -> Callable[[], object]:
     settings = ManySettings(shard_size=16, batch_size=options.batch, workers=options.workers)
-    split = loose_images([options.folder])
-    split = split.taken(range(min(options.images, len(split))))
 
     def work() -> None:
         with tempfile.TemporaryDirectory() as out:
@@ -135,35 +138,35 @@ def _looksharp(run: Run, batches: Batches, options: argparse.Namespace) -> Calla
     return work
 
 
-def _grad_cam(run: Run, batches: Batches, options: argparse.Namespace) -> Callable[[], object]:
+def _grad_cam(run: Run, split: FileSplit, options: argparse.Namespace) -> Callable[[], object]:
     from pytorch_grad_cam import GradCAM
 
     def work() -> None:
         with GradCAM(run.model, [_last(run.model)]) as cam:
-            for images in batches():
-                cam(images)
+            for images in _batches(run, split, options):
+                cam(images, None)
 
     return work
 
 
-def _torch_cam(run: Run, batches: Batches, options: argparse.Namespace) -> Callable[[], object]:
+def _torch_cam(run: Run, split: FileSplit, options: argparse.Namespace) -> Callable[[], object]:
     from torchcam.methods import GradCAM
 
     def work() -> None:
         with GradCAM(run.model, _last(run.model)) as cam:
-            for images in batches():
+            for images in _batches(run, split, options):
                 logits = run.model(images)
                 cam(logits.argmax(1).tolist(), logits)
 
     return work
 
 
-def _captum(run: Run, batches: Batches, options: argparse.Namespace) -> Callable[[], object]:
+def _captum(run: Run, split: FileSplit, options: argparse.Namespace) -> Callable[[], object]:
     from captum.attr import LayerGradCam
 
     def work() -> None:
         explained = LayerGradCam(run.model, _last(run.model))
-        for images in batches():
+        for images in _batches(run, split, options):
             with torch.no_grad():
                 best = run.model(images).argmax(1)
             explained.attribute(images, best, relu_attributions=True)
