@@ -54,7 +54,8 @@ def _seed_tasks(backbone: str, images: Tensor) -> dict[str, Callable[[], object]
     return {
         "forward": forward,
         "maps": partial(WholeMaps(model).of, images, classes),
-        "maps and saliency by the gradient": partial(WholeMaps(model, saliency=True).of, images, classes),
+        "maps and saliency": partial(WholeMaps(model, saliency=True, saliency_scale=0.3).of, images, classes),
+        "maps and saliency at full size": partial(WholeMaps(model, saliency=True).of, images, classes),
     }
 
 

@@ -55,6 +55,25 @@ def test_saliency_is_the_gradient_of_the_true_classes_scores(network, images):
     torch.testing.assert_close(saliency[0], normalize_maps(smooth[0, 0]))
 
 
+def test_saliency_of_reduced_images(network):
+    images = torch.randn(2, 3, 64, 96)
+    _, saliency = WholeMaps(network, saliency=True, saliency_scale=0.75).of(images, CLASSES)
+    small = F.interpolate(images, (48, 72), mode="bilinear", antialias=True)
+    _, expected = WholeMaps(network, saliency=True).of(small, CLASSES)
+    torch.testing.assert_close(saliency, resize_maps(expected, (64, 96)))
+    _, least = WholeMaps(network, saliency=True, saliency_scale=0.1).of(images, CLASSES)  # not below 32 px
+    _, expected = WholeMaps(network, saliency=True, saliency_scale=0.5).of(images, CLASSES)
+    torch.testing.assert_close(least, expected)
+
+
+def test_saliency_of_a_network_that_takes_one_size():
+    network = build_network("vit_tiny_patch16_224", 5, image_size=(48, 48)).eval()
+    images, classes = torch.randn(1, 3, 48, 48), torch.tensor([[0]])
+    _, found = WholeMaps(network, saliency=True, saliency_scale=0.7).of(images, classes)
+    _, expected = WholeMaps(network, saliency=True).of(images, classes)
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_mechanism_that_runs_the_model_itself(network, images):
     found, saliency = WholeMaps(network, "occlusion:window=24,stride=12", saliency=True).of(images, CLASSES)
     (maps,) = attend(network, images, CLASSES.clamp(min=0), mechanism="occlusion:window=24,stride=12").maps.values()

@@ -41,7 +41,7 @@ def segmented(
     Args:
         path: the classifier's run folder.
         data: its images, those that are tested with masks.
-        seeds: settings of the seeds that are not their defaults; see `SeedSettings`.
+        seeds: settings of the seeds that are not SEC's; see `SeedSettings`.
         seed: seed of the segmentation.
         smoke: train a small network for a few steps.
         device: where both networks run.
@@ -51,7 +51,8 @@ def segmented(
     Returns:
         Checkpoint of the segmentation -> the values of suite segmentation on the first test split.
     """
-    settings = SeedSettings(path, path / "seeds", device=device, workers=workers, **seeds)
+    as_published = {"background_scale": 1.0} | dict(seeds)  # the gradient at the image's own size
+    settings = SeedSettings(path, path / "seeds", device=device, workers=workers, **as_published)
     make_seeds(settings, data=data, progress=progress)
     images = data.splits["train"]
     marked = replace(images, marks=seed_marks(read_seed_folder(settings.out), images))

@@ -132,6 +132,7 @@ def _write(
         settings.scales,
         settings.mirror,
         saliency=settings.background == "gradient",
+        saliency_scale=settings.background_scale,
     )
     batches = [list(missing[i : i + settings.batch_size]) for i in range(0, len(missing), settings.batch_size)]
     device = next(run.model.parameters()).device

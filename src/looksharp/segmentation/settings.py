@@ -31,8 +31,10 @@ class SeedSettings:
         mirror: read mirror images too.
         threshold: share of a class map's maximum above which pixels are seeds.
         background: measure that is low at the background: gradient (of the true classes' scores with respect to the
-            image, which costs a backward), maps (the highest class map), none, or a folder of saliency maps, images
-            laid out like those of the data.
+            image), maps (the highest class map), none, or a folder of saliency maps, images laid out like those of the
+            data.
+        background_scale: size at which that gradient is computed, as a factor of the image's, though not below 32 px:
+            0.3 costs a fifth of a forward, 1 a whole one and more.
         background_share: share of the image that is seeded as background, where the measure is lowest.
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
@@ -51,6 +53,7 @@ class SeedSettings:
     mirror: bool = False
     threshold: Annotated[float, Ge(0), Lt(1)] = 0.2
     background: str = "gradient"
+    background_scale: Annotated[float, Gt(0), Le(1)] = 0.3
     background_share: Annotated[float, Ge(0), Lt(1)] = 0.1
     checkpoint: Literal["last", "best"] = "last"
     device: str = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from looksharp.networks.built_in import built_in_attention
 __all__ = ["WholeMaps"]
 
 _SMOOTHED = 20  # a window's side goes so many times into the image's
+_LEAST_SIDE = 32  # to which images are reduced for saliency
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class WholeMaps:
         scales: factors of the image's size.
         mirror: read mirror images too.
         saliency: also compute saliency, by a gradient with respect to the image.
+        saliency_scale: factor of each view's size at which saliency is computed, though not below 32 px. A network that
+            takes images of one size computes it at that.
     """
 
     model: nn.Module
@@ -41,6 +45,7 @@ class WholeMaps:
     scales: Sequence[float] = (1.0,)
     mirror: bool = False
     saliency: bool = False
+    saliency_scale: float = 1.0
 
     def of(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return maps of classes, each divided by its maximum, resized and averaged; and saliency.
@@ -73,20 +78,18 @@ class WholeMaps:
 
     def _views(self, images: Tensor) -> Iterator[tuple[Tensor, bool]]:
         for scale in self.scales:
-            view = images
-            if scale != 1:
-                size = [max(round(length * scale), 1) for length in images.shape[-2:]]
-                view = F.interpolate(images, size, mode="bilinear", antialias=True)
+            view = images if scale == 1 else _resized(images, scale)
             yield view, False
             if self.mirror:
                 yield view.flip(-1), True
 
     def _one(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return maps (B, K, h, w) of one view, and its saliency (B, H, W)."""
+        scale = self._scale(images)
         try:
             if self.mechanism == "built_in":
-                return self._built_in(images, classes), self._gradient(images, classes) if self.saliency else None
-            if self.saliency and not isinstance(find_mechanism(self.mechanism), ModelMechanism):
+                return self._built_in(images, classes), self._saliency(images, classes, scale)
+            if self.saliency and scale == 1 and not isinstance(find_mechanism(self.mechanism), ModelMechanism):
                 return self._with_gradient(images, classes)
             found = attend(
                 self.model,
@@ -97,7 +100,7 @@ class WholeMaps:
             )
             check_logits(found.logits)
             (maps,) = found.maps.values()
-            gradient = self._gradient(images, classes) if self.saliency else None
+            gradient = self._saliency(images, classes, scale)
         except (AssertionError, RuntimeError) as error:
             height, width = images.shape[-2:]
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -116,6 +119,19 @@ class WholeMaps:
         (maps,) = attention_maps(output, features, classes.clamp(min=0), self.mechanism).values()
         check_finite(maps, "the class maps")
         return maps, _saliency(logits_of(output), images, classes)
+
+    def _scale(self, images: Tensor) -> float:
+        """Return the factor of a view's size at which saliency is computed."""
+        return min(max(self.saliency_scale, _LEAST_SIDE / min(images.shape[-2:])), 1.0)
+
+    def _saliency(self, images: Tensor, classes: Tensor, scale: float) -> Tensor | None:
+        """Return saliency (B, h, w), of images that are first reduced where the network takes them so; None if off."""
+        if not self.saliency:
+            return None
+        if scale < 1:
+            with suppress(AssertionError, RuntimeError):  # what a network of one size raises
+                return self._gradient(_resized(images, scale), classes)
+        return self._gradient(images, classes)
 
     def _gradient(self, images: Tensor, classes: Tensor) -> Tensor:
         images = images.detach().requires_grad_()
@@ -137,6 +153,11 @@ class WholeMaps:
                 chosen = normalize_maps(maps).mean(1, keepdim=True).expand(-1, classes.shape[1], -1, -1)
             each.append(resize_maps(normalize_maps(chosen.float()), size))
         return torch.stack(each).mean(0)
+
+
+def _resized(images: Tensor, scale: float) -> Tensor:
+    size = [max(round(length * scale), 1) for length in images.shape[-2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def _saliency(logits: Tensor, images: Tensor, classes: Tensor) -> Tensor:
