@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import resource
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -30,20 +32,28 @@ def main() -> None:
     options = parser.parse_args()
     device = chosen_device(options)
     print(hardware(device, "timm"))
+    clock = time.process_time if device.type == "cpu" else time.perf_counter  # other work on a CPU does not count
+    run = partial(measure, rounds=options.rounds, device=device, warmup=1, clock=clock)
     images = torch.randn(options.batch, 3, options.size, options.size, device=device)
     for backbone in options.backbones:
         print(f"\n**{backbone}**, {options.batch} images of {options.size} px", flush=True)
-        times = measure(_seed_tasks(backbone, images), options.rounds, device, warmup=1)
-        print(f"\n{table(times, 'forward', {'maps': 1.3})}", flush=True)
-        times = measure(_step_tasks(backbone, images), options.rounds, device, warmup=1)
+        times = run(_seed_tasks(backbone, images))
+        print(f"\n{table(times, 'forward', {'maps': 1.3, 'maps and saliency': 1.3})}", flush=True)
+        times = run(_step_tasks(backbone, images))
         print(f"\n{table(times, 'cross-entropy step', {'SEC step': 1.3})}", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"\nmost memory of the process so far: {peak:.1f} GiB", flush=True)
     for size, scale in (((41, 41), 12.0), ((213, 320), 2.0)):
-        times = measure(_crf_tasks(size, scale, device), options.rounds, device, warmup=1)
+        times = run(_crf_tasks(size, scale, device))
         print(f"\nCRF of 21 classes, {size[0]} x {size[1]} px\n\n{table(times, 'pydensecrf2', {})}", flush=True)
 
 
 def _seed_tasks(backbone: str, images: Tensor) -> dict[str, Callable[[], object]]:
-    model = random_network(backbone, images, _CLASSES).eval()
+    size = (images.shape[-2], images.shape[-1])
+    if "/" in backbone:  # torchvision's
+        model: nn.Module = build_classifier(backbone, _CLASSES, image_size=size).to(images.device).eval()
+    else:
+        model = random_network(backbone, images, _CLASSES).eval()
     classes = torch.zeros(len(images), 1, dtype=torch.long, device=images.device)
 
     @torch.no_grad()
@@ -54,7 +64,7 @@ def _seed_tasks(backbone: str, images: Tensor) -> dict[str, Callable[[], object]
     return {
         "forward": forward,
         "maps": partial(WholeMaps(model).of, images, classes),
-        "maps and saliency": partial(WholeMaps(model, saliency=True, saliency_scale=0.3).of, images, classes),
+        "maps and saliency": partial(WholeMaps(model, saliency=True, saliency_scale=0.25).of, images, classes),
         "maps and saliency at full size": partial(WholeMaps(model, saliency=True).of, images, classes),
     }
 

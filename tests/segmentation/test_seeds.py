@@ -37,7 +37,7 @@ def test_seeds_are_the_rule_applied_to_maps(run, few, tmp_path):
     table = make_seeds(made, progress=False)
     loaded, split = load_run(run, device="cpu"), few.splits["train"]
     images = few.pixels.normalize(split.images[7:8])
-    maps, saliency = WholeMaps(loaded.model, "grad_cam_pp", None, (1.0, 1.5), True, True, 0.3).of(
+    maps, saliency = WholeMaps(loaded.model, "grad_cam_pp", None, (1.0, 1.5), True, True, 0.25).of(
         images, split.targets[7:8, None]
     )
     expected = seed_labels(maps[0], [int(split.targets[7])], background_seeds(saliency[0]))
