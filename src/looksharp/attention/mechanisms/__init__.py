@@ -24,6 +24,7 @@ from looksharp.attention.mechanisms.base import (
     Mechanism,
     ModelMechanism,
     SinglePass,
+    Spelled,
 )
 from looksharp.attention.mechanisms.finding import (
     MechanismChoice,
@@ -46,6 +47,7 @@ __all__ = [
     "MechanismChoice",
     "ModelMechanism",
     "SinglePass",
+    "Spelled",
     "check_asked",
     "find_mechanism",
     "find_trainable",

@@ -112,6 +112,15 @@ def contrast_of(mechanism: MapFunction, logits: Tensor, classes: Tensor) -> Tens
     return mechanism.cotangents(logits.detach(), classes) if isinstance(mechanism, Contrast) else None
 
 
+class Spelled(ModelMechanism):
+    """A mechanism that is in no registry and says what it is called."""
+
+    @property
+    @abstractmethod
+    def spelling(self) -> str | None:
+        """Return a name that tells it from others; None if it has none."""
+
+
 MECHANISMS: Registry[MapFunction | type[MapFunction] | type[ModelMechanism]] = Registry(
     "mechanism", "looksharp.attention.mechanisms"
 )

@@ -11,7 +11,14 @@ from typing import Annotated, Any, get_origin
 import yaml
 from pydantic import AfterValidator
 
-from looksharp.attention.mechanisms.base import MECHANISMS, TRAINABLE, MapFunction, Mechanism, ModelMechanism
+from looksharp.attention.mechanisms.base import (
+    MECHANISMS,
+    TRAINABLE,
+    MapFunction,
+    Mechanism,
+    ModelMechanism,
+    Spelled,
+)
 from looksharp.settings import SettingError, build, settings_of
 
 __all__ = [
@@ -67,7 +74,7 @@ def find_trainable(mechanism: str | Mechanism) -> MapFunction:
 
 
 def mechanism_name(mechanism: str | Mechanism) -> str | None:
-    """Spell a mechanism, with the settings that are not their defaults; None if it is not in `MECHANISMS`.
+    """Spell a mechanism, with the settings that are not their defaults; None if it is not known by name.
 
     Example:
         >>> mechanism_name("occlusion:8"), mechanism_name(lambda features, gradients: features)
@@ -75,6 +82,8 @@ def mechanism_name(mechanism: str | Mechanism) -> str | None:
 
     """
     found = find_mechanism(mechanism)
+    if isinstance(found, Spelled):
+        return found.spelling
     for name, thing in MECHANISMS.items():
         if thing is found:
             return name

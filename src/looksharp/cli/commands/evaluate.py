@@ -35,6 +35,8 @@ class EvaluateSettings:
         checkpoint: weights to read, last or best.
         device: auto, cpu, cuda or mps.
         mechanism: mechanism that makes attention maps; listed below.
+        smooth: average its maps over six mirrored and scaled copies of each image.
+        fuse: average its maps of the last two stages into one.
         suite: suites to measure, or all. Results are kept in RUN/evaluation.
         refresh: measure again, even where RUN/evaluation holds results.
         data: data set to measure on, in place of the runs' own; see train.
@@ -53,6 +55,8 @@ class EvaluateSettings:
     checkpoint: Literal["last", "best"] = "last"
     device: str = "auto"
     mechanism: str = "grad_cam"
+    smooth: bool = False
+    fuse: bool = False
     suite: tuple[str, ...] = ("classification", "attention")
     refresh: bool = False
     data: str | None = None
@@ -118,6 +122,7 @@ class _Found:
 def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from tqdm import tqdm
 
+    from looksharp.attention.averaged import averaged
     from looksharp.attention.mechanisms import check_asked
     from looksharp.data.build import build_data
     from looksharp.evaluation import SUITES, evaluate_run
@@ -127,7 +132,8 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     from looksharp.training.data import fitted_data, map_said, moved_data
     from looksharp.training.folder import load_run, read_config, read_facts
 
-    check_asked(settings.mechanism, layers=settings.layers is not None)
+    mechanism = averaged(settings.mechanism, smooth=settings.smooth, fuse=settings.fuse)
+    check_asked(mechanism, layers=settings.layers is not None)
     check_layers(settings.layers)
     suites = check_suites(settings.suite)
     build = lru_cache(maxsize=1)(build_data)  # runs often share their images
@@ -157,7 +163,7 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
                 data=data,
                 checkpoint=settings.checkpoint,
                 suites=suites,
-                mechanism=settings.mechanism,
+                mechanism=mechanism,
                 layers=settings.layers,
                 batch_size=settings.batch_size,
                 workers=settings.workers,
