@@ -77,6 +77,7 @@ def test_busy_where_more_is_wanted_than_there_is(monkeypatch, others, quota, thr
     assert is_busy() is expected
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the mean load of a minute is read")
 def test_a_machine_on_which_others_spin_is_busy():
     spinning = [
         subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
