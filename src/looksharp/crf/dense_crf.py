@@ -39,9 +39,9 @@ def dense_crf(
 
     "exact" computes all pairs of pixels. "lattice" approximates the bilateral kernel on the permutohedral lattice, as
     the authors' code does, and at the same places, so that it errs alike; the Gaussian kernel stays exact, row by
-    column. On two photographs, whose scores were blurred to eight degrees, its labels were those of the authors' code;
-    at 41 x 41 px its probabilities differed from the exact ones by 0.006 on average or less, and 99.1% of the labels or
-    more agreed. "auto" is exact up to `EXACT_PIXELS`.
+    column. On two photographs of 41 x 41 px, whose scores were blurred to eight degrees, its labels were those of the
+    authors' code, its probabilities differed from the exact ones by 0.006 on average or less, and 99.1% of the labels
+    or more agreed; at 96 x 144 px it was 0.008 and 98.8%. "auto" is exact up to `EXACT_PIXELS`.
 
     Args:
         scores: (B, C, H, W), logits or log probabilities.
