@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.3, help="share of the epochs after which lr is divided by ten")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient, for every row")
+    parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient, for every row; 0 for any")
     add_study_flags(parser, Path("runs/clutter"), seeds=(0, 1, 2))
     options = parser.parse_args()
     setting = (options.data, options.train_size, options.epochs, options.drop, options.batch_size, options.lr)
@@ -153,7 +153,7 @@ def _config(options: argparse.Namespace, name: str) -> RunConfig:
             lr=options.lr,
             schedule="step",
             milestones=[max(round(options.drop * options.epochs), 1)],
-            clip=options.clip,
+            clip=options.clip or None,
         ),
         training=TrainingConfig(epochs=options.epochs, batch_size=options.batch_size, device=options.device, workers=0),
     )
