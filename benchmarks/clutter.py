@@ -101,7 +101,9 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.3, help="share of the epochs after which lr is divided by ten")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient, for every row; 0 for any")
+    parser.add_argument(
+        "--clip", type=float, default=1.0, help="largest norm of the gradient, for every row; 0 for any"
+    )
     add_study_flags(parser, Path("runs/clutter"), seeds=(0, 1, 2))
     options = parser.parse_args()
     setting = (options.data, options.train_size, options.epochs, options.drop, options.batch_size, options.lr)
