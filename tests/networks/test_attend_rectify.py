@@ -407,7 +407,8 @@ def test_copies_and_half_precision(images, gate):
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler's own
 def test_compiled(images):
     net = warn().eval()
-    with record(torch.compile(net, backend="eager"), ["attention.0.mask"]) as recorded:
+    compiled = torch.compile(net, backend="eager")
+    with pytest.warns(UserWarning, match="it runs eagerly"), record(compiled, ["attention.0.mask"]) as recorded:
         logits = torch.compile(net, backend="eager")(images)
     torch.testing.assert_close(logits, net(images))
     assert recorded["attention.0.mask"].shape == (4, 4, 9, 12)

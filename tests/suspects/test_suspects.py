@@ -441,7 +441,7 @@ def test_the_sheet_shows_the_chosen_by_cluster(biased, tmp_path, monkeypatch):
     for (number, size), (heading, tiles) in zip(found.sizes.items(), groups, strict=True):
         labels = found.label[found.cluster == number].bincount()
         pure = labels.max().item() / size
-        assert heading == f"Cluster {number}: {size} images, {pure:.0%} {biased.classes[int(labels.argmax())]}"
+        assert heading == f"Group {number}: {size} images, {pure:.0%} {biased.classes[int(labels.argmax())]}"
         for suspect, tile in zip(members[number], tiles, strict=True):
             assert tile.title == f"{ranks[suspect.index]}. {biased.classes[suspect.label]}"
             assert tile.caption == f"{suspect.share:.0%} of the evidence, score {suspect.score:.2f}"

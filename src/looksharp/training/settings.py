@@ -209,7 +209,7 @@ class TrainingConfig:
             are averaged; auto is the same. fsdp: each holds its share of the optimiser's state, and between steps of
             weights and gradients, for networks whose training one device cannot hold.
         workers: processes that read image files, for each device.
-        compile: compile the network by torch.compile, which takes minutes at first, and on a CPU a C++ compiler. Steps
+        compile: compile the network by torch's compiler. It takes minutes at first, and on a CPU a C++ compiler. Steps
             whose objective reads attention maps run eagerly all the same; validation is compiled.
         logger: where the run can be followed, separated by commas: csv, tensorboard, wandb (offline, unless
             WANDB_MODE=online) or mlflow (a file store, unless MLFLOW_TRACKING_URI names a server), all below RUN/logs.
