@@ -1,4 +1,4 @@
-"""Demonstrate a cure: a classifier learns a shortcut, a few boxes are drawn, and interventions show it gone."""
+"""Demonstrate a cure: a classifier learns a shortcut, a few boxes are drawn, and interventions show what is left."""
 
 from __future__ import annotations
 
