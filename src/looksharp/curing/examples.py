@@ -36,7 +36,7 @@ _LABELS: dict[bool, dict[str, str]] = {
         "surroundings_only": "the piece alone",
     },
 }
-"""Whether pieces were exchanged -> measure -> what is shown."""
+"""Caption of each measure's picture, where pieces were exchanged (True) and where surroundings were."""
 
 _WITH_MAPS = ("original", "exchanged_across")
 

@@ -102,7 +102,7 @@ def explain_many(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be written: the arguments of `explain_many`, and the mechanism that they lead to."""
+    """The arguments of `explain_many`, and the mechanism that they lead to."""
 
     run: Run
     split: Split

@@ -39,7 +39,7 @@ _OF_PIECES: Measures = {
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """How pictures with masks are divided, and the halves exchanged.
+    """A way to divide pictures by masks, and to exchange the halves.
 
     Attributes:
         exchange: puts what should count of images (N, C, H, W) with masks (N, H, W) beside what should not of others,

@@ -13,7 +13,7 @@ from looksharp.interventions.surroundings import feather, fill_holes, surroundin
 __all__ = ["Fill", "exchange_pieces"]
 
 Fill = Literal["moved", "spread", "own"]
-"""What takes a piece's place: the other image's piece, its pixels moved and fitted ("moved"); the other's piece,
+"""The filling of a piece's place: the other image's piece, its pixels moved and fitted ("moved"); the other's piece,
 continued smoothly over the whole image ("spread"); or a smooth continuation of the image's own surroundings ("own")."""
 
 

@@ -27,7 +27,7 @@ TESTS = {
     "lost_random": "The same, with a random piece of the same size and shape",
     "alone": "The answer is the piece's class where all else is replaced by the mean colour",
 }
-"""What each test of a group counts."""
+"""Each test of a group, in words."""
 
 _TRIES = 16  # places drawn for a random piece
 _SHOWN = 2  # examples
