@@ -180,7 +180,7 @@ def test_help_of_train_names_every_choice(capsys):
     flags = flags_of(capsys.readouterr().out)
     for flag in ("--data", "--backbone", "--marks", "--lr", "--seed", "--out", "--resume", "--config"):
         assert flag in flags
-    assert len([flag for flag in flags if "." not in flag]) <= 64
+    assert len([flag for flag in flags if "." not in flag]) <= 60
     assert not any(flag.startswith(("--icasc", "--voc", "--attend_rectify")) for flag in flags)
     with pytest.raises(SystemExit):
         cli.main(["train", "--help", "--objective", "icasc+gain", "--data=voc", "--architecture", "attend_rectify"])
@@ -188,6 +188,11 @@ def test_help_of_train_names_every_choice(capsys):
     for flag in ("--icasc.theta", "--icasc.mechanism", "--gain.sigma", "--gain.mechanism", "--voc.set"):
         assert flag in flags
     assert {"--attend_rectify.heads", "--head_diversity.weight"} <= flags.keys()
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help", "--cues=cues.json", "--logger", "csv", "--propagate"])
+    beside = {"--shortcut", "--object", "--logged_maps", "--propagate_without"}
+    assert beside <= flags_of(capsys.readouterr().out).keys()
+    assert not beside & flags.keys()
     assert "number of the backbone's last stages" in flags["--attend_rectify.layers"]  # not the attribute of that name
 
 

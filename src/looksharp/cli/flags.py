@@ -31,6 +31,7 @@ def add_flags(
     below: str = "",
     positional: Collection[str] = (),
     without: Collection[str] = (),
+    unlisted: Collection[str] = (),
     title: str = "",
     defaults: bool = True,
 ) -> None:
@@ -42,6 +43,7 @@ def add_flags(
         below: name before a dot in each flag: "icasc" makes `--icasc.theta`.
         positional: arguments that are given without a flag.
         without: arguments that are not flags.
+        unlisted: arguments whose flags are read, but left out of the help.
         title: heading of the flags in the help.
         defaults: show the defaults of the signature; not where a flag that is not given takes another value.
     """
@@ -50,7 +52,7 @@ def add_flags(
     texts = {each.arg_name: each.description or "" for each in reversed(described)}
     group: _ActionsContainer = parser.add_argument_group(title) if title else parser
     for name, setting in settings_of(source, without).items():
-        text = " ".join(texts.get(name, "").split())
+        text = SUPPRESS if name in unlisted else " ".join(texts.get(name, "").split())
         flag = f"{below}.{name}" if below else name
         if name in positional:
             _add_positional(group, name, setting, text)
@@ -117,7 +119,7 @@ def _add_flag(group: _ActionsContainer, flag: str, setting: inspect.Parameter, t
     needed = setting.default is setting.empty
     silent = needed or not shows_default or setting.default in (None, "", ())
     shown = "" if silent else f" (default: {_shown(setting.default)})"
-    help_text = _escaped(f"{text}{shown}")
+    help_text = SUPPRESS if text == SUPPRESS else _escaped(f"{text}{shown}")
     if _is_switch(setting.annotation):
         group.add_argument(f"--{flag}", action="store_true", dest=flag, default=SUPPRESS, help=help_text)
         where, _, last = flag.rpartition(".")

@@ -14,6 +14,7 @@ from looksharp.cli.flags import add_flags, asked, given_values
 __all__ = ["add_train_flags", "named_data", "run"]
 
 _OWN = ("out", "resume", "config")
+_GO_WITH = {"shortcut": "cues", "object": "cues", "propagate_without": "propagate", "logged_maps": "logger"}
 _SHOWN = ("val_top1", "val_map", "val_worst_group", "val_exchanged_across", "val_loss")
 
 
@@ -26,6 +27,11 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
     from looksharp.objectives.base import PARTS
     from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, TrainingConfig
 
+    flags = {argument.partition("=")[0].removeprefix("--") for argument in given}
+    unlisted = [name for name, leader in _GO_WITH.items() if leader not in flags]
+    parser.description = (
+        f"{parser.description} Flags that go with --cues, --logger or --propagate are listed beside it."
+    )
     parser.add_argument("--config", type=Path, default=None, help="YAML file of settings, such as a run's config.yaml.")
     parser.add_argument("--out", type=Path, default=None, help="Run folder; runs/DATA-OBJECTIVE-SEED if not given.")
     parser.add_argument("--resume", action="store_true", help="Continue an interrupted run in --out.")
@@ -43,7 +49,7 @@ def add_train_flags(parser: ArgumentParser, given: Sequence[str]) -> None:
         (OptimizationConfig, "optimization"),
         (TrainingConfig, "training"),
     ):
-        add_flags(parser, kind, without=("settings",), title=title)
+        add_flags(parser, kind, without=("settings",), unlisted=unlisted, title=title)
     for name, source, without in _named(given):
         add_flags(parser, source, below=name, without=without, title=f"settings of {name}")
 
