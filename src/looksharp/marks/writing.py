@@ -11,9 +11,10 @@ from pycocotools import mask as coco_mask
 
 from looksharp.files import write_text
 from looksharp.marks.mark import Mark
+from looksharp.marks.union import Mask
 from looksharp.marks.values import Entry
 
-__all__ = ["write_coco"]
+__all__ = ["mask_region", "write_coco"]
 
 
 def write_coco(
@@ -76,6 +77,17 @@ def _region(mark: Mark, size: tuple[int, int]) -> Entry:
             f"width) with a pixel set, got {mask.dtype} {mask.shape} with {np.count_nonzero(mask)}; leave empty masks "
             f"out"
         )
+    return mask_region(mask)
+
+
+def mask_region(mask: Mask) -> Entry:
+    """Return what a COCO annotation says of a mask (H, W): compressed RLE, with box and area.
+
+    Example:
+        >>> mask_region(np.array([[False, True], [False, True]]))["bbox"]
+        [1.0, 0.0, 1.0, 2.0]
+
+    """
     runs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {
         "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")},

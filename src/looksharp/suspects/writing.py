@@ -17,9 +17,9 @@ from looksharp.data.split import Data, Pixels
 from looksharp.data.transform import image_transform
 from looksharp.drawing.contact_sheet import Tile, contact_sheet
 from looksharp.files import replacing, write_text
+from looksharp.marks.form import form_of
 from looksharp.suspects.choosing import Suspect, Suspects
 from looksharp.suspects.finding import Found
-from looksharp.suspects.form import form_of
 from looksharp.suspects.groups import write_groups
 from looksharp.suspects.page import write_page
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from looksharp.suspects.form import form_of
+from looksharp.marks.form import form_of
 
 IMAGES = [("a/1.png", (6, 8)), ("b/2.png", (5, 7))]
 

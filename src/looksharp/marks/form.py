@@ -9,7 +9,7 @@ from typing import Any
 from looksharp.marks.documents import read_json
 from looksharp.marks.formats.coco import coco_entries
 
-__all__ = ["form_of"]
+__all__ = ["form_of", "next_id"]
 
 
 def form_of(path: Path, images: Sequence[tuple[str, tuple[int, int]]], classes: Sequence[str]) -> dict[str, Any]:
@@ -30,10 +30,10 @@ def form_of(path: Path, images: Sequence[tuple[str, tuple[int, int]]], classes: 
     listed, named = list(before.get("images", [])), list(before.get("categories", []))
     for name, (height, width) in images:
         if name not in {entry["file_name"] for entry in listed}:
-            listed.append({"id": _next(listed), "file_name": name, "height": height, "width": width})
+            listed.append({"id": next_id(listed), "file_name": name, "height": height, "width": width})
     for name in classes:
         if name not in {entry["name"] for entry in named}:
-            named.append({"id": _next(named), "name": name})
+            named.append({"id": next_id(named), "name": name})
     return before | {"images": listed, "annotations": before.get("annotations", []), "categories": named}
 
 
@@ -50,5 +50,6 @@ def _drawn(path: Path) -> dict[str, Any]:
         raise ValueError(f"{error}; it would be overwritten: move {path}, or choose another --out") from None
 
 
-def _next(entries: Sequence[dict[str, Any]]) -> int:
-    return max((entry["id"] for entry in entries if isinstance(entry["id"], int)), default=0) + 1
+def next_id(entries: Sequence[dict[str, Any]]) -> int:
+    """Return a number above all ids of a section's entries; text of digits is an id too."""
+    return max((int(entry["id"]) for entry in entries if str(entry.get("id")).isdecimal()), default=0) + 1
