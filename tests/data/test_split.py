@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from looksharp.data.sets.synthetic import digits
 from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.marks import Marks, boxes_of
@@ -87,6 +88,18 @@ def test_what_is_reported_on():
     assert list(Data("d", ("a", "b"), splits, Pixels((4, 4))).tests) == ["test_b", "test_a"]
     only = {name: splits[name] for name in ("train", "val")}
     assert Data("d", ("a", "b"), only, Pixels((4, 4))).tests == {"val": splits["val"]}
+
+
+def test_what_is_tested_is_chosen():
+    data = digits(train=20, val=10, test=11)
+    assert list(data.testing("train").tests) == ["train"]
+    few = data.testing(images=3)
+    assert torch.equal(few.tests["test"].targets, data.splits["test"].targets[[0, 5, 10]])  # both ends and the middle
+    assert torch.equal(few.tests["test"].images, data.splits["test"].images[[0, 5, 10]])
+    assert list(few.testing("val").tests) == ["val"]
+    assert len(data.testing(images=500).tests["test"]) == 11
+    with pytest.raises(ValueError, match="split must be one of train, val, test; got 'tset'"):
+        data.testing("tset")
 
 
 def test_several_labels_are_seen_in_the_targets():

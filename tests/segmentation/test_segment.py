@@ -1,9 +1,11 @@
+import json
+
 import pytest
 import torch
 from PIL import Image
 
 from looksharp import cli
-from looksharp.evaluation import evaluate_run
+from looksharp.evaluation import evaluate, evaluate_run
 from looksharp.evaluation.dense import dense_odds, odds_at_size, refined
 from looksharp.marks.class_images import read_class_image
 from looksharp.segmentation import make_seeds
@@ -49,7 +51,6 @@ def test_it_trains_by_the_papers_settings(segmenter, seeds):
 
 def test_the_papers_schedule():
     """8,000 steps of 15 images of 10,582, at 321 px: GAIN Sec. 4.1."""
-    import json
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
@@ -115,6 +116,21 @@ def test_it_is_measured(segmenter, few):
     assert {"miou", "miou_crf", "background_iou", "background_iou_crf"} == found.values.keys()
     assert found.per_image["miou"].shape == (12,)
     assert len(found.tables["per_class"]["iou_crf"]) == 10
+
+
+def test_it_is_measured_without_a_crf_on_some_images_of_a_split(segmenter, few, tmp_path):
+    asked = ["evaluate", str(segmenter), "--suite", "segmentation", "--split", "val", "--images", "4", *HERE]
+    found = []
+    for name, flags in {"whole": [], "plain": ["--no_crf"]}.items():
+        assert cli.main([*asked, *flags, "--json", str(tmp_path / name)]) == 0
+        found.append(json.loads((tmp_path / name).read_text()))
+    whole, plain = (each["splits"]["val"] for each in found)
+    assert {"miou", "miou_crf", "background_iou", "background_iou_crf"} == whole.keys()
+    assert plain == {name: whole[name] for name in ("miou", "background_iou")}
+    images = few.testing("val", 4)
+    run = load_run(segmenter, device="cpu")
+    assert list(images.tests) == ["val"]
+    assert evaluate(run, images.tests["val"], suites=["segmentation"], crf=False).values == pytest.approx(plain)
 
 
 @pytest.mark.parametrize(

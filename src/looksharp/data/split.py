@@ -217,8 +217,7 @@ class Split(ABC):
         yield from self._pixels(_SAMPLED)
 
     def _pixels(self, sampled: int) -> Iterator[bytes]:
-        places = torch.linspace(0, len(self) - 1, min(sampled, len(self))).long().tolist()
-        yield from _bytes(self.image(place).as_subclass(Tensor) for place in places)
+        yield from _bytes(self.image(place).as_subclass(Tensor) for place in _spread(len(self), sampled))
 
 
 _OF_MARKS = ("marks", "cues", "pointed")  # fields of a split
@@ -256,6 +255,7 @@ class Data:
         group_names: names of the groups, where groups are known.
         notes: remarks on images and marks left out in reading -> their number.
         sources: where classes were mapped, class as it was read -> class; None where its images were left out.
+        tested: names of the splits to report on, if not all but train and val; see `testing`.
     """
 
     name: str
@@ -266,6 +266,7 @@ class Data:
     group_names: tuple[str, ...] = ()
     notes: dict[str, int] = field(default_factory=dict)
     sources: dict[str, str | None] = field(default_factory=dict)
+    tested: tuple[str, ...] = ()
 
     def resized(self, size: int | tuple[int, int]) -> Data:
         """Return the data set with its images brought to another size: the side, or (height, width)."""
@@ -286,6 +287,38 @@ class Data:
 
     @property
     def tests(self) -> dict[str, Split]:
-        """Return the splits to report on: all but train and val, or val where there is no other."""
+        """Return the splits to report on: `tested`, else all but train and val, else val alone."""
+        if self.tested:
+            return {name: self.splits[name] for name in self.tested}
         tests = {name: split for name, split in self.splits.items() if name not in ("train", "val")}
         return tests or {"val": self.splits["val"]}
+
+    def testing(self, split: str | None = None, images: int | None = None) -> Data:
+        """Return the data set to be reported on by one split, or by some images alone.
+
+        Args:
+            split: the split; those of `tests` if not given.
+            images: number of images of each, evenly spread over the split, so that every run is measured on the same
+                ones; all if not given, or if there are fewer.
+
+        Raises:
+            ValueError: if there is no such split, or its images cannot be picked, as in a stream.
+
+        Example:
+            >>> from looksharp.data.sets.synthetic import digits
+            >>> few = digits(train=20, val=10, test=10).testing("train", images=5)
+            >>> {name: len(each) for name, each in few.tests.items()}
+            {'train': 5}
+
+        """
+        if split is not None and split not in self.splits:
+            raise ValueError(f"split must be one of {', '.join(self.splits)}; got {split!r}")
+        tested = self.tests if split is None else {split: self.splits[split]}
+        if images is not None:
+            tested = {name: each.taken(_spread(len(each), images)) for name, each in tested.items()}
+        return replace(self, splits=self.splits | tested, tested=tuple(tested))
+
+
+def _spread(count: int, chosen: int) -> list[int]:
+    """Return so many places of `count`, evenly spread."""
+    return torch.linspace(0, count - 1, min(chosen, count)).long().tolist()

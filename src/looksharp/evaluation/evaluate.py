@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import TypedDict, Unpack
 
 import torch
 from torch import nn
@@ -21,7 +22,14 @@ from looksharp.objectives.base import Forward
 from looksharp.processes.place import is_first, processes
 from looksharp.training.folder import Run
 
-__all__ = ["check_layers", "evaluate", "measure_suites"]
+__all__ = ["Batching", "check_layers", "evaluate", "measure_suites"]
+
+
+class Batching(TypedDict, total=False):
+    """Options of how images come in batches, which change no result."""
+
+    batch_size: int
+    workers: int
 
 
 def evaluate(
@@ -32,10 +40,10 @@ def evaluate(
     suites: Sequence[str] = ("classification", "attention"),
     mechanism: str | Mechanism = "grad_cam",
     layers: Sequence[str] | None = None,
-    batch_size: int = 64,
-    workers: int = 0,
+    crf: bool = True,
     progress: str | None = None,
     classes: Sequence[str] | None = None,
+    **batching: Unpack[Batching],
 ) -> Evaluation:
     """Measure `model` on a split: how well it classifies, and where it looks.
 
@@ -49,10 +57,11 @@ def evaluate(
         suites: names from `SUITES`, or "all"; see there for what each measures and costs.
         mechanism: mechanism that makes the maps. One that reads no layers has one map, which then stands for both.
         layers: (inner, last); found in the network if not given.
-        batch_size: images a forward; changes nothing but speed and memory.
-        workers: processes that read image files.
+        crf: also measure a segmentation's masks once a CRF has sharpened them, which takes seconds for a photograph.
         progress: title of a progress bar; none if not given.
         classes: class names, for tables; a run's own, or numbers, if not given.
+        batching: batch_size (64 images a forward) and workers (0 processes that read image files); they change nothing
+            but speed and memory.
 
     Returns:
         The values, values of every image, and tables of all suites.
@@ -77,7 +86,8 @@ def evaluate(
         pixels, classes = pixels or model.pixels, classes or model.classes
     if pixels is None:
         raise ValueError("pixels must say how images become the input of a model that is no run: give looksharp.Pixels")
-    subject = Subject(network, split, pixels, mechanism, check_layers(layers), batch_size, workers, classes)
+    size = batching.get("batch_size", 64), batching.get("workers", 0)
+    subject = Subject(network, split, pixels, mechanism, check_layers(layers), *size, classes, crf)
     total = len(split) * forwards(suites)
     with tqdm(
         total=total,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Never, TypedDict, Unpack
+from typing import Never, Unpack
 
 from tqdm import tqdm
 
@@ -17,11 +17,11 @@ from looksharp.attention.finite import check_weights
 from looksharp.attention.mechanisms import Mechanism, check_asked, mechanism_name
 from looksharp.data.build import build_data
 from looksharp.data.split import Data
-from looksharp.evaluation.evaluate import check_layers, measure_suites
+from looksharp.evaluation.evaluate import Batching, check_layers, measure_suites
 from looksharp.evaluation.fingerprint import file_fingerprint, split_fingerprint
 from looksharp.evaluation.result import Evaluation, merge, read_evaluation, write_evaluation
 from looksharp.evaluation.subject import Subject
-from looksharp.evaluation.suite import SUITES, check_suites, forwards
+from looksharp.evaluation.suite import SUITES, Separate, check_suites, forwards
 from looksharp.processes.gathering import agreed
 from looksharp.processes.place import is_first
 from looksharp.training.data import fitted_data
@@ -30,12 +30,10 @@ from looksharp.training.folder import Run, load_run
 __all__ = ["evaluate_run"]
 
 
-class Reading(TypedDict, total=False):
+class Reading(Batching, total=False):
     """Options of how images are read, which change no result."""
 
     device: str
-    batch_size: int
-    workers: int
 
 
 def evaluate_run(
@@ -46,6 +44,7 @@ def evaluate_run(
     suites: Sequence[str] = ("classification", "attention"),
     mechanism: str | Mechanism = "grad_cam",
     layers: Sequence[str] | None = None,
+    crf: bool = True,
     progress: bool | tqdm[Never] = True,
     refresh: bool = False,
     **reading: Unpack[Reading],
@@ -53,7 +52,7 @@ def evaluate_run(
     """Measure a run on every test split of its data, or of other data.
 
     Results are kept in RUN/evaluation, a pair of files per suite and split. They are read from there when the same is
-    asked again: the same weights, images, masks, groups, mechanism and layers, by the same version.
+    asked again: the same weights, images, masks, groups, mechanism, layers and CRF, by the same version.
 
     Args:
         run_path: the run folder, or a run already loaded from this checkpoint.
@@ -62,6 +61,7 @@ def evaluate_run(
         suites: see `evaluate`.
         mechanism: mechanism that makes the maps. Results of a function that is not in `MECHANISMS` are not kept.
         layers: (inner, last); found in the network if not given.
+        crf: also measure a segmentation's masks once a CRF has sharpened them.
         progress: show a progress bar; or a bar to advance, whose total already counts this run (see `forwards`).
         refresh: measure again, even where results are kept.
         reading: device where the network runs ("auto"), batch_size (64 images a forward), and workers (2 processes
@@ -86,14 +86,14 @@ def evaluate_run(
     for name, split in data.tests.items():
         facts = [version("looksharp"), weights, name, split_fingerprint(split, run.pixels)]
         stem = "-".join([checkpoint, re.sub(r"[^\w.-]", "_", name)])
-        files[name] = {suite: _file(run.path, stem, suite, facts, mechanism, layers) for suite in suites}
+        files[name] = {suite: _file(run.path, stem, suite, facts, mechanism, layers, crf) for suite in suites}
         known[name] = agreed({} if refresh else _read(files[name]))
     missing = {name: [suite for suite in suites if suite not in known[name]] for name in known}
     size = reading.get("batch_size", 64), reading.get("workers", 2)
     bar = _bar(progress, run, data, suites, missing)
     try:
         for name, split in data.tests.items():
-            subject = Subject(run.model, split, run.pixels, mechanism, layers, *size, run.classes)
+            subject = Subject(run.model, split, run.pixels, mechanism, layers, *size, run.classes, crf)
             for suite, found in measure_suites(subject, missing[name], bar.update).items():
                 known[name][suite] = found
                 _keep(files[name][suite], found)
@@ -138,13 +138,16 @@ def _file(
     facts: Sequence[str],
     mechanism: str | Mechanism,
     layers: tuple[str, str] | None,
+    crf: bool,
 ) -> Path | None:
     """Return the file of a suite's evaluation; None if the run has no folder, or the mechanism no name."""
     name = mechanism_name(mechanism)
-    reads_maps = SUITES[suite].reads_maps
+    measured = SUITES[suite]
+    reads_maps = measured.reads_maps
+    plain = not crf and isinstance(measured, Separate) and measured.sharpens
     if folder is None or (reads_maps and name is None):
         return None
-    key = json.dumps([*facts, suite, [[name], layers] if reads_maps else []])
+    key = json.dumps([*facts, suite, [[name], layers] if reads_maps else [], *(["no CRF"] if plain else [])])
     return folder / "evaluation" / f"{stem}-{suite}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 

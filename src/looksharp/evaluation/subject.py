@@ -38,6 +38,7 @@ class Subject:
         batch_size: images a forward.
         workers: processes that read image files.
         classes: class names; numbers if None.
+        crf: also measure predicted masks that a CRF has sharpened.
     """
 
     model: nn.Module
@@ -48,6 +49,7 @@ class Subject:
     batch_size: int = 64
     workers: int = 0
     classes: Sequence[str] | None = None
+    crf: bool = True
 
     @property
     def device(self) -> torch.device:

@@ -42,6 +42,7 @@ class Separate:
         measure: measures a subject; its second argument is called with the number of forwards done.
         forwards: forwards of one image.
         reads_maps: True if it depends on the mechanism and the layers.
+        sharpens: True if it depends on whether a CRF sharpens masks.
         needs: needs that not every data set meets, in words.
         place: order in which suites are listed and measured; plugins' come last.
     """
@@ -50,6 +51,7 @@ class Separate:
     measure: Callable[[Subject, Callable[[float], object]], Evaluation]
     forwards: float
     reads_maps: bool = False
+    sharpens: bool = False
     needs: str = ""
     place: float = 100
 

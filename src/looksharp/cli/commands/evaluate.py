@@ -41,8 +41,11 @@ class EvaluateSettings:
         refresh: measure again, even where RUN/evaluation holds results.
         data: data set to measure on, in place of the runs' own; see train.
         root: folder of its files.
+        split: split to measure, in place of the test splits.
+        images: number of images of each split to measure, evenly spread; all if not given.
         class_map: file that maps the classes of the data to the run's, where they are called otherwise; see train.
         layers: inner and last layer; found in the network if not given.
+        crf: suite segmentation: also measure masks that a CRF has sharpened; --no_crf leaves that out.
         cue_class: in place of suites, test whether this class is recognised without its cue.
         without_cue: images of that class without its cue.
         cue_alone: images of the cue without that class.
@@ -61,8 +64,11 @@ class EvaluateSettings:
     refresh: bool = False
     data: str | None = None
     root: Path | None = None
+    split: str | None = None
+    images: Annotated[int, Ge(1)] | None = None
     class_map: Path | None = None
     layers: list[str] | None = None
+    crf: bool = True
     cue_class: str | None = None
     without_cue: Path | None = None
     cue_alone: Path | None = None
@@ -141,10 +147,11 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
     def data_of(path: Path) -> Data:
         config = read_config(path)
         moved = moved_data(config.data, settings.data, settings.root, settings.class_map)
-        return fitted_data(build(moved, config.training.seed), read_facts(path).classes)
+        data = fitted_data(build(moved, config.training.seed), read_facts(path).classes)
+        return data.testing(settings.split, settings.images)
 
     def images_of(path: Path) -> int:
-        if settings.data is None and settings.root is None:
+        if not any((settings.data, settings.root, settings.split, settings.images)):
             counts = read_facts(path).images
             return sum(counts[name] for name in counts.keys() - {"train", "val"}) or counts.get("val", 0)
         return sum(map(len, data_of(settings.runs[0]).tests.values()))
@@ -165,6 +172,7 @@ def _evaluate(settings: EvaluateSettings) -> list[_Found]:
                 suites=suites,
                 mechanism=mechanism,
                 layers=settings.layers,
+                crf=settings.crf,
                 batch_size=settings.batch_size,
                 workers=settings.workers,
                 progress=bar,

@@ -32,8 +32,9 @@ def measure_segmentation(subject: Subject, advance: Callable[[float], object]) -
     """Measure the mean intersection over union of predicted and true masks, at each image's own size.
 
     A segmentation network predicts the most probable of background and classes, once as it is ("miou") and once through
-    the CRF of `refined` ("miou_crf"). Any other network predicts, of its image's true classes, the one whose map,
-    divided by its maximum, is highest, and the background where none is above 20%: SEC's rule for seeds.
+    the CRF of `refined` ("miou_crf") if the subject asks for it. Any other network predicts, of its image's true
+    classes, the one whose map, divided by its maximum, is highest, and the background where none is above 20%: SEC's
+    rule for seeds.
 
     Values: "miou" and "miou_crf", over all classes and the background; "background_iou" and "background_iou_crf". In
     the table "per_class", "iou" and "iou_crf". Of each image "miou" and "miou_crf", over the classes that are there or
@@ -44,7 +45,8 @@ def measure_segmentation(subject: Subject, advance: Callable[[float], object]) -
         advance: called with the number of forwards done.
     """
     segments = scores_layer(subject.model) is not None
-    names = ("miou", "miou_crf") if segments else ("miou",)
+    sharpened = segments and subject.crf
+    names = ("miou", "miou_crf") if sharpened else ("miou",)
     scores: dict[str, MeanIoU] = {}
     columns = {name: torch.full((len(subject.split),), torch.nan) for name in names}
     own = own_places(len(subject.split))
@@ -56,7 +58,7 @@ def measure_segmentation(subject: Subject, advance: Callable[[float], object]) -
             truth = true_labels(subject.split, place)
             if truth is not None:
                 seen += 1
-                for name, found in zip(names, _predicted(subject, place, odds[row], segments), strict=True):
+                for name, found in zip(names, _predicted(subject, place, odds[row], sharpened), strict=True):
                     scores[name].update(found, truth)
                     one = pixel_confusion(found, truth, odds.shape[1])
                     columns[name][place] = float(segmentation_scores(one).mean)
@@ -68,11 +70,11 @@ def measure_segmentation(subject: Subject, advance: Callable[[float], object]) -
         return _results(scores, {name: gathered(column[own.start : own.stop]) for name, column in columns.items()})
 
 
-def _predicted(subject: Subject, place: int, odds: Tensor, segments: bool) -> list[Tensor]:
-    """Return class indices (H, W) of an image, and those through a CRF."""
+def _predicted(subject: Subject, place: int, odds: Tensor, sharpened: bool) -> list[Tensor]:
+    """Return class indices (H, W) of an image, and those through a CRF if asked."""
     large = odds_at_size(odds, subject.split.size(place))
     found = [large.argmax(0).cpu()]
-    if segments:
+    if sharpened:
         image = subject.split.image(place).as_subclass(Tensor).to(odds.device)
         found.append(refined(large, image).argmax(0).cpu())
     return found
@@ -113,10 +115,12 @@ def _results(scores: dict[str, MeanIoU], columns: dict[str, Tensor]) -> Evaluati
 SUITES.add(
     "segmentation",
     Separate(
-        "1 forward and the maps; of a segmentation network 1 forward and a CRF, seconds of a CPU for a photograph",
+        "1 forward and the maps; of a segmentation network 1 forward and a CRF, seconds of a CPU for a photograph "
+        "(--no_crf does without)",
         measure_segmentation,
         1.0,
         reads_maps=True,
+        sharpens=True,
         needs="masks of objects",
         place=8,
     ),
