@@ -31,6 +31,7 @@ COMMANDS = (
         "compare",
         "suspects",
         "cure",
+        "studio",
         "compose",
         "profile",
         "reproduce",

@@ -1,0 +1,219 @@
+"""The images of a split as a grid, chosen and ordered by what the network answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from nicegui import html, ui
+from nicegui.element import Element
+
+from looksharp.drawing.wording import in_words
+from looksharp.studio.choosing import OUTCOMES, Asked, chosen, confusions
+from looksharp.studio.controls import press, select
+from looksharp.studio.layout import put
+from looksharp.studio.predictions import Answers
+from looksharp.studio.routes import image_address
+from looksharp.studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from looksharp.data.split import Data
+    from looksharp.training.folder import Run
+
+__all__ = ["Grid"]
+
+_SHOWN = 48  # images of a page
+_PAIRS = 12  # confused pairs that are listed
+_TABLE = 20  # classes of the largest table of confusions
+_SMALL = 96  # px: images up to this side are shown pixel by pixel
+_ORDERS = {"": "order of the data", "loss": "loss, highest first", "confidence": "confidence, lowest first"}
+
+
+class Grid:
+    """Filters, accuracy, confusions and images, of which a page at a time is shown.
+
+    Args:
+        workspace: the opened run.
+        data: its images.
+        run: its network.
+        opened: is called with split and place of an image that is clicked.
+    """
+
+    def __init__(
+        self, workspace: Workspace, data: Data, run: Run, opened: Callable[[str, int], Awaitable[None]]
+    ) -> None:
+        self.workspace, self.data, self.run, self.opened = workspace, data, run, opened
+        self.split, self.asked, self.first = next(iter(data.tests)), Asked(), 0
+        self.small = max(run.pixels.size) <= _SMALL
+        self.drawn = -1  # number of answers when the page was drawn
+
+    @property
+    def answers(self) -> Answers:
+        """Return the answers to the split."""
+        return self.workspace.predictions.of(self.run, self.data, self.split)
+
+    def build(self) -> None:
+        """Put all of it on the page."""
+        with put(html.section, aria_labelledby="answers"):
+            put(html.h2, "Answers", id="answers")
+            self.figures = put(html.div)
+        with put(html.section, aria_labelledby="images"):
+            put(html.h2, "Images", id="images")
+            self.filters = put(html.div, classes="controls", role="group", aria_label="Choice of images")
+            self.images = put(html.div)
+        self._draw()
+        ui.timer(1.0, self._follow)
+
+    async def _follow(self) -> None:
+        """Draw again while answers come in."""
+        answers = self.answers
+        if self.drawn != answers.known or answers.error:
+            _again(self.figures, self._draw_figures)
+            if answers.finished or self.asked != Asked() or self.drawn < 0:
+                _again(self.images, self._draw_images)
+            self.drawn = answers.known
+
+    def _draw(self) -> None:
+        self.drawn = self.answers.known
+        _again(self.figures, self._draw_figures)
+        _again(self.filters, self._draw_filters)
+        _again(self.images, self._draw_images)
+
+    async def _ask(self, asked: Asked, split: str | None = None) -> None:
+        self.asked, self.split, self.first = asked, split or self.split, 0
+        self._draw()
+
+    def _draw_figures(self) -> None:
+        answers = self.answers
+        if answers.error:
+            put(html.p, f"The answers to {self.split} cannot be found: {answers.error}", "error", role="alert")
+        if not answers.finished and not answers.error:
+            text = f"{answers.known:,} of {len(answers):,} images of {self.split} are answered"
+            with put(html.p):
+                put(html.progress, max=len(answers), value=answers.known, aria_label=text)
+                put(html.span, f" {text}")
+        said = f"{in_words(answers.accuracy, True)} right of {answers.known:,} images of {self.split}"
+        put(html.p, said, "summary")
+        pairs = confusions(answers)
+        if pairs:
+            self._draw_pairs(pairs)
+        if 1 < len(self.data.classes) <= _TABLE:
+            self._draw_table(answers, pairs)
+
+    def _draw_pairs(self, pairs: dict[tuple[int, int], int]) -> None:
+        names = self.data.classes
+        put(html.h3, "Confusions")
+        with put(html.ul, classes="pairs"):
+            for (label, answer), count in list(pairs.items())[:_PAIRS]:
+                with put(html.li):
+                    self._pair_button(f"{names[label]} taken for {names[answer]}: {count:,}", label, answer)
+
+    def _draw_table(self, answers: Answers, pairs: dict[tuple[int, int], int]) -> None:
+        """Put a table of all answers by true class."""
+        names, right = self.data.classes, answers.right
+        with put(html.details):
+            put(html.summary, "All answers as a table")
+            with (
+                put(html.div, classes="scroll", role="region", aria_label="Table: answers", tabindex="0"),
+                put(html.table),
+            ):
+                put(html.caption, "Images by the class that they show (rows) and the class that is answered (columns)")
+                with put(html.thead), put(html.tr):
+                    put(html.th, "shows", scope="col")
+                    for name in names:
+                        put(html.th, name, scope="col")
+                with put(html.tbody):
+                    for label, name in enumerate(names):
+                        with put(html.tr):
+                            put(html.th, name, scope="row")
+                            hits = int((right & (answers.answer == label) & answers.shown[:, label]).sum())
+                            for answer in range(len(names)):
+                                count = hits if answer == label else pairs.get((label, answer), 0)
+                                put(html.td, f"{count:,}", "best" if answer == label else "")
+
+    def _pair_button(self, text: str, label: int, answer: int) -> None:
+        asked = replace(self.asked, label=label, answer=answer, outcome="")
+        pressed = (self.asked.label, self.asked.answer) == (label, answer)
+
+        async def act() -> None:
+            await self._ask(replace(asked, label=None, answer=None) if pressed else asked)
+
+        press(text, act, aria_pressed="true" if pressed else "false")
+
+    def _draw_filters(self) -> None:
+        asked, names = self.asked, dict(enumerate(self.data.classes))
+        splits = {name: f"{name} ({len(split):,})" for name, split in self.data.splits.items()}
+        classes = {"": "any class"} | {str(number): name for number, name in names.items()}
+
+        def to(change: Callable[[str], Asked]) -> Callable[[str], Awaitable[None]]:
+            async def act(value: str) -> None:
+                await self._ask(change(value))
+
+            return act
+
+        async def to_split(value: str) -> None:
+            await self._ask(self.asked, value)
+
+        def number(value: str) -> int | None:
+            return int(value) if value else None
+
+        select("Split", splits, self.split, to_split)
+        select("Shows", classes, _text(asked.label), to(lambda value: replace(self.asked, label=number(value))))
+        select(
+            "Answered with", classes, _text(asked.answer), to(lambda value: replace(self.asked, answer=number(value)))
+        )
+        select("Answer is", OUTCOMES, asked.outcome, to(lambda value: replace(self.asked, outcome=value)))
+        select("Order", _ORDERS, asked.order, to(lambda value: replace(self.asked, order=value)))
+
+    def _values(self) -> npt.NDArray[np.floating] | None:
+        return {"": None, "loss": self.answers.loss, "confidence": -self.answers.confidence}[self.asked.order]
+
+    def _draw_images(self) -> None:
+        places = chosen(self.answers, self.asked, self._values())
+        shown = places[self.first : self.first + _SHOWN].tolist()
+        last = self.first + len(shown)
+        said = f"{self.first + 1:,} to {last:,} of {len(places):,} images" if shown else "No image is like that."
+        with put(html.div, classes="pages"):
+            self._step("Previous", "p", self.first - _SHOWN, self.first > 0)
+            self._step("Next", "n", self.first + _SHOWN, last < len(places))
+            put(html.p, said, role="status")
+        with put(html.ol, classes="grid"):
+            for place in shown:
+                with put(html.li):
+                    self._draw_cell(place)
+
+    def _step(self, text: str, key: str, first: int, possible: bool) -> None:
+        async def act() -> None:
+            self.first = max(first, 0)
+            _again(self.images, self._draw_images)
+
+        press(text, act, data_key=key, disabled=not possible)
+
+    def _draw_cell(self, place: int) -> None:
+        answers, names, split = self.answers, self.data.classes, self.data.splits[self.split]
+        known, right = answers.answer[place] >= 0, bool(answers.right[place])
+        shows = ", ".join(names[label] for label in np.flatnonzero(answers.shown[place])) or "no class"
+        classes = " ".join(["cell", *(["small"] if self.small else []), *(["wrong"] if known and not right else [])])
+
+        async def act() -> None:
+            await self.opened(self.split, place)
+
+        with press("", act, classes, title=split.name(place)):
+            put(html.img, src=image_address(self.split, place), alt="", loading="lazy", width=160, height=160)
+            put(html.span, shows)
+            if known and not right:
+                put(html.span, f"✗ answered {names[answers.answer[place]]}")
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _again(element: Element, draw: Callable[[], None]) -> None:
+    """Empty an element and fill it anew."""
+    element.clear()
+    with element:
+        draw()

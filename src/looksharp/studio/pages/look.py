@@ -1,0 +1,32 @@
+"""Look: accuracy and confusions of a run, and its images by what it answers to them."""
+
+from __future__ import annotations
+
+from looksharp.studio.page import PAGES, Page
+from looksharp.studio.workspace import Workspace
+
+__all__ = ["look"]
+
+
+async def look(workspace: Workspace) -> None:
+    """Fill the page."""
+    from looksharp.studio.grid import Grid
+
+    data, run = await workspace.data(), await workspace.run()
+
+    async def opened(split: str, index: int) -> None:
+        return
+
+    Grid(workspace, data, run, opened).build()
+
+
+PAGES.add(
+    "look",
+    Page(
+        "Look",
+        look,
+        place=1,
+        summary="What the network answers, image by image, and where it looks.",
+        keys={"n": "next images", "p": "previous images"},
+    ),
+)

@@ -1,0 +1,98 @@
+"""Serve the studio on this machine: the pages, the pictures, and the end of it all."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from looksharp.studio.guarding import Guard, is_loopback
+from looksharp.studio.lean import lean_imports
+from looksharp.studio.settings import StudioSettings
+from looksharp.studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["serve"]
+
+_GRACE = 2  # seconds that open connections have when the studio ends
+
+
+def serve(settings: StudioSettings) -> None:
+    """Serve the studio until it is interrupted.
+
+    Raises:
+        ValueError: if the folder is no run, the port is taken, or NiceGUI is not installed.
+    """
+    workspace = Workspace(settings)
+    bound = _bound(settings.host, settings.port)
+    port, token = int(bound.getsockname()[1]), secrets.token_urlsafe(24)
+    name = settings.host if settings.host != "0.0.0.0" else "127.0.0.1"
+    address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
+
+    with lean_imports():
+        try:
+            import uvicorn
+
+            app = _application(workspace, address, settings)
+        except ImportError as error:
+            raise ValueError(f"the studio needs {error.name}: install looksharp[studio]") from None
+    guard = Guard(app, settings.host, port, token)
+    config = uvicorn.Config(guard, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE)
+    try:
+        uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        workspace.close()
+        bound.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Listen on an address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ValueError(f"host {host}, port {port} cannot be served on: {reason}; choose another --port") from None
+
+
+def _application(workspace: Workspace, address: str, settings: StudioSettings) -> FastAPI:
+    """Return what is served: routes for pictures, and every page."""
+    from fastapi import FastAPI
+    from nicegui import ui
+
+    from looksharp.studio.layout import add_pages
+    from looksharp.studio.routes import add_routes
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _announce(address, settings)
+        yield
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    add_routes(app, workspace)
+    add_pages(workspace)
+    ui.run_with(
+        app,
+        title=f"{workspace.title} · looksharp studio",
+        favicon=Path(__file__).with_name("icon.svg"),
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        show_welcome_message=False,
+    )
+    return app
+
+
+def _announce(address: str, settings: StudioSettings) -> None:
+    print(f"Open {address} in a browser; Ctrl-C ends the studio.", flush=True)
+    if not is_loopback(settings.host):
+        print("Others in the network who have this address can see the images and start trainings.", flush=True)
+    if settings.browser:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
