@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from looksharp.data.class_map import listed_classes
 from looksharp.data.folder import marks_of
+from looksharp.data.mark_names import HeldSizes, names_held_images
 from looksharp.data.split import Data, Split
 from looksharp.images.headers import ImageSizes
 from looksharp.images.orientation import ImageOrientations
@@ -104,11 +105,21 @@ def read_marks_of(path: Path, root: Path, images: Iterable[str], data: Data, cho
         ValueError: as `read_marks`.
     """
     paths = list(images)
+    return _read_marks(path, ImageSizes(root, paths), data, choice, ImageOrientations(root, paths))
+
+
+def _read_marks(
+    path: Path,
+    sizes: Mapping[str, tuple[int, int]],
+    data: Data,
+    choice: MarksChoice,
+    orientations: Mapping[str, int] | None = None,
+) -> ReadMarks:
     found = read_marks(
         path,
-        ImageSizes(root, paths),
+        sizes,
         tuple(dict.fromkeys([*data.classes, *data.sources])),
-        orientations=ImageOrientations(root, paths),
+        orientations=orientations,
         stored=choice.marks_orientation == "stored",
         crowds=choice.mark_crowds,
     )
@@ -144,10 +155,14 @@ def mark_notes(found: ReadMarks, marks: Marks, targets: Tensor) -> dict[str, int
 
 
 def _read(path: Path, train: Split, data: Data, choice: MarksChoice) -> tuple[Marks, dict[str, int]]:
-    if train.folder is None:
+    if train.folder is not None:
+        names, found = train.names, read_marks_of(path, train.folder, train.names, data, choice)
+    elif names_held_images(path):
+        sizes = HeldSizes(train)
+        names, found = list(sizes), _read_marks(path, sizes, data, choice)
+    else:
         raise ValueError(f"marks from {path} need images that are files; {data.name} is not an image folder")
-    found = read_marks_of(path, train.folder, train.names, data, choice)
-    marks = marks_of(found, train.names, data.classes)
+    marks = marks_of(found, names, data.classes)
     return marks, mark_notes(found, marks, train.targets)
 
 

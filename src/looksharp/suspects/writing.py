@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from looksharp.data.mark_names import held_name
 from looksharp.data.split import Data, Pixels
 from looksharp.data.transform import image_transform
 from looksharp.drawing.contact_sheet import Tile, contact_sheet
@@ -87,7 +88,7 @@ def _names(found: Suspects, data: Data) -> list[str]:
     """Return names for images in memory; none for image files."""
     if data.splits["train"].folder is not None:
         return []
-    return [f"images/{suspect.index:06d}.png" for suspect in found.chosen]
+    return [held_name(suspect.index) for suspect in found.chosen]
 
 
 def _groups(found: Suspects, data: Data, pixels: Pixels, tested: Found | None) -> list[tuple[str, list[Tile]]]:

@@ -1,0 +1,224 @@
+"""The Retrain page's parts: the choice of method with its advice, and the queue of trainings with their curves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from nicegui import html, ui
+from nicegui.element import Element
+
+from looksharp.drawing.parts import Chart
+from looksharp.studio.controls import checkbox, press, text_field
+from looksharp.studio.cure_jobs import CureChoice, TrainingProgress, planned, progress_of
+from looksharp.studio.estimates import estimated
+from looksharp.studio.jobs import Job, Jobs
+from looksharp.studio.layout import put
+from looksharp.studio.marking import mark_store
+from looksharp.studio.methods import METHODS, advised
+from looksharp.studio.ticked import Ticked, groups_file, read_ticked
+from looksharp.studio.training_charts import rough, state_of, training_charts
+
+if TYPE_CHECKING:
+    from looksharp.data.split import Data
+    from looksharp.studio.workspace import Workspace
+    from looksharp.training.folder import Run
+
+__all__ = ["Retraining"]
+
+_EVERY = 2.0  # seconds between two looks at the jobs
+
+
+class Retraining:
+    """One visitor's view of the trainings.
+
+    Args:
+        workspace: the opened run.
+        data: its images.
+        run: the run.
+    """
+
+    def __init__(self, workspace: Workspace, data: Data, run: Run) -> None:
+        self.workspace, self.data, self.run = workspace, data, run
+        self.jobs = Jobs(workspace.folder / "jobs")
+        self.store = mark_store(workspace, data)
+        self.marked, self.ticked = 0, Ticked()
+        self.method, self.epochs, self.compare = "", run.config.training.epochs, False
+        self._shown: dict[int, tuple[object, ...]] = {}
+        self._cards: dict[int, list[Element]] = {}
+        train = data.splits["train"]
+        self._names = None if train.folder is None else frozenset(train.names)
+
+    async def build(self) -> None:
+        """Put all of it on the page."""
+        await self._count()
+        self.method = advised(self.marked, len(self.ticked))
+        with put(html.section, aria_labelledby="choice"):
+            put(html.h2, "A new training", id="choice")
+            self.choice = put(html.div)
+        with put(html.section, aria_labelledby="queue"):
+            put(html.h2, "Trainings", id="queue")
+            put(
+                html.p,
+                "Each training runs in a process of its own, one after the other. It goes on when this page is closed "
+                "or the studio ends.",
+                "note",
+            )
+            self.queue = put(html.div, classes="stack")
+            self.none = put(html.p, "There is none yet.")
+        self._draw_choice()
+        await self._follow()
+        ui.timer(_EVERY, self._follow)
+
+    async def _count(self) -> None:
+        marked = await self.workspace.work(self.store.marked)
+        self.marked = len(marked if self._names is None else marked & self._names)
+        groups = groups_file(self.workspace.folder, self.workspace.settings.cues)
+        self.ticked = read_ticked(self.workspace.folder) if groups.is_file() else Ticked()
+
+    def _lacking(self, method: str) -> str:
+        """Return what a method needs that is not there; "" if it can be used."""
+        reads = METHODS[method].reads
+        if "marks" in reads and self.marked < 2:
+            return (
+                f"needs at least 2 marked training images; {self.marked} {'is' if self.marked == 1 else 'are'} marked"
+            )
+        if "ticks" in reads and not len(self.ticked):
+            return "needs a group that is ticked as a shortcut or as the object"
+        return ""
+
+    def _draw_choice(self) -> None:
+        self.choice.clear()
+        with self.choice:
+            ticks = f"{len(self.ticked.shortcut)} groups ticked as a shortcut, {len(self.ticked.object)} as the object"
+            put(html.p, f"There are {self.marked:,} marked training images, and {ticks}.", "summary")
+            with put(html.fieldset, classes="methods"):
+                put(html.legend, "Method")
+                for name in METHODS:
+                    self._draw_method(name)
+            with put(html.div, classes="controls"):
+                text_field("Epochs", str(self.epochs), self._set_epochs)
+                checkbox("Train on class labels alone too, for comparison", self.compare, self._set_compare)
+            put(html.p, self._cost(), role="status", classes="cost")
+            press("Start training", self._start, "main", disabled=not self.method or bool(self._lacking(self.method)))
+
+    def _draw_method(self, name: str) -> None:
+        method, lacking = METHODS[name], self._lacking(name)
+        best = name == advised(self.marked, len(self.ticked))
+
+        async def choose(_: object) -> None:
+            self.method = name
+            self._draw_choice()
+            self.choice.client.run_javascript(f"document.getElementById('method-{name}')?.focus()")
+
+        with put(html.div, classes="method"):
+            made = put(
+                html.input_,
+                type="radio",
+                name="method",
+                id=f"method-{name}",
+                value=name,
+                checked=name == self.method,
+                disabled=bool(lacking),
+                aria_describedby=f"advice-{name}",
+            )
+            made.on("change", choose, args=[])
+            put(html.label, method.title + (" (advised)" if best else ""), for_=f"method-{name}")
+            put(html.p, method.advice + (f" It {lacking}." if lacking else ""), "note", id=f"advice-{name}")
+
+    def _cost(self) -> str:
+        if not self.method:
+            return "Mark at least two images, or find groups and tick some; then a training can start."
+        seconds = estimated(
+            self.run.history, self._images(), self.epochs, METHODS[self.method].cost, 2 if self.compare else 1
+        )
+        if seconds is None:
+            return "How long it takes is not known: this run has no epochs of its own. The first epoch will tell."
+        return f"About {rough(seconds)}, by what an epoch of this run took and by what the method adds."
+
+    def _images(self) -> dict[str, int]:
+        return {name: len(split) for name, split in self.data.splits.items()}
+
+    async def _set_epochs(self, value: str) -> None:
+        if not value.strip().isdecimal() or not 1 <= int(value) <= 100_000:
+            raise ValueError(f"epochs must be a whole number from 1 to 100,000; got {value!r:.40}")
+        self.epochs = int(value)
+        self._draw_choice()
+
+    async def _set_compare(self, value: bool) -> None:
+        self.compare = value
+        self._draw_choice()
+
+    async def _start(self) -> None:
+        await self._count()
+        lacking = self._lacking(self.method)
+        if lacking:
+            raise ValueError(f"{METHODS[self.method].title} {lacking}")
+        choice = CureChoice(self.method, self.epochs, self.compare, self.ticked)
+        plan = planned(choice, self.workspace.settings, self.workspace.folder)
+        title = f"{METHODS[self.method].title}, {self.epochs:,} epochs"
+        await self.workspace.work(self.jobs.add, title, plan)
+        await self._follow()
+
+    async def _follow(self) -> None:
+        """Show jobs as they are now; only those that changed are drawn again."""
+        jobs = await self.workspace.work(self.jobs.all)
+        self.none.set_visibility(not jobs)
+        for job in jobs:
+            found = await self.workspace.work(progress_of, job.folder)
+            log = job.log
+            now = (job.status, log, *(len(each.history) for each in found))
+            if self._shown.get(job.number) == now:
+                continue
+            fresh = self._shown.get(job.number, ("",))[2:] != now[2:] or job.number not in self._cards
+            self._shown[job.number] = now
+            charts = await self.workspace.work(training_charts, found) if fresh else None
+            self._draw_job(job, found, log, charts)
+
+    def _draw_job(self, job: Job, found: list[TrainingProgress], log: str, charts: list[Chart] | None) -> None:
+        if job.number not in self._cards:
+            with self.queue:
+                card = put(html.article, classes="panel", aria_labelledby=f"job-{job.number}")
+            card.move(target_index=0)  # the latest first
+            with card:
+                put(html.h3, f"{job.number}. {job.title}", id=f"job-{job.number}")
+                self._cards[job.number] = [put(html.div), put(html.div, classes="cards"), put(html.details)]
+        state, pictures, said = self._cards[job.number]
+        state.clear()
+        with state:
+            self._draw_state(job, found)
+        if charts is not None:
+            pictures.clear()
+            with pictures:
+                for chart in charts:
+                    with put(html.figure):
+                        put(html.figcaption, chart.title)
+                        with put(html.picture):
+                            put(html.source, media="screen and (prefers-color-scheme: dark)", srcset=chart.dark)
+                            put(html.img, classes="chart", src=chart.light, alt=chart.alt)
+        said.clear()
+        with said:
+            put(html.summary, "What the command says")
+            put(html.pre, log or "Nothing yet.", "log", tabindex="0", aria_label="Output of the command")
+
+    def _draw_state(self, job: Job, found: list[TrainingProgress]) -> None:
+        put(html.p, state_of(job, found), role="status")
+        for each in found:
+            text = f"{each.name}: {len(each.history):,} of {each.epochs:,} epochs"
+            with put(html.p):
+                put(html.progress, max=max(each.epochs, 1), value=len(each.history), aria_label=text)
+                put(html.span, f" {text}")
+        with put(html.div, classes="controls"):
+            if job.is_open:
+                press("Cancel", self._acting(self.jobs.cancel, job.number), aria_label=f"Cancel training {job.number}")
+            elif job.status != "finished":
+                press("Resume", self._acting(self.jobs.resume, job.number), aria_label=f"Resume training {job.number}")
+            else:
+                put(html.a, "See the proof", href="/prove")
+
+    def _acting(self, act: Callable[[int], None], number: int) -> Callable[[], Awaitable[None]]:
+        async def acted() -> None:
+            await self.workspace.work(act, number)
+            await self._follow()
+
+        return acted
