@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from looksharp.attention import rerun
 from looksharp.attention.attend import attend
 from looksharp.attention.maps import normalize_maps, resize_maps
 from looksharp.networks import AttendAndRectify, AttentionBranchNetwork, SmallNet, build_network, built_in_attention
@@ -29,6 +30,18 @@ def test_one_view_is_what_attend_shows(network, images):
     torch.testing.assert_close(found[1, 0], expected[1, 0])
     assert found[1, 1].eq(0).all()  # there is no second class
     assert saliency is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.75])
+def test_images_are_read_as_many_at_a_time_as_one_forward_takes(network, images, scale, monkeypatch):
+    read, seen = WholeMaps(network, saliency=True, saliency_scale=scale), []
+    maps, saliency = read.of(images, CLASSES)
+    network.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    monkeypatch.setattr(rerun, "_PIXELS", {"cpu": 48 * 48})
+    found, salient = read.of(images, CLASSES)
+    assert set(seen) == {1}
+    torch.testing.assert_close(found, maps)
+    torch.testing.assert_close(salient, saliency)
 
 
 def test_views_are_averaged_where_the_image_is(network, images):

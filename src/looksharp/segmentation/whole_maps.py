@@ -15,6 +15,7 @@ from looksharp.attention.finite import check_finite, check_logits
 from looksharp.attention.maps import normalize_maps, resize_maps
 from looksharp.attention.mechanisms import ModelMechanism, find_mechanism
 from looksharp.attention.recording import logits_of, record
+from looksharp.attention.rerun import chunks
 from looksharp.attention.stages import last_stages
 from looksharp.networks.built_in import built_in_attention
 
@@ -26,7 +27,7 @@ _LEAST_SIDE = 32  # to which images are reduced for saliency
 
 @dataclass(frozen=True)
 class WholeMaps:
-    """Settings of how maps are made of images.
+    """Settings of how maps are made of images, as many at a time as one forward takes: see `images_at_once`.
 
     Attributes:
         model: the classifier, in evaluation mode.
@@ -84,31 +85,37 @@ class WholeMaps:
                 yield view.flip(-1), True
 
     def _one(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return maps (B, K, h, w) of one view, and its saliency (B, H, W)."""
-        scale = self._scale(images)
+        """Return maps (B, K, h, w) of one view, and its saliency (B, h, w)."""
         try:
-            if self.mechanism == "built_in":
-                return self._built_in(images, classes), self._saliency(images, classes, scale)
-            if self.saliency and scale == 1 and not isinstance(find_mechanism(self.mechanism), ModelMechanism):
-                return self._with_gradient(images, classes)
-            found = attend(
-                self.model,
-                images,
-                classes.clamp(min=0),
-                layers=None if self.layer is None else [self.layer],
-                mechanism=self.mechanism,
-            )
-            check_logits(found.logits)
-            (maps,) = found.maps.values()
-            gradient = self._saliency(images, classes, scale)
+            found = [self._read(images[places], classes[places]) for places in chunks(len(images), images)]
+            maps = torch.cat([each for each, _ in found])
+            gradients = [gradient for _, gradient in found if gradient is not None]
+            return maps, torch.cat(gradients) if gradients else self._saliency(images, classes)
         except (AssertionError, RuntimeError) as error:
             height, width = images.shape[-2:]
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(
                 f"scales must be of sizes that the network takes; it does not take {height} x {width} px: {reason}"
             ) from None
+
+    def _read(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return maps of images that one forward takes, and their saliency where the same forward gives it."""
+        if self.mechanism == "built_in":
+            return self._built_in(images, classes), None
+        if self.saliency and self._scale(images) == 1:
+            if not isinstance(find_mechanism(self.mechanism), ModelMechanism):
+                return self._with_gradient(images, classes)
+        found = attend(
+            self.model,
+            images,
+            classes.clamp(min=0),
+            layers=None if self.layer is None else [self.layer],
+            mechanism=self.mechanism,
+        )
+        check_logits(found.logits)
+        (maps,) = found.maps.values()
         check_finite(maps, "the class maps")
-        return maps, gradient
+        return maps, None
 
     def _with_gradient(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Read maps and saliency off one forward."""
@@ -124,19 +131,23 @@ class WholeMaps:
         """Return the factor of a view's size at which saliency is computed."""
         return min(max(self.saliency_scale, _LEAST_SIDE / min(images.shape[-2:])), 1.0)
 
-    def _saliency(self, images: Tensor, classes: Tensor, scale: float) -> Tensor | None:
+    def _saliency(self, images: Tensor, classes: Tensor) -> Tensor | None:
         """Return saliency (B, h, w), of images that are first reduced where the network takes them so; None if off."""
         if not self.saliency:
             return None
+        scale = self._scale(images)
         if scale < 1:
             with suppress(AssertionError, RuntimeError):  # what a network of one size raises
                 return self._gradient(_resized(images, scale), classes)
         return self._gradient(images, classes)
 
     def _gradient(self, images: Tensor, classes: Tensor) -> Tensor:
-        images = images.detach().requires_grad_()
-        with torch.enable_grad():
-            return _saliency(logits_of(self.model(images)), images, classes)
+        found = []
+        for places in chunks(len(images), images):
+            some = images[places].detach().requires_grad_()
+            with torch.enable_grad():
+                found.append(_saliency(logits_of(self.model(some)), some, classes[places]))
+        return torch.cat(found)
 
     def _built_in(self, images: Tensor, classes: Tensor) -> Tensor:
         """Return the network's own attention; where it is not of classes, the mean of its maps for every class."""
