@@ -172,12 +172,12 @@ def test_a_plan_that_fails_leaves_no_job(jobs):
     assert jobs.all() == []
 
 
-def test_only_trainings_are_run(tmp_path):
+def test_only_commands_of_the_studio_are_run(tmp_path):
     """A run folder may come from somebody else: what its jobs name is not run blindly."""
     jobs = Jobs(tmp_path / "jobs")
     jobs.add("odd", lambda folder: ["studio", "--host", "0.0.0.0"])
     job = _until(jobs, 1, "interrupted")
-    assert "must name one of the commands cure, train; got ['studio']" in job.log
+    assert "must name one of the commands cure, suspects, train; got ['studio']" in job.log
     _wait(jobs)
 
 

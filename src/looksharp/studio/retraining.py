@@ -162,7 +162,7 @@ class Retraining:
 
     async def _follow(self) -> None:
         """Show jobs as they are now; only those that changed are drawn again."""
-        jobs = await self.workspace.work(self.jobs.all)
+        jobs = [job for job in await self.workspace.work(self.jobs.all) if job.arguments[:1] != ("suspects",)]
         self.none.set_visibility(not jobs)
         for job in jobs:
             found = await self.workspace.work(progress_of, job.folder)

@@ -65,6 +65,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _application(workspace: Workspace, address: str, settings: StudioSettings) -> FastAPI:
     """Return what is served: routes for pictures, and every page."""
     from fastapi import FastAPI
+    from nicegui import app as pages
     from nicegui import ui
 
     from looksharp.studio.layout import add_pages
@@ -78,6 +79,7 @@ def _application(workspace: Workspace, address: str, settings: StudioSettings) -
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     add_routes(app, workspace)
     add_pages(workspace)
+    pages.config.quasar_config["loadingBar"]["skipHijack"] = True  # it has no name for those who do not see it
     ui.run_with(
         app,
         title=f"{workspace.title} · looksharp studio",

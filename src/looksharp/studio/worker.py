@@ -21,7 +21,7 @@ __all__ = ["COMMAND", "STATE", "TERMINATED", "is_alive", "read_facts_of", "work"
 COMMAND, STATE = "command.json", "state.json"
 """What to run, written once by who asks for it; and how far it is, written by the job's own process alone."""
 TERMINATED = 128 + signal.SIGTERM
-_ALLOWED = ("cure", "train")
+_ALLOWED = ("cure", "suspects", "train")
 """Commands of a job. A run folder may come from elsewhere, so that its files must not name anything else to run."""
 _TURN = ".turn"
 _LOCK = ".lock"  # as `looksharp.files.locked` names it
