@@ -30,11 +30,12 @@ from looksharp.training.settings import RunConfig
 
 
 class Row(NamedTuple):
-    """A classifier, and the mechanism that reads its attention."""
+    """A classifier, the mechanism that reads its attention, and the share of a map's maximum above which seeds are."""
 
     objective: str
     mechanism: str
     settings: dict[str, Any]
+    threshold: float = 0.2
 
 
 _MARKED = {"marks": "data", "marked_per_batch": 8}
@@ -46,6 +47,9 @@ _ROWS = {
     "GAIN_ext, 2% masks": Row("gain+squared_error", "grad_cam", {**_MARKED, "marked": 0.02}),
     "GAIN_ext, 15% masks": Row("gain+squared_error", "grad_cam", {**_MARKED, "marked": 0.15}),
     "ICASC": Row("icasc", "channel_weighted", {}),
+    "Grad-CAM above 50%": Row("classification", "grad_cam", {}, 0.5),
+    "Grad-CAM++ above 50%": Row("classification", "grad_cam_pp", {}, 0.5),
+    "A_ch above 50%": Row("classification", "channel_weighted", {}, 0.5),
 }
 _ALL = "all masks"
 
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=10, help="of the classifiers")
     parser.add_argument("--steps", type=int, default=600, help="of the segmentations")
+    parser.add_argument("--stride", type=int, default=4, help="pixels of the image for a position of the segmentation")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/segmentation"))
     options = parser.parse_args()
@@ -81,7 +86,9 @@ def _measured(name: str, seed: int, options: argparse.Namespace) -> dict[str, fl
         _true_seeds(home / "seeds", config, data, seed)
     else:
         run = _classifier(_ROWS[name], config, data, seed, options)
-        settings = SeedSettings(run, home / "seeds", mechanism=_ROWS[name].mechanism, device="cpu", workers=0)
+        row = _ROWS[name]
+        here: dict[str, Any] = {"device": "cpu", "workers": 0}
+        settings = SeedSettings(run, home / "seeds", mechanism=row.mechanism, threshold=row.threshold, **here)
         table = make_seeds(settings, progress=False)
         values |= {
             "share": float(table.share.sum()),
@@ -122,7 +129,7 @@ def _segmentation(home: Path, plain: Path, seed: int, options: argparse.Namespac
         given: dict[str, Any] = {
             "backbone": "small",
             "weights": str(plain / "model.safetensors"),
-            "large_fov": {"stride": 2, "width": 64, "dropout": 0.0},
+            "large_fov": {"stride": options.stride, "width": 64, "dropout": 0.0},
             "optimizer": "adamw",
             "lr": 0.01,  # with 0.002, even all masks do not bring it off the background in 300 steps
             "head_lr_factor": 1.0,

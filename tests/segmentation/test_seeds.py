@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from looksharp import cli
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.sets import seeded
 from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.files import FileSplit
 from looksharp.data.splits.memory import TensorSplit
@@ -17,11 +19,14 @@ from looksharp.marks.class_images import read_class_image
 from looksharp.marks.marks import Marks
 from looksharp.marks.regions import ClassMask, MadeMasks
 from looksharp.segmentation import make_seeds, seeds
+from looksharp.segmentation.preset import sec_settings
 from looksharp.segmentation.seed_rule import background_seeds, seed_labels
 from looksharp.segmentation.seeds import true_classes
 from looksharp.segmentation.settings import SeedSettings
 from looksharp.segmentation.whole_maps import WholeMaps
+from looksharp.training.data import moved_data
 from looksharp.training.folder import load_run
+from looksharp.training.settings import RunConfig
 
 
 def settings(run, out, **others):
@@ -163,6 +168,20 @@ def test_seeds_are_the_marks_of_training_images(run, few, tmp_path):
     assert found.keys() == {int(train.targets[3]), 10}  # its class, and the background behind the last
     assert torch.equal(found[10], labels == 0)
     assert torch.equal(found[int(train.targets[3])], labels == 1 + train.targets[3])
+
+
+def test_the_images_of_seeds_may_be_moved(run, few, tmp_path, monkeypatch):
+    make_seeds(settings(run, tmp_path), progress=False)
+    facts = json.loads((tmp_path / "seeds.json").read_text())
+    facts["data"]["root"] = "/before"
+    (tmp_path / "seeds.json").write_text(json.dumps(facts))
+    asked = []
+    monkeypatch.setattr(seeded, "build_data", lambda config, seed: asked.append(str(config.root)) or few)
+    build_data(DataConfig(f"seeds:{tmp_path}"))
+    config = RunConfig.from_flat(sec_settings(tmp_path, {"backbone": "small"}, root=Path("/after")))
+    build_data(config.data)
+    build_data(moved_data(config.data, root="/later"))
+    assert asked == ["/before", "/after", "/later"]
 
 
 def test_folders_of_seeds_that_do_not_fit(run, tmp_path):

@@ -33,8 +33,9 @@ class DataSet:
 
     @property
     def needs_root(self) -> bool:
-        """Return True if the set is read from a folder."""
-        return "root" in signature(self.reader).parameters
+        """Return True if the set is read from a folder that it does not know."""
+        root = signature(self.reader).parameters.get("root")
+        return root is not None and root.default is root.empty
 
     @property
     def without(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ _SIDE = 321
 
 
 def sec_settings(
-    seeds: Path | str, given: Mapping[str, Any], *, steps: int = STEPS, images: Path | None = None
+    seeds: Path | str, given: Mapping[str, Any], *, steps: int = STEPS, root: Path | None = None
 ) -> dict[str, Any]:
     """Return the settings of a segmentation run, in flat form.
 
@@ -34,15 +34,15 @@ def sec_settings(
         seeds: folder that `looksharp seeds` wrote.
         given: settings, in flat form, that differ.
         steps: training steps; the learning rate is divided after each quarter of them.
-        images: folder of the data set's files, if it was moved.
+        root: folder of the data set's files, if it was moved.
 
     Raises:
         ValueError: if the folder holds no seeds.
     """
     folder = read_seed_folder(seeds)
     source: dict[str, Any] = {"data": f"seeds:{Path(seeds)}"}
-    if images is not None:
-        source["seeds"] = {"images": str(images)}
+    if root is not None:
+        source["root"] = str(root)
     epoch = max(folder.images // int(given.get("batch_size", _BATCH)), 1)
     values: dict[str, Any] = source | {
         "objective": "sec",

@@ -120,7 +120,7 @@ def _train(own: dict[str, object], given: dict[str, object]) -> None:
         if own.get("data", known) != known:
             raise ValueError(f"data must be that of the seeds, {known}; got {own['data']}")
         config = RunConfig.from_flat(
-            sec_settings(seeds, given, steps=steps, images=None if root is None else _path(root))
+            sec_settings(seeds, given, steps=steps, root=None if root is None else _path(root))
         )
         folder = out or Path("runs") / f"{seeds.name}-sec-{config.training.seed}"
         done = train(config, _path(folder), resume=resume)

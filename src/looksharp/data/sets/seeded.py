@@ -26,20 +26,20 @@ __all__ = ["read_seeded", "seed_marks"]
 
 
 @data_source("seeds")
-def read_seeded(source: str, images: Path | None = None) -> Data:
+def read_seeded(source: str, root: Path | None = None) -> Data:
     """Read the data set whose images have seeds, the seeds as marks of its training images.
 
     The marks of the background are of the class behind the last. Other splits keep their own marks.
 
     Args:
         source: folder that `looksharp seeds` wrote.
-        images: the folder that holds the data set's files, if it was moved.
+        root: the folder that holds the data set's files, if it was moved.
 
     Raises:
         ValueError: if the folder or the data set cannot be read, an image has no seeds, or seeds are of another size.
     """
     folder = read_seed_folder(source)
-    values = {**folder.data, **({} if images is None else {"root": images})}
+    values = {**folder.data, **({} if root is None else {"root": root})}
     data = build_data(build(DataConfig, values, "data"), folder.seed)
     if data.classes != folder.classes or folder.split not in data.splits:
         raise ValueError(f"{folder.path} is of other images than {data.name}: classes or splits differ")
