@@ -32,14 +32,14 @@ def jobs(tmp_path):
     made = Jobs(tmp_path / "jobs", [sys.executable, "-c", WORKER])
     yield made
     for job in made.all():
-        pid = json.loads((job.folder / "state.json").read_text())["pid"] if (job.folder / "state.json").exists() else 0
+        pid = json.loads((job.folder / "state.json").read_text()).get("pid")
         if job.is_open and pid:
             os.killpg(pid, signal.SIGKILL)
     _wait(made)
 
 
 def _wait(jobs):
-    for process in jobs._processes.values():
+    for process in (*jobs._processes.values(), *jobs._leaving):
         process.wait(10)
 
 
@@ -49,6 +49,13 @@ def _until(jobs, number, status):
         assert time.monotonic() < end, (jobs[number], jobs[number].log)
         time.sleep(0.05)
     return jobs[number]
+
+
+def _begun(jobs, number):
+    end = time.monotonic() + 30
+    while "pid" not in json.loads((jobs.folder / str(number) / "state.json").read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def _end(jobs, number, status=0):
@@ -65,8 +72,7 @@ def test_jobs_run_one_after_the_other_and_say_how_they_ended(jobs, tmp_path):
     for title in ("first", "second", "third"):
         jobs.add(title, _plan)
         _until(jobs, len(jobs.all()), "running" if title == "first" else "waiting")
-        while not (jobs.folder / str(len(jobs.all())) / "state.json").exists():
-            time.sleep(0.02)
+        _begun(jobs, len(jobs.all()))
     _end(jobs, 1)
     assert _until(jobs, 1, "finished").log == f"began cure run --out {jobs.folder / '1' / 'out'}"
     _until(jobs, 2, "running")
@@ -83,8 +89,8 @@ def test_a_job_that_waits_or_runs_is_cancelled_and_resumed_with_its_own_command(
     jobs.add("first", _plan)
     _until(jobs, 1, "running")
     jobs.add("second", _plan)
-    while not (jobs.folder / "2" / "state.json").exists():
-        time.sleep(0.02)
+    assert Jobs(jobs.folder)[2].status == "waiting"  # another page knows that it has hardly begun
+    _begun(jobs, 2)
     jobs.cancel(2)
     _until(jobs, 2, "cancelled")
     jobs.cancel(1)

@@ -23,7 +23,7 @@ export default {
       </div>
       <div ref="frame" class="frame" tabindex="0" role="application" :aria-label="label" :aria-describedby="helpId"
         @keydown="pressed" @focus="focused = true; draw()" @blur="focused = false; draw()">
-        <canvas ref="canvas" @pointerdown="down" @pointermove="moved" @pointerup="up" @pointercancel="cancel"
+        <canvas ref="canvas" @pointerdown="down" @pointermove="moved" @pointerup="up" @pointercancel="cancel" @pointerleave="leave"
           @dblclick.prevent="close" @wheel="wheel" @contextmenu.prevent></canvas>
       </div>
       <p :id="helpId" class="note">{{ help }}</p>
@@ -71,7 +71,7 @@ export default {
   },
   created() {
     // Not reactive: they change with every movement.
-    Object.assign(this, { pictures: {}, stroke: null, pending: [], cross: null, drag: null, shown: "" });
+    Object.assign(this, { pictures: {}, stroke: null, pending: [], cross: null, drag: null, hover: null });
   },
   mounted() {
     this.observer = new ResizeObserver(() => this.layout());
@@ -216,6 +216,10 @@ export default {
       if (!this.stroke?.drawn) return;
       this.extend(this.inImage(event));
       this.finish();
+    },
+    leave() {
+      this.hover = null;
+      this.draw();
     },
     cancel() {
       this.drag = null;

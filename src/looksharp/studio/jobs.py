@@ -20,6 +20,7 @@ __all__ = ["Job", "JobStatus", "Jobs"]
 
 JobStatus = Literal["waiting", "running", "finished", "failed", "cancelled", "interrupted"]
 _WORKER = (sys.executable, "-P", "-m", "looksharp.studio.worker")
+_LOADING = 30.0  # seconds until a process that another page started has its folder, at most
 _TAIL = 20_000  # bytes of a log that are read
 
 
@@ -77,6 +78,7 @@ class Jobs:
     def __init__(self, folder: Path, worker: Sequence[str] = _WORKER) -> None:
         self.folder, self._worker = folder, tuple(worker)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._leaving: list[subprocess.Popen[bytes]] = []  # have said that they end
         self._told: set[int] = set()  # jobs that were asked to end
 
     def add(self, title: str, plan: Callable[[Path], Sequence[str]]) -> Job:
@@ -156,12 +158,12 @@ class Jobs:
         job = self[number]
         if job.is_open or job.status == "finished":
             raise ValueError(f"job {number} is {job.status}: only one that ended before can be resumed")
-        (job.folder / STATE).unlink(missing_ok=True)
         self._start(number)
 
     def _status(self, number: int, folder: Path, state: dict[str, object]) -> JobStatus:
-        process = self._processes.get(number)
-        begins = process is not None and process.poll() is None and not state
+        process, asked = self._processes.get(number), state.get("asked")
+        begins = process.poll() is None if process is not None else _is_recent(asked)
+        begins = begins and asked is not None
         if "ended" in state:
             return _end(state)
         if is_alive(folder) or begins:
@@ -172,6 +174,9 @@ class Jobs:
         """Start the process that waits for the job's turn, in a session that no signal to this process reaches."""
         folder = self.folder / str(number)
         self._told.discard(number)
+        write_text(folder / STATE, json.dumps({"asked": time.time()}) + "\n")
+        before = [each for each in (self._processes.get(number),) if each is not None]
+        self._leaving = [each for each in (*self._leaving, *before) if each.poll() is None]
         where = Path(str(read_facts_of(folder / COMMAND).get("cwd", ".")))
         with (folder / "log").open("ab") as log:
             self._processes[number] = subprocess.Popen(
@@ -187,6 +192,11 @@ class Jobs:
         if not self.folder.is_dir():
             return []
         return [int(each.name) for each in self.folder.iterdir() if each.name.isdecimal() and each.is_dir()]
+
+
+def _is_recent(asked: object) -> bool:
+    """Return whether a process that was asked for may still be loading."""
+    return isinstance(asked, float) and time.time() - asked < _LOADING
 
 
 def _end(state: dict[str, object]) -> JobStatus:

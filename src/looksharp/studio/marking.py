@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Marking", "mark_store"]
 
-_COUNT = 120  # images that are listed as worth marking
+_COUNT = 60  # images that are listed as worth marking, and as many more when asked for
 _EVERY = 2.0  # seconds between two looks at what others wrote
 _ENOUGH = 60  # marked images, by which a proof tells a remainder of five points from none
 
@@ -100,6 +100,7 @@ class Marking:
             self.count = put(html.p, role="status")
             self.cells = put(html.ol, classes="grid")
             self._list()
+            press("More images", self._more)
         self._import()
         await self._show(next(unmarked, 0))
         ui.timer(_EVERY, self._follow)
@@ -116,7 +117,7 @@ class Marking:
                 groups = [group.images for group in found]
             except ValueError:  # of another run; the page that shows them says so
                 groups = []
-        order = worth_marking(self.train.targets, groups, _COUNT)
+        order = worth_marking(self.train.targets, groups, len(self.order) + _COUNT)
         if not order:
             raise ValueError(f"{self.data.name} has no training image with a class: nothing can be marked")
         return order
@@ -175,11 +176,18 @@ class Marking:
         more = f"; about {_ENOUGH} make a proof that tells much" if known < _ENOUGH else ""
         _write(self.count, f"{known:,} images are marked{more}.")
 
+    async def _more(self) -> None:
+        """List more images; those that are there stay in their place."""
+        known = set(self.order)
+        self.order += [index for index in await self.workspace.work(self._worth) if index not in known]
+        self._list()
+        self._tell()
+
     def _list(self) -> None:
-        """Put the images worth marking as a grid to choose from."""
+        """Put the images worth marking as a grid to choose from, those that are not there yet."""
         small = "cell small" if max(self.run.pixels.size) <= 96 else "cell"
         with self.cells:
-            for place, index in enumerate(self.order):
+            for place, index in list(enumerate(self.order))[len(self._cells) :]:
 
                 async def open_it(place: int = place) -> None:
                     await self._show(place)
@@ -223,8 +231,7 @@ class Marking:
         """Read the file of marks, which others may have written too."""
         self._seen = self._changed()
         self.marked = await self.workspace.work(self.store.marked)
-        if self.order and hasattr(self, "canvas"):
-            self.marks = await self.workspace.work(self.store.masks, self.name(self.index))
+        self.marks = await self.workspace.work(self.store.masks, self.name(self.index))
 
     def _changed(self) -> float | None:
         try:

@@ -199,7 +199,7 @@ class Retraining:
         said.clear()
         with said:
             put(html.summary, "What the command says")
-            put(html.pre, log or "Nothing yet.", "log", tabindex="0", aria_label="Output of the command")
+            put(html.pre, log or "Nothing yet.", "log", tabindex="0", role="region", aria_label="Output of the command")
 
     def _draw_state(self, job: Job, found: list[TrainingProgress]) -> None:
         put(html.p, state_of(job, found), role="status")
