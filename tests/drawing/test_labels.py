@@ -24,5 +24,10 @@ def test_rows_are_written(tmp_path):
     draw_rows([[("a", pixels), ("$1 bill", pixels)], [("b", pixels)]], tmp_path / "rows.png")
     with Image.open(tmp_path / "rows.png") as picture:
         assert picture.width > picture.height
+        plain = picture.height
+    draw_rows([[("a", pixels)]] * 2, tmp_path / "key.png", key={15: "person", 8: "cat"})
+    with Image.open(tmp_path / "key.png") as picture:
+        below = np.asarray(picture.convert("RGB"))[plain:].reshape(-1, 3)
+        assert {(192, 128, 128), (64, 0, 0)} <= set(map(tuple, below.tolist()))  # VOC's person and cat
     with pytest.raises(ValueError, match=r"^rows must hold at least one picture each; got none$"):
         draw_rows([], tmp_path / "rows.png")

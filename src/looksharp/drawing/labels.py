@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -21,6 +21,7 @@ __all__ = ["draw_rows", "label_overlay"]
 Pixels = npt.NDArray[np.uint8]
 _OPACITY = 0.65
 _CELL = 2.2  # inches
+_LINE = 0.3  # of the key, inches
 _DPI = 110
 
 
@@ -52,23 +53,29 @@ def label_overlay(image: Tensor, labels: Tensor) -> Pixels:
     return picture(torch.where(labels == UNKNOWN, image.cpu().float(), drawn))
 
 
-def draw_rows(rows: Sequence[Sequence[tuple[str, Pixels]]], path: Path) -> None:
-    """Write a PNG of rows of pictures, each with a title.
+def draw_rows(
+    rows: Sequence[Sequence[tuple[str, Pixels]]], path: Path, *, key: Mapping[int, str] | None = None
+) -> None:
+    """Write a PNG of rows of pictures, each with a title, and below them a key to the colours of classes.
 
     Args:
         rows: (title, pixels (H, W, 3)) of each picture.
         path: the file.
+        key: class index -> name, as `label_overlay` colours them; no key if there are none.
 
     Raises:
         ValueError: if there is no picture.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     if not rows or not all(rows):
         raise ValueError("rows must hold at least one picture each; got none")
     columns = max(map(len, rows))
     heights = [_CELL * max(pixels.shape[0] / pixels.shape[1] for _, pixels in row) + 0.35 for row in rows]
-    figure = Figure((_CELL * columns, sum(heights)), layout="constrained")
+    patches = [Patch(color=palette()[index].numpy() / 255, label=name) for index, name in sorted((key or {}).items())]
+    lines = -(-len(patches) // (2 * columns))
+    figure = Figure((_CELL * columns, sum(heights) + _LINE * lines), layout="constrained")
     grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
     for number, row in enumerate(rows):
         for place, (title, pixels) in enumerate(row):
@@ -76,6 +83,8 @@ def draw_rows(rows: Sequence[Sequence[tuple[str, Pixels]]], path: Path) -> None:
             axes.imshow(pixels, interpolation="none")
             axes.set_title("\n".join(textwrap.wrap(title, 30)), fontsize=8, parse_math=False)
             axes.axis("off")
+    if patches:
+        figure.legend(handles=patches, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     with replacing(path) as temporary:

@@ -38,7 +38,7 @@ def predict_masks(
     """Write OUT/masks/NAME.png, class indices with VOC's palette at each image's own size, and OUT/masks.png.
 
     The picture has a row per image, as ICASC Fig. 8 and GAIN Fig. 4 and 5: the photograph, its seeds, the probabilities
-    of the two classes that cover most, the mask, and the mask after the CRF.
+    of the two classes that cover most, the mask, and the mask after the CRF; below them a key to the colours.
 
     Args:
         run: a run of a segmentation network, or its folder.
@@ -60,13 +60,13 @@ def predict_masks(
     run, out = run if isinstance(run, Run) else load_run(run), Path(out)
     check_weights(run.model)
     paths = [Path(path) for path in images]
-    names = [path.stem for path in paths]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    stems = [path.stem for path in paths]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
         raise ValueError(f"two images are called {twice}, and would have one mask; give them one after the other")
     pictures = [read_image(path, value_range=run.pixels.value_range).as_subclass(Tensor) for path in paths]
     folder = None if seeds is None else read_seed_folder(seeds)
-    rows, written = [], []
+    rows, written, shown = [], [], set[int]()
     for path, picture in tqdm(list(zip(paths, pictures, strict=True)), "masks", disable=not progress, leave=False):
         odds = _odds(run, picture)
         plain = odds.argmax(0)
@@ -76,7 +76,10 @@ def predict_masks(
         written.append(target)
         seeded = _seeds_of(folder, path, (picture.shape[-2], picture.shape[-1]))
         rows.append(_row(run, path, picture, odds, [plain, found] if crf else [plain], seeded))
-    draw_rows(rows, out / "masks.png")
+        for labels in (plain, found, seeded):
+            shown.update(() if labels is None else torch.unique(labels).tolist())
+    names = {1 + label: name for label, name in enumerate(run.classes)}
+    draw_rows(rows, out / "masks.png", key={label: names[label] for label in shown & names.keys()})
     return [out / "masks.png", *written]
 
 
