@@ -72,16 +72,25 @@ def draw_rows(
     if not rows or not all(rows):
         raise ValueError("rows must hold at least one picture each; got none")
     columns = max(map(len, rows))
-    heights = [_CELL * max(pixels.shape[0] / pixels.shape[1] for _, pixels in row) + 0.35 for row in rows]
-    patches = [Patch(color=palette()[index].numpy() / 255, label=name) for index, name in sorted((key or {}).items())]
+    titled = [[("\n".join(textwrap.wrap(title, 30)), pixels) for title, pixels in row] for row in rows]
+    heights = [
+        _CELL * max(pixels.shape[0] / pixels.shape[1] for _, pixels in row)
+        + 0.2
+        + 0.15 * max(1 + title.count("\n") for title, _ in row)
+        for row in titled
+    ]
+    patches = [Patch(label=name) for _, name in sorted((key or {}).items())]
+    for patch, index in zip(patches, sorted(key or {}), strict=True):
+        red, green, blue = (value / 255 for value in palette()[index].tolist())
+        patch.set_color((red, green, blue))
     lines = -(-len(patches) // (2 * columns))
     figure = Figure((_CELL * columns, sum(heights) + _LINE * lines), layout="constrained")
     grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(titled):
         for place, (title, pixels) in enumerate(row):
             axes = figure.add_subplot(grid[number, place])
             axes.imshow(pixels, interpolation="none")
-            axes.set_title("\n".join(textwrap.wrap(title, 30)), fontsize=8, parse_math=False)
+            axes.set_title(title, fontsize=8, parse_math=False)
             axes.axis("off")
     if patches:
         figure.legend(handles=patches, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
