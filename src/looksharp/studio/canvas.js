@@ -34,6 +34,7 @@ export default {
     src: String, // the image
     marks: String, // what is marked, as a picture with transparency
     proposal: String, // what is proposed, likewise
+    image: Number, // which one it is; strokes say it, since another one may be on its way
     size: Array, // width, height of the image in its own pixels
     label: String,
     revision: Number, // rises when the server has dealt with a stroke
@@ -239,7 +240,7 @@ export default {
       if (tool !== "rectangle" || far) {
         const radius = tool === "brush" ? this.radius : 0;
         this.pending.push({ tool, points, radius });
-        this.$emit("stroke", { tool, points, radius });
+        this.$emit("stroke", { image: this.image, stroke: { tool, points, radius } });
       }
       this.draw();
     },

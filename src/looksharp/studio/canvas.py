@@ -30,26 +30,30 @@ class MarkCanvas(Element, component="canvas.js"):
     """An image, with strokes to draw on it.
 
     Args:
-        stroke: is called with each stroke.
+        stroke: is called with the number of an image, as `show` was given it, and each stroke on it.
         undo: is called when the last one is to be taken back by Ctrl-Z.
     """
 
-    def __init__(self, stroke: Callable[[Stroke], Awaitable[None]], undo: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, stroke: Callable[[int, Stroke], Awaitable[None]], undo: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
-        self._props.update({"src": "", "marks": "", "proposal": "", "size": [1, 1], "label": "Image", "revision": 0})
+        self._props.update(
+            {"src": "", "marks": "", "proposal": "", "image": -1, "size": [1, 1], "label": "Image", "revision": 0}
+        )
         self._stroke, self._undo = stroke, undo
         self.on("stroke", self._drawn)
         self.on("undo", self._taken_back, args=[])
 
-    def show(self, address: str, size: tuple[int, int], label: str) -> None:
+    def show(self, image: int, address: str, size: tuple[int, int], label: str) -> None:
         """Show another image.
 
         Args:
+            image: its number.
             address: where the image is.
             size: its (height, width).
             label: what it is called for those who do not see it.
         """
-        self._props.update({"src": address, "size": [size[1], size[0]], "label": label, "marks": "", "proposal": ""})
+        self._props.update({"image": image, "src": address, "size": [size[1], size[0]], "label": label})
+        self._props.update({"marks": "", "proposal": ""})
         self.update()
 
     def lay(self, marks: str, proposal: str) -> None:
@@ -59,7 +63,11 @@ class MarkCanvas(Element, component="canvas.js"):
 
     async def _drawn(self, event: GenericEventArguments) -> None:
         async def deal() -> None:
-            await self._stroke(build(Stroke, mapping(event.args), "a stroke"))
+            given = mapping(event.args)
+            image, stroke = given.get("image"), build(Stroke, mapping(given.get("stroke")), "a stroke")
+            if type(image) is not int:
+                raise ValueError(f"a stroke must name its image; got {image!r:.40}")
+            await self._stroke(image, stroke)
 
         await reporting(deal)()
         self._props["revision"] += 1  # whether it was saved or refused, it is no longer pending

@@ -127,18 +127,22 @@ class Marking:
         self.at, self.proposal, self.shrunk = at % len(self.order), None, 0
         index = self.index
         name = self.name(index)
-        size = await self.workspace.work(self.store.images.__getitem__, name)
         true = self._true(index)
-        self.label = true[0]
-        self.canvas.show(image_address("train", index, 0), size, f"Image {name}, shows {self._named(true)}")
+        self.label, self.marks = true[0], {}
+        size = await self.workspace.work(self.store.images.__getitem__, name)
+        if index != self.index:  # a person has gone on
+            return
+        self.canvas.show(index, image_address("train", index, 0), size, f"Image {name}, shows {self._named(true)}")
         self.classes.clear()
         with self.classes:
             others = [number for number in range(len(self.data.classes)) if number not in true]
             options = {str(number): self.data.classes[number] for number in (*true, *others)}
             select("Mark as", options, str(self.label), self._choose)
-        self.marks = await self.workspace.work(self.store.masks, name)
-        self._lay("Looking for the evidence…")
-        await self._propose(index)
+        found = await self.workspace.work(self.store.masks, name)
+        if index == self.index:
+            self.marks = found
+            self._lay("Looking for the evidence…")
+            await self._propose(index)
 
     async def _propose(self, index: int) -> None:
         label = self.label
@@ -231,7 +235,10 @@ class Marking:
         """Read the file of marks, which others may have written too."""
         self._seen = self._changed()
         self.marked = await self.workspace.work(self.store.marked)
-        self.marks = await self.workspace.work(self.store.masks, self.name(self.index))
+        index = self.index
+        found = await self.workspace.work(self.store.masks, self.name(index))
+        if index == self.index:
+            self.marks = found
 
     def _changed(self) -> float | None:
         try:
@@ -252,9 +259,12 @@ class Marking:
         await self._read()
         self._lay(offer)
 
-    async def _draw(self, stroke: Stroke) -> None:
-        name, label = self.name(self.index), self.data.classes[self.label]
-        await self.workspace.work(self.store.add, name, label, stroke)
+    async def _draw(self, index: int, stroke: Stroke) -> None:
+        """Save a stroke on the image that it was drawn on, which may be the one before that which comes now."""
+        if index not in self._cells:
+            raise ValueError(f"image {index} is not among those to mark")
+        label = self.data.classes[self.label if index == self.index else self._true(index)[0]]
+        await self.workspace.work(self.store.add, self.name(index), label, stroke)
         await self._after(f"{stroke.tool.capitalize()} saved as {label}.")
 
     async def _undo(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ class Retraining:
         self.store = mark_store(workspace, data)
         self.marked, self.ticked = 0, Ticked()
         self.method, self.epochs, self.compare = "", run.config.training.epochs, False
+        self._turn = asyncio.Lock()
         self._shown: dict[int, tuple[object, ...]] = {}
         self._cards: dict[int, list[Element]] = {}
         train = data.splits["train"]
@@ -161,7 +163,12 @@ class Retraining:
         await self._follow()
 
     async def _follow(self) -> None:
-        """Show jobs as they are now; only those that changed are drawn again."""
+        """Show jobs as they are now; calls take turns, or an older state could be drawn over a newer one."""
+        async with self._turn:
+            await self._draw_jobs()
+
+    async def _draw_jobs(self) -> None:
+        """Draw the jobs that changed."""
         jobs = [job for job in await self.workspace.work(self.jobs.all) if job.arguments[:1] != ("suspects",)]
         self.none.set_visibility(not jobs)
         for job in jobs:
