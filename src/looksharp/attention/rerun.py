@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from looksharp.attention.channels_last import fastest_format
 from looksharp.attention.layout import layout_of
 from looksharp.attention.precision import at_least_float32
 from looksharp.attention.recording import find_modules, first_tensor, logits_of, unwrapped, with_first
@@ -161,7 +162,7 @@ def evaluating(model: nn.Module) -> nn.Module:
 
 
 def _run(model: nn.Module, images: Tensor) -> Tensor:
-    logits = logits_of(model(images))
+    logits = logits_of(model(images.to(memory_format=fastest_format(model, images[:1]))))
     advanced(len(logits))
     return at_least_float32(logits)
 
@@ -169,6 +170,7 @@ def _run(model: nn.Module, images: Tensor) -> Tensor:
 def _calls(model: nn.Module, module: nn.Module, image: Tensor) -> int:
     """Count the calls of a module in one forward."""
     calls = 0
+    fastest_format(model, image)  # found before forwards are counted
 
     def count(*_: object) -> None:
         nonlocal calls
@@ -192,7 +194,7 @@ def _replaced(
     repeat: bool,
 ) -> Tensor:
     """Return logits (n, classes) of one image (1, C, H, W) for variants of its map at `layer`."""
-    called = 0
+    called, memory = 0, fastest_format(model, image)
 
     def replace(_module: nn.Module, _args: object, output: object) -> object:
         nonlocal called
@@ -201,7 +203,7 @@ def _replaced(
         if called < calls or found is None:
             return output
         layout = layout_of(network, layer, found, (image.shape[-2], image.shape[-1]))
-        variants = variant(layout.to_map(found[:1]), places)
+        variants = variant(layout.to_map(found[:1]), places).to(memory_format=memory)
         return with_first(output, layout.from_map(variants, found[:1].expand(len(places), *found.shape[1:])))
 
     with ExitStack() as stack:
