@@ -24,11 +24,17 @@ _WAYS = {"spinning": {"OMP_WAIT_POLICY": "ACTIVE"}, "passive": {"OMP_WAIT_POLICY
 _VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
 
 _FIRST_STEP = """
-import os, sys, time
-from torch.optim.optimizer import register_optimizer_step_post_hook
-register_optimizer_step_post_hook(lambda *_: os._exit(0))
-from looksharp.cli import main
-main(["train", "--data", "digits", "--out", sys.argv[1]])
+import os, sys
+from looksharp import cli
+parsed = cli._parsed
+def hooked(given):
+    settings = parsed(given)  # loads torch, as it does for a user
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+    register_optimizer_step_post_hook(lambda *_: os._exit(0))
+    return settings
+cli._parsed = hooked
+cli.main(["train", "--data", "digits", "--out", sys.argv[1]])
+sys.exit("no step was taken")
 """
 _STEPS = """
 import sys, time

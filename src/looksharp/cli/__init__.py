@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from looksharp.cli.command import COMMANDS
-from looksharp.cli.sparing import spare_loading
+from looksharp.cli.sparing import spare_loading, without_collecting
 from looksharp.cli.stand_ins import FOR_FLAGS, LIBRARIES, stand_ins
 from looksharp.cli.waiting import choose_waiting
 
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    settings = _parsed(given)
+    with without_collecting():
+        settings = _parsed(given)
     command = COMMANDS[settings.command]
     del settings.command
     hint = f"; {command.after_interruption}" if command.after_interruption else ""

@@ -32,6 +32,8 @@ Count = Annotated[int, Ge(1), Le(500_000)]
 """A number of images."""
 
 _Image = npt.NDArray[np.float32]
+_Bytes = npt.NDArray[np.uint8]
+_Masks = npt.NDArray[np.bool_]
 
 _SIDE = 48
 _DIGIT = (24, 33)  # a digit's side, smallest and one past the largest
@@ -98,8 +100,8 @@ def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, tes
         cues = {"biased": biased, "unbiased": drawn, "conflicting": others} if name == "test" else {name: biased}
         for split, cue in cues.items():
             shown = images.copy()
-            for image, (row, column), colour in zip(shown, corners, PALETTE[cue], strict=True):
-                image[row : row + _PATCH, column : column + _PATCH] = colour
+            for image, (row, column), colour in zip(shown, corners, _as_bytes(PALETTE[cue]), strict=True):
+                image[:, row : row + _PATCH, column : column + _PATCH] = colour[:, None, None]
             # Group 0: the cue agrees with the class; group 1: it does not.
             drawn_split = _split(shown, targets, masks, groups=(cue != targets).astype(np.int64))
             splits[split] = replace(drawn_split, cues=_patches(corners, cue))
@@ -120,15 +122,14 @@ def _data(name: str, splits: dict[str, TensorSplit]) -> Data:
 
 
 def _split(
-    images: _Image, targets: npt.NDArray[np.int64], masks: _Image, groups: npt.NDArray[np.int64] | None = None
+    images: _Bytes, targets: npt.NDArray[np.int64], masks: _Masks, groups: npt.NDArray[np.int64] | None = None
 ) -> TensorSplit:
     labels = torch.from_numpy(targets)
-    pixels = torch.from_numpy((images * 255).round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
     return TensorSplit(
         targets=labels,
-        marks=Marks(range(len(labels)), targets.tolist(), torch.from_numpy(masks > 0.25)),
+        marks=Marks(range(len(labels)), targets.tolist(), torch.from_numpy(masks)),
         groups=None if groups is None else torch.from_numpy(groups),
-        images=pixels,
+        images=torch.from_numpy(images),
     )
 
 
@@ -152,34 +153,38 @@ def _scanned() -> npt.NDArray[np.float64]:
 
 def _canvases(
     split: str, count: int, rng: np.random.Generator
-) -> tuple[_Image, npt.NDArray[np.int64], _Image, npt.NDArray[np.int64]]:
-    """Draw images (N, 48, 48, 3), classes (N,), digits' opacity (N, 48, 48), corners of a free patch (N, 2)."""
+) -> tuple[_Bytes, npt.NDArray[np.int64], _Masks, npt.NDArray[np.int64]]:
+    """Draw images (N, 3, 48, 48), classes (N,), digits' masks (N, 48, 48), corners of a free patch (N, 2)."""
     strokes, labels = handwriting(split)
     enlarged = {
         side: F.interpolate(torch.from_numpy(strokes)[:, None], (side, side), mode="bicubic")[:, 0].clamp(0, 1).numpy()
         for side in range(*_DIGIT)
     }
-    images = np.empty((count, _SIDE, _SIDE, 3), np.float32)
-    masks = np.zeros((count, _SIDE, _SIDE), np.float32)
+    images = np.empty((count, 3, _SIDE, _SIDE), np.uint8)
+    masks = np.zeros((count, _SIDE, _SIDE), np.bool_)
     corners = np.empty((count, 2), np.int64)
     chosen = rng.integers(0, len(labels), count)
-    noise = np.empty(images.shape[1:], np.float32)
+    # One canvas that stays in the processor's cache; rows of colours last would be three numbers long.
+    canvas, noise = np.empty(images.shape[1:], np.float32), np.empty((_SIDE, _SIDE, 3), np.float32)
     for n in tqdm(range(count), f"drawing {split} images", disable=count < 2000, leave=False):
-        canvas = images[n]
-        canvas[:] = rng.random(3, dtype=np.float32) * 0.5
+        canvas[:] = (rng.random(3, dtype=np.float32) * 0.5)[:, None, None]
         for _ in range(rng.integers(*_CLUTTER)):
             _paint_fragment(canvas, enlarged, rng)
         side = int(rng.integers(*_DIGIT))
         row, column = _place(_SIDE - side, rng)
         alpha = enlarged[side][chosen[n]]
         _paint(canvas, alpha, _colour(rng), row, column)
-        masks[n, row : row + side, column : column + side] = alpha
+        masks[n, row : row + side, column : column + side] = alpha > 0.25
         rng.standard_normal(dtype=np.float32, out=noise)
         noise *= 0.03
-        canvas += noise
-        canvas.clip(0, 1, out=canvas)
+        canvas += noise.transpose(2, 0, 1)
+        images[n] = _as_bytes(canvas.clip(0, 1, out=canvas))
         corners[n] = _free_corner(row, column, side, rng)
     return images, labels[chosen], masks, corners
+
+
+def _as_bytes(colours: _Image) -> _Bytes:
+    return (colours * 255).round().astype(np.uint8)
 
 
 def _place(last: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -194,8 +199,8 @@ def _colour(rng: np.random.Generator) -> _Image:
 
 def _paint(canvas: _Image, alpha: _Image, colour: _Image, row: int, column: int) -> None:
     height, width = alpha.shape
-    area = canvas[row : row + height, column : column + width]
-    area += alpha[..., None] * (colour - area)
+    area = canvas[:, row : row + height, column : column + width]
+    area += alpha * (colour[:, None, None] - area)
 
 
 def _paint_fragment(canvas: _Image, enlarged: dict[int, _Image], rng: np.random.Generator) -> None:
