@@ -61,6 +61,7 @@ class TokenPass:
         rows: what is read of the last block's tokens, for each image (B, 1, N): `Tokens.read`, or the pool's weights.
         pool: weights (B, heads, 1, N) of an attention that pools the last block's tokens; None without one.
         image_size: (height, width).
+        classified: tokens (B, N, C) of each block, where each is classified; they carry a graph.
 
     """
 
@@ -71,6 +72,7 @@ class TokenPass:
     rows: Tensor
     pool: Weights | None
     image_size: tuple[int, int]
+    classified: list[Tensor]
 
     def to_map(self, relevance: Tensor) -> Tensor:
         """Lay the relevance of tokens (B, K, N) out as maps (B, K, h, w), without class and register tokens."""
@@ -124,9 +126,10 @@ def attend_tokens(model: nn.Module, images: Tensor, *, gradients: bool = False, 
         ValueError: as `tokens_of`; with `each_layer`, if what follows the blocks does not take each block's tokens.
     """
     network, tokens = unwrapped(model), tokens_of(model, images)
+    classified: list[Tensor] = []
     with lock_of(network), ExitStack() as stack:
         if each_layer:
-            _classify_each(stack, network, tokens.blocks, len(images))
+            _classify_each(stack, network, tokens.blocks, len(images), classified)
         recorded = AttentionWeights()
         replaced_within(stack, map(network.get_submodule, tokens.attending), recorded)
         try:
@@ -142,7 +145,8 @@ def attend_tokens(model: nn.Module, images: Tensor, *, gradients: bool = False, 
     else:
         last = weights[-1].plain()
         pool, rows = None, tokens.read.to(last).expand(len(last), 1, -1)
-    return TokenPass(network, tokens, logits_of(output), weights, rows, pool, (images.shape[-2], images.shape[-1]))
+    size = (images.shape[-2], images.shape[-1])
+    return TokenPass(network, tokens, logits_of(output), weights, rows, pool, size, classified)
 
 
 def _forward(network: nn.Module, images: Tensor, gradients: bool) -> object:
@@ -152,9 +156,10 @@ def _forward(network: nn.Module, images: Tensor, gradients: bool) -> object:
         return network(images)
 
 
-def _classify_each(stack: ExitStack, network: nn.Module, blocks: Sequence[str], images: int) -> None:
+def _classify_each(
+    stack: ExitStack, network: nn.Module, blocks: Sequence[str], images: int, outputs: list[Tensor]
+) -> None:
     """Give what follows the last block the tokens of every block as one batch; blocks read detached tokens."""
-    outputs: list[Tensor] = []
     passed: list[Tensor] = []
 
     def enter(block: str, args: tuple[object, ...], named: dict[str, object]) -> None:

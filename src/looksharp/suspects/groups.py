@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -48,13 +49,14 @@ class Region:
         image: its place in the split.
         label: the class's name.
         size: (H, W) of the network's input.
-        runs: lengths of runs of zeros and ones in turn, down the columns.
+        runs: lengths of runs of zeros and ones in turn, down the columns; kept packed, since there are hundreds of them
+            for each of many images.
     """
 
     image: int
     label: str
     size: tuple[int, int]
-    runs: tuple[int, ...] = field(repr=False)
+    runs: Sequence[int] = field(repr=False)
 
     @classmethod
     def of(cls, image: int, label: str, mask: Tensor) -> Region:
@@ -62,7 +64,7 @@ class Region:
         flat = mask.detach().cpu().bool().numpy().T.ravel()
         changes = np.flatnonzero(np.diff(flat)) + 1
         runs = np.diff([0, *([0] if flat[0] else []), *changes, len(flat)])
-        return cls(image, label, (mask.shape[0], mask.shape[1]), tuple(runs.tolist()))
+        return cls(image, label, (mask.shape[0], mask.shape[1]), array("I", runs.tolist()))
 
     @property
     def mask(self) -> Tensor:
@@ -182,13 +184,12 @@ def write_groups(path: Path, groups: Groups) -> None:
         "split": groups.split,
         "size": list(groups.size),
         "classes": list(groups.classes),
-        "groups": [_entry(group) for group in groups],
     }
-    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+    write_text(path, _with_list(content, "groups", map(_written, groups)) + "\n")
 
 
-def _entry(group: Group) -> Entry:
-    return {
+def _written(group: Group) -> str:
+    entry = {
         "group": group.number,
         "images": len(group.images),
         "classes": group.classes,
@@ -198,11 +199,21 @@ def _entry(group: Group) -> Entry:
         },
         "verdict": group.verdict,
         "reason": group.reason,
-        "regions": [
-            {"image": each.image, "class": each.label, "mask": {"size": list(each.size), "counts": list(each.runs)}}
-            for each in group.regions
-        ],
     }
+    regions = (
+        {"image": each.image, "class": each.label, "mask": {"size": list(each.size), "counts": list(each.runs)}}
+        for each in group.regions
+    )
+    return _with_list(entry, "regions", map(_json, regions))
+
+
+def _with_list(content: Entry, name: str, items: Iterable[str]) -> str:
+    """Write a mapping and, last in it, a list whose items are written one by one: unpacked, all would take too much."""
+    return f"{_json(content)[:-1]}, {_json(name)}: [{', '.join(items)}]}}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def read_groups(path: Path | str) -> Groups:
@@ -259,7 +270,7 @@ def _region(entry: Entry, within: Groups, where: str) -> Region:
         raise ValueError(
             f"{where}: the region of image {image} must have run lengths for {height} x {width} px; {_AGAIN}"
         )
-    return Region(image, label, within.size, tuple(runs))
+    return Region(image, label, within.size, array("I", runs))
 
 
 def _figure(entry: Entry, where: str) -> Figure:

@@ -63,8 +63,13 @@ class LeGrad(SinglePass):
 def _sensitivity(found: TokenPass, classes: Tensor, count: int) -> Tensor:
     """Return the sensitivity (B, N) of the last layers' scores of one class per image (B,), averaged over layers."""
     chosen = F.one_hot(classes, found.logits.shape[1]).to(found.logits).repeat(len(found.weights), 1)
-    if found.pool is None:
-        layers = weight_gradients(found.logits, chosen, found.weights)
-    else:
+    if found.pool is not None:
         layers = list(weight_gradients(found.logits, chosen, [found.pool])[0].unflatten(0, (-1, len(classes))))
-    return torch.stack([positive_sensitivity(layer) for layer in layers[-count:]]).mean(0)
+        return torch.stack([positive_sensitivity(layer) for layer in layers[-count:]]).mean(0)
+    # First by all blocks' tokens at once, then block by block, so that the gradients of one alone are held.
+    through = torch.autograd.grad(found.logits, found.classified, chosen, retain_graph=True)
+    total = torch.zeros((), device=chosen.device)
+    for tokens, gradient, weights in list(zip(found.classified, through, found.weights, strict=True))[-count:]:
+        (layer,) = weight_gradients(tokens, gradient, [weights])
+        total = total + positive_sensitivity(layer)
+    return total / count
