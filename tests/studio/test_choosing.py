@@ -9,15 +9,24 @@ from looksharp.studio.choosing import OUTCOMES, Asked, chosen, confusions
 from looksharp.studio.predictions import Answers
 
 
-@pytest.fixture
-def answers():
-    """Thirty images of four classes, some of several, the last five not answered yet."""
+@pytest.fixture(params=["one class each", "several"])
+def answers(request):
+    """Thirty images of four classes, the last five not answered yet."""
     rng = np.random.default_rng(0)
-    shown = np.eye(4, dtype=bool)[rng.integers(0, 4, 30)] | (rng.random((30, 4)) < 0.1)
+    targets = rng.integers(0, 4, 30)
+    if request.param == "several":
+        targets = np.eye(4, dtype=bool)[targets] | (rng.random((30, 4)) < 0.1)
     answer = rng.integers(0, 4, 30)
     loss = rng.random(30).astype(np.float32)
     answer[25:], loss[25:] = -1, np.nan
-    return Answers(shown, answer, loss, rng.random(30).astype(np.float32), known=25)
+    return Answers(targets, answer, loss, rng.random(30).astype(np.float32), known=25)
+
+
+def shown(answers, place):
+    """The classes that an image shows."""
+    if answers.targets.ndim == 1:
+        return [int(answers.targets[place])]
+    return [label for label in range(4) if answers.targets[place, label]]
 
 
 @pytest.mark.parametrize(("label", "answer", "outcome"), [*itertools.product((None, 2), (None, 1, 2), OUTCOMES)])
@@ -25,8 +34,8 @@ def test_chosen_images(answers, label, answer, outcome):
     expected = []
     for place in range(30):
         given = answers.answer[place]
-        right = given >= 0 and answers.shown[place, given]
-        if label is not None and not answers.shown[place, label]:
+        right = given in shown(answers, place)
+        if label is not None and label not in shown(answers, place):
             continue
         if answer is not None and given != answer:
             continue
@@ -44,10 +53,10 @@ def test_confusions_and_accuracy(answers):
     counted, right = {}, 0
     for place in range(25):
         given = answers.answer[place]
-        right += bool(answers.shown[place, given])
-        if not answers.shown[place, given]:
-            for label in np.flatnonzero(answers.shown[place]):
-                counted[int(label), int(given)] = counted.get((int(label), int(given)), 0) + 1
+        right += given in shown(answers, place)
+        if given not in shown(answers, place):
+            for label in shown(answers, place):
+                counted[label, int(given)] = counted.get((label, int(given)), 0) + 1
     assert confusions(answers) == counted
     assert list(confusions(answers).values()) == sorted(counted.values(), reverse=True)
     assert answers.accuracy == pytest.approx(right / 25)

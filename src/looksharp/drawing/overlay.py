@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from looksharp.attention.maps import resize_maps
 from looksharp.drawing.panel import Panel
 
-__all__ = ["common_scale", "draw_outline", "draw_panel", "overlay", "picture", "scale_colors"]
+__all__ = ["common_scale", "draw_outline", "draw_panel", "layer", "overlay", "picture", "scale_colors"]
 
 Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float32]
@@ -50,24 +50,65 @@ def overlay(image: Tensor, attention: Tensor, peak: float | None = None, *, sign
         (192, 192, 3)
 
     """
+    attention = _checked(attention)
+    if not attention.any():
+        return picture(image, grey=True)
+    under = picture(image)
+    height, width, _ = under.shape
+    strength, signed = _strength(attention, (height, width), peak, signed)
+    colours = under.astype(np.float32) / np.float32(255)
+    return _to_bytes(_blend(colours, strength, signed))
+
+
+def layer(attention: Tensor, size: tuple[int, int], peak: float | None = None, *, signed: bool | None = None) -> Pixels:
+    """Return what `overlay` lays over an image, apart from the image: colours and their opacity.
+
+    Args:
+        attention: raw map (h, w), resized bilinearly.
+        size: (H, W) of the layer.
+        peak: see `overlay`.
+        signed: see `overlay`.
+
+    Returns:
+        (H, W, 4) bytes; transparent throughout where the map is zero everywhere.
+
+    Raises:
+        ValueError: as `overlay`.
+
+    Example:
+        >>> layer(torch.tensor([[0.0, 1.0]]), (1, 2))[0, :, 3]
+        array([  0, 217], dtype=uint8)
+
+    """
+    attention = _checked(attention)
+    if not attention.any():
+        return np.zeros((*size, 4), np.uint8)
+    strength, signed = _strength(attention, size, peak, signed)
+    colours, opacity = _colours(strength, signed)
+    return _to_bytes(np.concatenate([colours, opacity], -1))
+
+
+def _checked(attention: Tensor) -> Tensor:
+    """Return a map on the CPU in single precision."""
     if attention.ndim != 2:
         raise ValueError(f"attention must be one map (h, w); got shape {tuple(attention.shape)}")
     attention = attention.detach().cpu().float()
     if not attention.isfinite().all():
         raise ValueError("attention must be finite; got NaN or infinity")
-    if not attention.any():
-        return picture(image, grey=True)
+    return attention
+
+
+def _strength(
+    attention: Tensor, size: tuple[int, int], peak: float | None, signed: bool | None
+) -> tuple[_Floats, bool]:
+    """Return a map that is not zero at a size, in [0, 1] or signed in [-1, 1], and whether it is signed."""
     if peak is None:
         peak = attention.abs().max().item()
     if not 0 < peak < float("inf"):
         raise ValueError(f"peak must be positive and finite; got {peak}")
     if signed is None:
         signed = bool((attention < 0).any())
-    under = picture(image)
-    height, width, _ = under.shape
-    strength = (resize_maps(attention[None], (height, width))[0] / peak).clamp(-1 if signed else 0, 1)
-    colours = under.astype(np.float32) / np.float32(255)
-    return _to_bytes(_blend(colours, strength.numpy(), signed))
+    return (resize_maps(attention[None], size)[0] / peak).clamp(-1 if signed else 0, 1).numpy(), signed
 
 
 def picture(image: Tensor, *, grey: bool = False) -> Pixels:
@@ -132,6 +173,12 @@ def scale_colors(signed: bool, steps: int = 256) -> _Floats:
 
 def _blend(under: _Floats, strength: _Floats, signed: bool) -> _Floats:
     """Return colours (..., 3) under attention (...) in [0, 1], or in [-1, 1] if signed."""
+    over, opacity = _colours(strength, signed)
+    return (under + opacity * (over - under)).astype(np.float32)
+
+
+def _colours(strength: _Floats, signed: bool) -> tuple[_Floats, _Floats]:
+    """Return colours (..., 3) of attention (...) in [0, 1], or in [-1, 1] if signed, and their opacity (..., 1)."""
     import matplotlib
 
     if signed:
@@ -139,8 +186,7 @@ def _blend(under: _Floats, strength: _Floats, signed: bool) -> _Floats:
     else:
         # Without its darkest part, which reads as shade, and its palest, which reads as light.
         over = matplotlib.colormaps["inferno"](0.25 + 0.67 * strength)[..., :3]
-    opacity = _OPACITY * np.abs(strength)[..., None]
-    return (under + opacity * (over - under)).astype(np.float32)
+    return over, (_OPACITY * np.abs(strength)[..., None]).astype(np.float32)
 
 
 def _to_bytes(colours: _Floats) -> Pixels:

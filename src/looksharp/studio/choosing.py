@@ -24,7 +24,7 @@ class Asked:
         label: a class that they show; any if None.
         answer: the network's answer; any if None.
         outcome: one of `OUTCOMES`.
-        order: one of `looksharp.studio.orders`, or "" for the order of the data.
+        order: what to order by; "" for the order of the data.
     """
 
     label: int | None = None
@@ -43,7 +43,7 @@ def chosen(answers: Answers, asked: Asked, values: npt.NDArray[np.floating] | No
     """
     fits = np.ones(len(answers), bool)
     if asked.label is not None:
-        fits &= answers.shown[:, asked.label]
+        fits &= answers.shows(asked.label)
     if asked.answer is not None:
         fits &= answers.answer == asked.answer
     if asked.outcome:
@@ -57,6 +57,9 @@ def chosen(answers: Answers, asked: Asked, values: npt.NDArray[np.floating] | No
 def confusions(answers: Answers) -> dict[tuple[int, int], int]:
     """Count (a class that an image shows, the wrong answer that it got), the most frequent first."""
     wrong = np.flatnonzero(~answers.right & (answers.answer >= 0))
-    rows, labels = np.nonzero(answers.shown[wrong])
+    if answers.targets.ndim == 1:
+        rows, labels = np.arange(len(wrong)), answers.targets[wrong]
+    else:
+        rows, labels = np.nonzero(answers.targets[wrong])
     pairs = Counter(zip(labels.tolist(), answers.answer[wrong][rows].tolist(), strict=True))
     return dict(sorted(pairs.items(), key=lambda item: (-item[1], item[0])))

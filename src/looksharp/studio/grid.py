@@ -13,10 +13,12 @@ from nicegui.element import Element
 
 from looksharp.drawing.wording import in_words
 from looksharp.studio.choosing import OUTCOMES, Asked, chosen, confusions
-from looksharp.studio.controls import press, select
+from looksharp.studio.controls import press, select, text_field
+from looksharp.studio.cue_shares import Shares
 from looksharp.studio.layout import put
 from looksharp.studio.predictions import Answers
 from looksharp.studio.routes import image_address
+from looksharp.studio.ticked import groups_file, read_ticked
 from looksharp.studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,8 +30,17 @@ __all__ = ["Grid"]
 _SHOWN = 48  # images of a page
 _PAIRS = 12  # confused pairs that are listed
 _TABLE = 20  # classes of the largest table of confusions
+_STEPS = 20  # times that accuracy and confusions are drawn while answers come in
+_LISTED = 100  # classes of a list to choose from
+_SUGGESTED = 1000  # names of more
 _SMALL = 96  # px: images up to this side are shown pixel by pixel
-_ORDERS = {"": "order of the data", "loss": "loss, highest first", "confidence": "confidence, lowest first"}
+_CUE = "cue"
+_ORDERS = {
+    "": "order of the data",
+    "loss": "loss, highest first",
+    "confidence": "confidence, lowest first",
+    _CUE: "share of evidence on a cue, highest first",
+}
 
 
 class Grid:
@@ -48,18 +59,23 @@ class Grid:
         self.workspace, self.data, self.run, self.opened = workspace, data, run, opened
         self.split, self.asked, self.first = next(iter(data.tests)), Asked(), 0
         self.small = max(run.pixels.size) <= _SMALL
-        self.drawn = -1  # number of answers when the page was drawn
+        self.drawn = (-1, -1)  # numbers of answers and shares when the page was drawn
+        self.places = np.arange(0)  # of the images of the present choice
+        self.cells: list[tuple[int, int, float]] = []  # what is drawn of them
 
     @property
     def answers(self) -> Answers:
         """Return the answers to the split."""
         return self.workspace.predictions.of(self.run, self.data, self.split)
 
-    def build(self) -> None:
-        """Put all of it on the page."""
+    def draw_figures(self) -> None:
+        """Put accuracy and confusions on the page."""
         with put(html.section, aria_labelledby="answers"):
             put(html.h2, "Answers", id="answers")
             self.figures = put(html.div)
+
+    def draw_images(self) -> None:
+        """Put filters and images on the page, and follow the answers as they come."""
         with put(html.section, aria_labelledby="images"):
             put(html.h2, "Images", id="images")
             self.filters = put(html.div, classes="controls", role="group", aria_label="Choice of images")
@@ -69,21 +85,46 @@ class Grid:
 
     async def _follow(self) -> None:
         """Draw again while answers come in."""
-        answers = self.answers
-        if self.drawn != answers.known or answers.error:
+        if self.drawn == self._known():
+            return
+        before, self.drawn = self.drawn, self._known()
+        # Seldom and as little as can be: what is drawn again loses the focus.
+        steps = [known * _STEPS // len(self.answers) for known, _ in (before, self.drawn)]
+        if self.answers.finished or self.answers.error or steps[0] != steps[1]:
             _again(self.figures, self._draw_figures)
-            if answers.finished or self.asked != Asked() or self.drawn < 0:
-                _again(self.images, self._draw_images)
-            self.drawn = answers.known
+        if self.cells != self._cells():
+            _again(self.images, self._draw_images)
+
+    def _cells(self) -> list[tuple[int, int, float]]:
+        """Return what the page of images shows: the number of all, and place, answer and share of each."""
+        places = chosen(self.answers, self.asked, self._values())
+        shares = self._shares().values if self.asked.order == _CUE else None
+        return [(len(places), 0, 0.0)] + [
+            (place, int(self.answers.answer[place]), -1 if shares is None or np.isnan(shares[place]) else shares[place])
+            for place in places[self.first : self.first + _SHOWN].tolist()
+        ]
+
+    def _known(self) -> tuple[int, int]:
+        """Return how many answers and shares there are; -1 for what has failed or is not asked for."""
+        shares = self._shares() if self.asked.order == _CUE else None
+        answers = -1 if self.answers.error else self.answers.known
+        return answers, -1 if shares is None or shares.error else shares.known
 
     def _draw(self) -> None:
-        self.drawn = self.answers.known
+        self.drawn = self._known()
         _again(self.figures, self._draw_figures)
         _again(self.filters, self._draw_filters)
         _again(self.images, self._draw_images)
 
     async def _ask(self, asked: Asked, split: str | None = None) -> None:
         self.asked, self.split, self.first = asked, split or self.split, 0
+        if asked.order == _CUE:
+            try:
+                self._shares()
+            except ValueError:
+                self.asked = replace(asked, order="")
+                self._draw()
+                raise
         self._draw()
 
     def _draw_figures(self) -> None:
@@ -129,7 +170,7 @@ class Grid:
                     for label, name in enumerate(names):
                         with put(html.tr):
                             put(html.th, name, scope="row")
-                            hits = int((right & (answers.answer == label) & answers.shown[:, label]).sum())
+                            hits = int((right & (answers.answer == label)).sum())
                             for answer in range(len(names)):
                                 count = hits if answer == label else pairs.get((label, answer), 0)
                                 put(html.td, f"{count:,}", "best" if answer == label else "")
@@ -144,9 +185,8 @@ class Grid:
         press(text, act, aria_pressed="true" if pressed else "false")
 
     def _draw_filters(self) -> None:
-        asked, names = self.asked, dict(enumerate(self.data.classes))
+        asked = self.asked
         splits = {name: f"{name} ({len(split):,})" for name, split in self.data.splits.items()}
-        classes = {"": "any class"} | {str(number): name for number, name in names.items()}
 
         def to(change: Callable[[str], Asked]) -> Callable[[str], Awaitable[None]]:
             async def act(value: str) -> None:
@@ -157,33 +197,78 @@ class Grid:
         async def to_split(value: str) -> None:
             await self._ask(self.asked, value)
 
-        def number(value: str) -> int | None:
-            return int(value) if value else None
-
         select("Split", splits, self.split, to_split)
-        select("Shows", classes, _text(asked.label), to(lambda value: replace(self.asked, label=number(value))))
-        select(
-            "Answered with", classes, _text(asked.answer), to(lambda value: replace(self.asked, answer=number(value)))
+        self._class_choice("Shows", asked.label, to(lambda value: replace(self.asked, label=self._class(value))))
+        self._class_choice(
+            "Answered with", asked.answer, to(lambda value: replace(self.asked, answer=self._class(value)))
         )
         select("Answer is", OUTCOMES, asked.outcome, to(lambda value: replace(self.asked, outcome=value)))
         select("Order", _ORDERS, asked.order, to(lambda value: replace(self.asked, order=value)))
 
+    def _class_choice(self, label: str, chosen: int | None, act: Callable[[str], Awaitable[None]]) -> None:
+        """Put a list of the classes; of many, a line to type a name into."""
+        names, name = self.data.classes, "" if chosen is None else self.data.classes[chosen]
+        if len(names) <= _LISTED:
+            select(label, {"": "any class"} | {each: each for each in names}, name, act)
+            return
+        listed = f"classes-{label}".replace(" ", "-")
+        text_field(f"{label}, of {len(names):,} classes", name, act, suggested=listed)
+        with put(html.datalist, id=listed):
+            for each in names[:_SUGGESTED]:
+                put(html.option, value=each)
+
+    def _class(self, name: str) -> int | None:
+        if name and name not in self.data.classes:
+            raise ValueError(f"class {name!r:.100} is not one of the {len(self.data.classes):,} classes")
+        return self.data.classes.index(name) if name else None
+
     def _values(self) -> npt.NDArray[np.floating] | None:
+        if self.asked.order == _CUE:
+            return self._shares().values
         return {"": None, "loss": self.answers.loss, "confidence": -self.answers.confidence}[self.asked.order]
+
+    def _shares(self) -> Shares:
+        """Return the shares of evidence on a cue, which training images alone have.
+
+        Raises:
+            ValueError: if there are no groups, or other images are shown.
+        """
+        path = groups_file(self.workspace.folder, self.workspace.settings.cues)
+        if not path.is_file():
+            raise ValueError("no cue is known yet: find groups first, on the Find page")
+        if self.split != "train":
+            raise ValueError(f"cues are known for images of train, not of {self.split}: choose that split")
+        return self.workspace.cue_shares.of(self.run, self.data, path, read_ticked(self.workspace.folder))
 
     def _draw_images(self) -> None:
         places = chosen(self.answers, self.asked, self._values())
         shown = places[self.first : self.first + _SHOWN].tolist()
         last = self.first + len(shown)
+        if self.asked.order == _CUE:
+            self._say_shares(self._shares())
         said = f"{self.first + 1:,} to {last:,} of {len(places):,} images" if shown else "No image is like that."
         with put(html.div, classes="pages"):
             self._step("Previous", "p", self.first - _SHOWN, self.first > 0)
             self._step("Next", "n", self.first + _SHOWN, last < len(places))
             put(html.p, said, role="status")
+        self.places, self.cells = places, self._cells()
         with put(html.ol, classes="grid"):
             for place in shown:
                 with put(html.li):
                     self._draw_cell(place)
+
+    def _say_shares(self, shares: Shares) -> None:
+        if shares.error:
+            put(html.p, f"The shares of evidence cannot be measured: {shares.error}", "error", role="alert")
+        elif shares.known < shares.pieces or not shares.pieces:
+            put(html.p, f"Evidence is measured for {shares.known:,} of {shares.pieces:,} pieces.", "note")
+
+    def beside(self, place: int, step: int) -> int:
+        """Return the image that comes `step` after another in the present choice; itself at the ends."""
+        found = np.flatnonzero(self.places == place)
+        if not len(found):
+            return place
+        return int(self.places[np.clip(found[0] + step, 0, len(self.places) - 1)])
 
     def _step(self, text: str, key: str, first: int, possible: bool) -> None:
         async def act() -> None:
@@ -195,7 +280,7 @@ class Grid:
     def _draw_cell(self, place: int) -> None:
         answers, names, split = self.answers, self.data.classes, self.data.splits[self.split]
         known, right = answers.answer[place] >= 0, bool(answers.right[place])
-        shows = ", ".join(names[label] for label in np.flatnonzero(answers.shown[place])) or "no class"
+        shows = ", ".join(names[label] for label in answers.labels(place)) or "no class"
         classes = " ".join(["cell", *(["small"] if self.small else []), *(["wrong"] if known and not right else [])])
 
         async def act() -> None:
@@ -206,10 +291,8 @@ class Grid:
             put(html.span, shows)
             if known and not right:
                 put(html.span, f"✗ answered {names[answers.answer[place]]}")
-
-
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
+            if self.asked.order == _CUE:
+                put(html.span, f"{in_words(float(self._shares().values[place]), True)} on a cue")
 
 
 def _again(element: Element, draw: Callable[[], None]) -> None:

@@ -39,14 +39,19 @@ def said(error: Exception) -> str:
 
 
 def reporting(action: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
-    """Return a handler that shows an error of the user's on the page instead of failing."""
+    """Return a handler that shows an error of the user's on the page instead of failing.
+
+    It is called while the page is being built, and works on when what it was put beside is gone.
+    """
+    client = ui.context.client
 
     @wraps(action)
     async def handle(*given: P.args, **named: P.kwargs) -> None:
-        try:
-            await action(*given, **named)
-        except (ValueError, OSError) as error:
-            ui.notify(said(error), type="negative", multi_line=True, close_button="Close", timeout=0)
+        with client:
+            try:
+                await action(*given, **named)
+            except (ValueError, OSError) as error:
+                ui.notify(said(error), type="negative", multi_line=True, close_button="Close", timeout=0)
 
     return handle
 

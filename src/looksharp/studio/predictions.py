@@ -34,7 +34,7 @@ class Answers:
     """Answers of a network to the images of a split, as far as they are known.
 
     Attributes:
-        shown: (N, classes) boolean, the classes that each image shows.
+        targets: (N,) the class that each image shows, or (N, classes) boolean where an image may show several.
         answer: (N,) the class that is the likeliest to the network; -1 where it is not known yet.
         loss: (N,) the classification loss.
         confidence: (N,) probability of the answer.
@@ -42,7 +42,7 @@ class Answers:
         error: why no more will be, in one line; "" if all is well.
     """
 
-    shown: npt.NDArray[np.bool_]
+    targets: npt.NDArray[np.int64] | npt.NDArray[np.bool_]
     answer: npt.NDArray[np.int64]
     loss: npt.NDArray[np.float32]
     confidence: npt.NDArray[np.float32]
@@ -60,8 +60,18 @@ class Answers:
     @property
     def right(self) -> npt.NDArray[np.bool_]:
         """Return (N,): the answer is a class that the image shows; False where it is not known."""
-        places = np.arange(len(self))
-        return self.shown[places, self.answer.clip(0)] & (self.answer >= 0)
+        if self.targets.ndim == 1:
+            return np.equal(self.targets, self.answer)  # never where it is -1
+        return self.targets[np.arange(len(self)), self.answer.clip(0)] & (self.answer >= 0)
+
+    def shows(self, label: int) -> npt.NDArray[np.bool_]:
+        """Return (N,): the image shows a class."""
+        return np.equal(self.targets, label) if self.targets.ndim == 1 else self.targets[:, label].astype(bool)
+
+    def labels(self, place: int) -> list[int]:
+        """Return the classes that an image shows."""
+        target = self.targets[place]
+        return [int(target)] if self.targets.ndim == 1 else np.flatnonzero(target).tolist()
 
     @property
     def accuracy(self) -> float:
@@ -89,7 +99,7 @@ class Predictor:
         with self._lock:
             if key not in self._known:
                 split = data.splits[name]
-                self._known[key] = _unknown(split, len(data.classes))
+                self._known[key] = _unknown(split)
                 work = (run, split, name, self._known[key])
                 threading.Thread(target=self._fill, args=work, name=f"answers to {name}", daemon=True).start()
             return self._known[key]
@@ -121,16 +131,11 @@ class Predictor:
         return self.folder / f"{stem}-{digest}.npz"
 
 
-def _unknown(split: Split, classes: int) -> Answers:
+def _unknown(split: Split) -> Answers:
     """Return no answers yet, beside the classes that the images show."""
-    targets, count = split.targets.numpy(), len(split)
-    if targets.ndim == 2:
-        shown = targets > 0.5
-    else:
-        shown = np.zeros((count, classes), bool)
-        shown[np.arange(count), targets] = True
-    nothing = np.full(count, np.nan, np.float32)
-    return Answers(shown, np.full(count, -1, np.int64), nothing, nothing.copy())
+    targets, nothing = split.targets.numpy(), np.full(len(split), np.nan, np.float32)
+    shown = targets > 0.5 if targets.ndim == 2 else targets
+    return Answers(shown, np.full(len(split), -1, np.int64), nothing, nothing.copy())
 
 
 def _answered(run: Run, batch: Any) -> tuple[npt.NDArray[Any], ...]:

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from looksharp.studio.guarding import inside
+from looksharp.studio.ticked import groups_file
 from looksharp.studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def add_routes(app: FastAPI, workspace: Workspace) -> None:
     @app.get("/report/{name}/{path:path}")
     async def _(name: str, path: str) -> Response:
         try:
-            file = inside(report_folder(workspace.path, name), path)
+            groups = groups_file(workspace.folder, workspace.settings.cues).parent
+            file = inside(groups if name == "groups" else report_folder(workspace.path, name), path)
         except ValueError as error:
             raise HTTPException(404, str(error)) from None
         kinds = {".html": "text/html", ".svg": "image/svg+xml", ".png": "image/png"}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _GRACE = 2  # seconds that open connections have when the studio ends
+_PATIENCE = 60.0  # seconds that a busy browser has to connect, or to come back, before its page is forgotten
 
 
 def serve(settings: StudioSettings) -> None:
@@ -44,7 +45,8 @@ def serve(settings: StudioSettings) -> None:
         except ImportError as error:
             raise ValueError(f"the studio needs {error.name}: install looksharp[studio]") from None
     guard = Guard(app, settings.host, port, token)
-    config = uvicorn.Config(guard, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE)
+    # A browser that leaves before it is answered is no error worth a traceback; NiceGUI reports those of pages.
+    config = uvicorn.Config(guard, log_level="critical", access_log=False, timeout_graceful_shutdown=_GRACE)
     try:
         uvicorn.Server(config).run(sockets=[bound])
     finally:
@@ -88,6 +90,7 @@ def _application(workspace: Workspace, address: str, settings: StudioSettings) -
         language="en-US",
         tailwind=False,
         show_welcome_message=False,
+        reconnect_timeout=_PATIENCE,
     )
     return app
 

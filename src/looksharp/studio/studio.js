@@ -23,9 +23,14 @@
 
   document.addEventListener("keydown", (event) => {
     if (!window.looksharpKeys || event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
-    if (event.target.closest?.("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea, dialog, [contenteditable]"))
-      return;
+    const typing = "input:not([type=checkbox], [type=radio], [type=range]), select, textarea, [contenteditable]";
+    if (event.target.closest?.("dialog") || (event.key !== "Escape" && event.target.closest?.(typing))) return;
     if (event.key === "?") return document.querySelector("[data-opens=keys]")?.click();
     document.querySelector(`[data-key="${CSS.escape(event.key)}"]:not([disabled])`)?.click();
   });
 })();
+
+// The opacity of maps follows its slider.
+document.addEventListener("input", (event) => {
+  if (event.target.dataset?.opacity) document.documentElement.style.setProperty("--opacity", event.target.value / 100);
+});

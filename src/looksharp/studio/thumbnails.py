@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ class Thumbnails:
             return path.read_bytes()
         except OSError:
             content = _picture(split, index, side)
-        with replacing(path) as temporary:
+        with suppress(OSError), replacing(path) as temporary:  # of a run that cannot be written to none is kept
             temporary.write_bytes(content)
         return content
 

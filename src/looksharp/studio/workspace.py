@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from looksharp.files import read_mapping, read_text
+from looksharp.studio.cue_shares import CueShares
 from looksharp.studio.predictions import Predictor
+from looksharp.studio.reports import reports
 from looksharp.studio.settings import StudioSettings
 from looksharp.studio.thumbnails import Thumbnails
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from looksharp.training.folder import Run
 
 __all__ = ["Workspace"]
+
+_OTHERS = 50  # runs that are offered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +47,7 @@ class Workspace:
         images: split -> number of images, as the run knows them.
         thumbnails: pictures of the images.
         predictions: the network's answers to whole splits.
+        cue_shares: shares of the evidence on a cue.
 
     Raises:
         ValueError: if the folder is no run, or the run has no images and none are named.
@@ -61,11 +66,12 @@ class Workspace:
         self.images = {str(name): int(count) for name, count in facts.get("images", {}).items()}
         self._data: Future[Data] = Future()
         self._run: Future[Run] = Future()
-        self._beside: Future[Run | None] = Future()
+        self._others: dict[Path, Future[Run]] = {}
         self._begun = threading.Lock()
         self._network = ThreadPoolExecutor(1, "network")
         self._workers = ThreadPoolExecutor(4, "work")
         self.thumbnails = Thumbnails(self.folder / "thumbnails")
+        self.cue_shares = CueShares(self.computed)
         self.predictions = Predictor(self.folder / "predictions", self.computed)
 
     @property
@@ -76,7 +82,7 @@ class Workspace:
     @property
     def loaded(self) -> bool:
         """Return whether images and network are there."""
-        return all(each.done() and each.exception() is None for each in (self._data, self._run, self._beside))
+        return all(each.done() and each.exception() is None for each in (self._data, self._run))
 
     def begin(self) -> None:
         """Start to load the run and its images, once."""
@@ -99,9 +105,31 @@ class Workspace:
         """
         return await _waited(self._run)
 
-    async def beside(self) -> Run | None:
-        """Wait for the run that is shown beside it; None if none was named."""
-        return await _waited(self._beside)
+    def others(self) -> dict[str, Path]:
+        """Return run folders that may be shown beside the run, by name: the one named, cures of it, its neighbours."""
+        cures = {f"{name}: cure": folder / "runs" / "cure" for name, folder in reports(self.path).items()}
+        here = self.path.resolve()
+        named = {} if self.settings.beside is None else {self.settings.beside.name: self.settings.beside}
+        near = {path.name: path for path in sorted(here.parent.iterdir()) if path != here}
+        found = {name: path for name, path in (named | cures | near).items() if (path / "run.json").is_file()}
+        return dict(list(found.items())[:_OTHERS])
+
+    async def other(self, name: str) -> Run:
+        """Load a run of `others`, once.
+
+        Raises:
+            ValueError: if there is none of that name, or it cannot be read or has other classes.
+        """
+        run, path = await self.run(), self.others().get(name)
+        if path is None:
+            raise ValueError(f"there is no run {name!r:.100} to show beside {self.path}")
+        if path not in self._others:
+            self._others[path] = self._workers.submit(_load_other, path, run, self.settings.device)
+        try:
+            return await _waited(self._others[path])
+        except (ValueError, OSError):
+            self._others.pop(path, None)  # it may be whole the next time
+            raise
 
     async def compute(self, function: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """Call a function that runs the network; calls take turns."""
@@ -123,7 +151,6 @@ class Workspace:
     def _load(self) -> None:
         _settle(self._run, self._load_run)
         _settle(self._data, self._read)
-        _settle(self._beside, self._load_beside)
 
     def _load_run(self) -> Run:
         from looksharp.attention.finite import check_weights
@@ -132,16 +159,6 @@ class Workspace:
         run = load_run(self.path, self.settings.checkpoint, self.settings.device)
         check_weights(run.model)
         return run
-
-    def _load_beside(self) -> Run | None:
-        from looksharp.training.folder import load_run
-
-        if self.settings.beside is None:
-            return None
-        run, other = self._run.result(), load_run(self.settings.beside, "last", self.settings.device)
-        if other.classes != run.classes:
-            raise ValueError(f"beside {other.path} has other classes than {run.path}; name a run of the same task")
-        return other
 
     def _read(self) -> Data:
         from looksharp.training.data import map_said, run_data
@@ -165,6 +182,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(facts, dict):
         raise ValueError(f"{path / 'run.json'} must hold facts, name: value; got {facts!r:.60}")
     return config, facts
+
+
+def _load_other(path: Path, run: Run, device: str) -> Run:
+    from looksharp.training.folder import load_run
+
+    other = load_run(path, "last", device)
+    if other.classes != run.classes:
+        raise ValueError(f"{path} has other classes than {run.path}; choose a run of the same task")
+    return other
 
 
 def _settle(future: Future[T], load: Callable[[], T]) -> None:

@@ -10,14 +10,15 @@ __all__ = ["look"]
 
 async def look(workspace: Workspace) -> None:
     """Fill the page."""
+    from looksharp.studio.detail import Detail
     from looksharp.studio.grid import Grid
 
     data, run = await workspace.data(), await workspace.run()
-
-    async def opened(split: str, index: int) -> None:
-        return
-
-    Grid(workspace, data, run, opened).build()
+    detail = Detail(workspace, data, run)
+    detail.grid = grid = Grid(workspace, data, run, detail.show)
+    grid.draw_figures()
+    detail.build()
+    grid.draw_images()
 
 
 PAGES.add(
@@ -27,6 +28,12 @@ PAGES.add(
         look,
         place=1,
         summary="What the network answers, image by image, and where it looks.",
-        keys={"n": "next images", "p": "previous images"},
+        keys={
+            "n": "next page of images",
+            "p": "previous page of images",
+            "j": "next image",
+            "k": "previous image",
+            "Escape": "close the image",
+        },
     ),
 )
