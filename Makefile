@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format types bench clean
+.PHONY: demo test docs lint format bench clean
 
 demo: $(READY)
 	$(BIN)/looksharp demo --out demo
@@ -12,6 +12,12 @@ demo: $(READY)
 # A file's tests stay together; more than four processes would want more memory than most machines have.
 test: $(READY)
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# Tutorials run while it is built: minutes, and no network.
+docs: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[docs]"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build --fail-on-warning --keep-going docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -30,7 +36,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.startup
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo docs/_build docs/gallery_built docs/reference/python docs/reference/commands
 
 # uv installs the same packages as pip in a fraction of the time, but leaves byte code to whoever imports them first.
 $(READY): pyproject.toml

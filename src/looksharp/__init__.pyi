@@ -21,9 +21,7 @@ from looksharp.explaining.shard import read_maps as read_maps
 from looksharp.exporting.export import export as export
 from looksharp.exporting.hub_classifier import HubClassifier as HubClassifier
 from looksharp.interventions.examples import example_pictures as example_pictures
-from looksharp.interventions.intervene import (
-    INTERVENTIONS as INTERVENTIONS,
-)
+from looksharp.interventions.division import INTERVENTIONS as INTERVENTIONS
 from looksharp.interventions.intervene import (
     Interventions as Interventions,
 )
