@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "looksharp"
 author = "looksharp contributors"
-copyright = "looksharp contributors, Apache-2.0"  # noqa: A001  Sphinx reads this name
+copyright = "looksharp contributors, Apache-2.0"
 version = release = installed_version("looksharp")
 
 extensions = [

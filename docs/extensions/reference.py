@@ -89,7 +89,9 @@ def show_settings(app: Sphinx, what: str, name: str, written: Any, *_: object) -
     if not isinstance(written, type):
         return None
     with suppress(ValueError):
-        return stringify_signature(inspect.signature(written), show_annotation=False, show_return_annotation=False), None
+        return stringify_signature(
+            inspect.signature(written), show_annotation=False, show_return_annotation=False
+        ), None
     return None
 
 

@@ -2,8 +2,8 @@
 Proof by intervention
 =====================
 
-A moved heat map is no proof. Each marked object is shown in the surroundings of another image of its class, in those of another
-class, alone, and gone; what the classifier then answers is the proof.
+A moved heat map is no proof. Each marked object is shown in the surroundings of another image of its class, in those of
+another class, alone, and gone; what the classifier then answers is the proof.
 """
 
 # %%

@@ -7,7 +7,8 @@ from IPython import get_ipython
 
 def run(command: str) -> None:
     """Run a line of shell and print what it wrote; a command that fails says so in an error."""
-    found = subprocess.run(get_ipython().var_expand(command), shell=True, text=True, capture_output=True)  # noqa: S602
+    line = get_ipython().var_expand(command)
+    found = subprocess.run(line, shell=True, text=True, capture_output=True, check=False)
     print(found.stdout.rstrip())
     if found.returncode:
         raise RuntimeError(f"{command} failed: {found.stderr[-2000:]}")
