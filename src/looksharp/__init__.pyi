@@ -20,8 +20,8 @@ from looksharp.explaining.settings import ManySettings as ManySettings
 from looksharp.explaining.shard import read_maps as read_maps
 from looksharp.exporting.export import export as export
 from looksharp.exporting.hub_classifier import HubClassifier as HubClassifier
-from looksharp.interventions.examples import example_pictures as example_pictures
 from looksharp.interventions.division import INTERVENTIONS as INTERVENTIONS
+from looksharp.interventions.examples import example_pictures as example_pictures
 from looksharp.interventions.intervene import (
     Interventions as Interventions,
 )
