@@ -63,6 +63,13 @@ def test_each_image_with_a_cue_gets_a_copy_with_anothers(batch):
     assert CueExchange().extend(extended) is extended
 
 
+def test_of_many_images_with_a_cue_some_are_drawn(batch):
+    few = CueExchange(most=2)
+    drawn = {tuple(few.extend(batch).copies.tolist()) for _ in range(20)}
+    assert drawn == {(1, 2), (1, 4), (2, 4)}
+    assert CueExchange(most=3).extend(batch).copies.tolist() == [1, 2, 4]
+
+
 def test_the_loss_is_that_of_a_plain_loop(batch):
     model, objective = Net(), Classification() + CueExchange(0.7)
     torch.manual_seed(3)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from looksharp.batch import Batch
@@ -49,6 +52,7 @@ class CueExchange(Extension):
         warmup: training steps over which the weight rises from 0.
         fill: what takes the cue's place: moved, another image's cue, its pixels moved and fitted; spread, that cue
             continued smoothly; own, a smooth continuation of the image's own surroundings.
+        most: copies of one batch; of more images with a cue mark so many are drawn. All get one if not given.
 
     Example:
         >>> from looksharp.objectives import Classification
@@ -60,6 +64,7 @@ class CueExchange(Extension):
     weight: float = 0.3
     warmup: int = 0
     fill: Fill = "moved"
+    most: Annotated[int, Ge(2)] | None = None
 
     def __post_init__(self) -> None:
         self._rise = WarmUp(self.warmup)
@@ -75,6 +80,9 @@ class CueExchange(Extension):
         samples, masks = marked_cues(batch)
         if not len(samples):
             return batch
+        if self.most is not None and len(samples) > self.most:
+            drawn = torch.randperm(len(samples))[: self.most].sort().values.to(samples.device)
+            samples, masks = samples[drawn], masks[drawn]
         images, targets, masks = batch.image[samples], batch.target[samples], masks.to(batch.image.dtype)
         labels = targets if targets.ndim == 1 else targets.argmax(1)
         partners = exchange_partners(labels)
