@@ -100,7 +100,8 @@ def plan_budget(
         if not count:
             fewer = cure.marks
         elif cure.marks.marks is None:
-            fewer = replace(cure.marks, shortcut=(cure.marks.shortcut or [])[:count])
+            groups = [number for number in cure.marks.shortcut or [] if number]  # 0 are pieces found by them all
+            fewer = cure.marks if count == len(groups) else replace(cure.marks, shortcut=groups[:count])
         else:
             fewer = replace(cure.marks, marked=cure.marks.marked if count == marked else count)
         variants[str(count)] = replace(cure, marks=fewer) if count else plain

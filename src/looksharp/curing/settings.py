@@ -37,7 +37,7 @@ class CureSettings:
         marked_per_batch: number of places in each batch for marked images; if not given half of the batch, or none
             where marks are propagated, since most images then have one.
         propagate: mark the object in all training images by a small segmenter that learns from the marked ones; see
-            train.
+            train. With cues, such a segmenter also finds pieces like the ticked ones in all other images.
         propagate_without: names of images whose mask, as the sheet of a training shows it, is not to guide; none if
             not given.
         mark_boxes: replace every mask by the box around it.
@@ -108,7 +108,7 @@ class CureSettings:
             )
         if self.marks is None:
             given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
-            of_ticks = () if self.object is None else ("guidance",)
+            of_ticks = ("propagate",) if self.object is None else ("propagate", "guidance")
             needless = next((name for name in given if name in _OF_MARKS and name not in of_ticks), None)
             if needless is not None:
                 raise SettingError(f"{needless} is for marks, but there are none: name a file of them by marks")

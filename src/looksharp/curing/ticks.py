@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from looksharp.curing.reaching import Reached, reach
 from looksharp.curing.refusing import refusals
 from looksharp.data.split import Data
 from looksharp.data.ticked import TickedRegion, ticks_text
@@ -24,6 +27,8 @@ __all__ = ["Ticks", "choose_ticks", "ticked_numbers"]
 ALL = "all"
 """Every group of the file, but those that are ticked as the object."""
 
+_REACHED = 0  # the number in OUT/cues.json of the pieces that were found in other images
+
 
 @dataclass(frozen=True)
 class Ticks:
@@ -36,6 +41,7 @@ class Ticks:
         images: number of training images in groups of a shortcut.
         groups: all groups of the file.
         refused: number of a group that was ticked in vain -> one sentence why.
+        reached: what was found in the other training images; None if nothing was looked for.
     """
 
     path: Path
@@ -44,6 +50,7 @@ class Ticks:
     images: int
     groups: Groups = field(repr=False)
     refused: Mapping[int, str] = field(default_factory=dict)
+    reached: Reached | None = None
 
     @property
     def note(self) -> str:
@@ -51,14 +58,19 @@ class Ticks:
         said = [f"Ticked as a shortcut: {_listed(self.shortcut)}, {self.images:,} training images."]
         if self.object:
             said.append(f"Ticked as the object: {_listed(self.object)}.")
+        if self.reached is not None:
+            said.append(
+                f"A small segmenter learnt their regions and found such a piece in {len(self.reached.regions):,} other "
+                f"training images; what it finds in images that it had not learnt from overlaps their regions by "
+                f"{self.reached.overlap:.2f}."
+            )
         said += [f"Group {number} was ticked too and refused: {reason}." for number, reason in self.refused.items()]
         return " ".join(said)
 
     def settings(self, marks: MarksConfig) -> MarksConfig:
         """Return settings of marks that read these regions too."""
-        return replace(
-            marks, cues=str(self.path), shortcut=list(self.shortcut), object=list(self.object) if self.object else None
-        )
+        shortcut = [*self.shortcut, *([_REACHED] if self.reached is not None and self.reached.regions else [])]
+        return replace(marks, cues=str(self.path), shortcut=shortcut, object=list(self.object) if self.object else None)
 
 
 def ticked_numbers(name: str, value: str | Sequence[int] | None) -> tuple[int, ...] | None:
@@ -88,6 +100,9 @@ def choose_ticks(
     run: Run,
     data: Data,
     out: Path,
+    *,
+    propagate: bool = False,
+    progress: bool = False,
 ) -> Ticks:
     """Read the groups, refuse those that would do harm, and write the regions of the others to OUT/cues.json.
 
@@ -98,6 +113,8 @@ def choose_ticks(
         run: the run to cure.
         data: its images.
         out: the cure's folder.
+        propagate: find pieces like those of the shortcut in the other training images; see `reach`.
+        progress: show progress bars.
 
     Raises:
         ValueError: if the groups are of another run or of other images, a number is none of theirs, a group is ticked
@@ -121,27 +138,37 @@ def choose_ticks(
     if of_shortcut and not kept:
         number, reason = next(iter(refused.items()))
         raise ValueError(f"no ticked group can be used: group {number}: {reason}; tick others, or mark images")
-    path = _write(out, data, groups.size, {number: ticked[number] for number in (*kept, *of_object)})
+    regions = {number: _regions(ticked[number], data.classes) for number in (*kept, *of_object)}
+    path, text = out / "cues.json", partial(ticks_text, train, groups.size)
+    found = None
+    if propagate and kept:
+        found = _known(path) or reach(run, data, [each for number in kept for each in regions[number]], progress)
+    _write(path, text(regions | ({} if found is None else {_REACHED: found.regions})), found)
     images = len({image for number in kept for image in ticked[number].images})
-    return Ticks(path, kept, of_object, images, groups, refused)
+    return Ticks(path, kept, of_object, images, groups, refused, found)
 
 
-def _write(out: Path, data: Data, size: tuple[int, int], groups: Mapping[int, Group]) -> Path:
+def _regions(group: Group, classes: Sequence[str]) -> list[TickedRegion]:
+    numbers = {name: number for number, name in enumerate(classes)}
+    return [TickedRegion(each.image, numbers[each.label], each.runs) for each in group.regions]
+
+
+def _known(path: Path) -> Reached | None:
+    """Return the pieces that were found before, so that a cure goes on with the same."""
+    kept = path.with_name("reached.json")
+    if not (path.is_file() and kept.is_file()):
+        return None
+    found = json.loads(read_text(path))["groups"].get(str(_REACHED), [])
+    return Reached(tuple(TickedRegion(*each) for each in found), float(json.loads(read_text(kept))["overlap"]))
+
+
+def _write(path: Path, content: str, found: Reached | None) -> None:
     """Write OUT/cues.json, or raise if it exists with other content."""
-    path, train = out / "cues.json", data.splits["train"]
-    numbers = {name: number for number, name in enumerate(data.classes)}
-    content = ticks_text(
-        train,
-        size,
-        {
-            number: [TickedRegion(each.image, numbers[each.label], each.runs) for each in group.regions]
-            for number, group in groups.items()
-        },
-    )
     if path.is_file() and read_text(path) != content:
-        raise ValueError(f"{out} holds a cure with other ticks; choose another --out, or remove it")
+        raise ValueError(f"{path.parent} holds a cure with other ticks; choose another --out, or remove it")
+    if found is not None:
+        write_text(path.with_name("reached.json"), json.dumps({"overlap": found.overlap}) + "\n")
     write_text(path, content)
-    return path
 
 
 def _listed(numbers: Sequence[int]) -> str:

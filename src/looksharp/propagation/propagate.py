@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +84,7 @@ def propagate(
     *,
     steps: int = STEPS,
     mirror: bool = False,
+    any_colour: bool = False,
     seed: int = 0,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
@@ -99,6 +101,8 @@ def propagate(
         pixels: the way from their pixels to the network's input.
         steps: training steps, each of 16 images.
         mirror: mirror half of the images in training.
+        any_colour: exchange the colour channels at random in training, so that a thing is found in colours that are
+            not marked.
         seed: seed of the segmenter, and of the halves.
         batch_size: images of one forward.
         device: device of the segmenter.
@@ -116,16 +120,15 @@ def propagate(
     if steps < 2:
         raise ValueError(f"steps must be at least 2; got {steps}")
     images, masks = marked_images(split, pixels, own, device, workers)
+    learn = partial(fit_segmenter, mirror=mirror, any_colour=any_colour, seed=seed)
     with tqdm(total=2 * (steps // 2) + steps, desc="learning the marks", disable=not progress, leave=False) as bar:
         halves = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed)).chunk(2)
         overlaps = torch.zeros(len(own))
         for learnt, judged in (halves, halves[::-1]):
-            network = fit_segmenter(
-                images[learnt], masks[learnt], steps=steps // 2, mirror=mirror, seed=seed, advance=bar.update
-            )
+            network = learn(images[learnt], masks[learnt], steps=steps // 2, advance=bar.update)
             found = torch.cat([predict(network, part) for part in images[judged].split(batch_size)]) > 0.5
             overlaps[judged] = overlap(found, masks[judged] > 0.5).cpu()
-        network = fit_segmenter(images, masks, steps=steps, mirror=mirror, seed=seed, advance=bar.update)
+        network = learn(images, masks, steps=steps, advance=bar.update)
     bits, sure = [], []
     batches = list(InOrder(len(split), batch_size))
     with tqdm(total=len(split), desc="marking", unit=" images", disable=not progress, leave=False) as bar:

@@ -28,12 +28,13 @@ class Drawn:
         images: (N, 3, H, W), normalised.
         masks: (N, H, W) in [0, 1].
         mirror: mirror half of the images.
+        any_colour: exchange the colour channels at random too.
         seed: seed of all that is drawn.
     """
 
-    def __init__(self, images: Tensor, masks: Tensor, *, mirror: bool, seed: int) -> None:
+    def __init__(self, images: Tensor, masks: Tensor, *, mirror: bool, any_colour: bool = False, seed: int) -> None:
         self.stacked = torch.cat([images, masks.unsqueeze(1)], 1)  # (N, 4, H, W), so that both move alike
-        self.mirror = mirror
+        self.mirror, self.any_colour = mirror, any_colour
         self.generator = torch.Generator().manual_seed(seed)
 
     def batch(self, size: int = _BATCH) -> tuple[Tensor, Tensor]:
@@ -41,6 +42,9 @@ class Drawn:
         chosen = torch.randint(len(self.stacked), (size,), generator=self.generator)
         moved = torch.stack([self._moved(self.stacked[place]) for place in chosen.tolist()])
         images, masks = moved[:, :3], moved[:, 3]
+        if self.any_colour:
+            orders = torch.stack([torch.randperm(3, generator=self.generator) for _ in range(size)])
+            images = images[torch.arange(size).unsqueeze(1), orders]
         gain, offset = (_JITTER * torch.randn(2, size, 3, 1, 1, generator=self.generator)).to(images.device)
         return images * (1 + gain) + offset, masks
 
@@ -61,6 +65,7 @@ def fit_segmenter(
     *,
     steps: int,
     mirror: bool = False,
+    any_colour: bool = False,
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> SmallUNet:
@@ -71,6 +76,7 @@ def fit_segmenter(
         masks: (N, H, W) in [0, 1].
         steps: training steps of 16 images.
         mirror: mirror half of the images.
+        any_colour: exchange the colour channels at random, so that a thing is found in colours that are not marked.
         seed: seed of the weights and of all that is drawn.
         advance: called after each step, as by a progress bar.
 
@@ -80,7 +86,7 @@ def fit_segmenter(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = SmallUNet().to(images.device)
-    drawn = Drawn(images, masks, mirror=mirror, seed=seed)
+    drawn = Drawn(images, masks, mirror=mirror, any_colour=any_colour, seed=seed)
     optimizer = torch.optim.AdamW(network.parameters(), _LR, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
