@@ -10,6 +10,7 @@ from PIL import Image
 
 import looksharp
 from looksharp.curing import page as page_module
+from looksharp.curing.footing import footing
 from looksharp.curing.marks import HELD_OUT
 from looksharp.curing.plan import CURE, guidance_of
 from looksharp.curing.retraining import cure
@@ -256,6 +257,9 @@ def test_marked_training_images_are_held_out_for_the_proof(shapes, folder, tmp_p
     assert "8 of the 32 marked training images were held out of training for the proof." in page
     guided = json.loads((tmp_path / "out" / "marks.json").read_text())
     assert len(guided["annotations"]) == 24
+    warning = footing(found.before.proof)
+    assert "it has nothing else to fall back on" in warning  # two epochs taught it nothing
+    assert warning in page.replace("&#39;", "'")
 
 
 @pytest.mark.usefixtures("_no_figures")

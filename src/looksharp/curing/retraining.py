@@ -12,6 +12,7 @@ from typing import Any
 
 from looksharp.curing.budget import Budget, check_budget, plan_budget
 from looksharp.curing.conclusion import CEILING, conclude, in_settings
+from looksharp.curing.footing import footing
 from looksharp.curing.marks import DividedMarks, choose_marks, other_splits, provable
 from looksharp.curing.measured import curve_values, in_memory, measure, measured_splits
 from looksharp.curing.pieces import piece_splits
@@ -115,6 +116,9 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     pieces = in_memory(images, piece_splits(before, images, ticks, progress)) if ticks and ticks.shortcut else {}
     see = partial(measure, splits=splits, proofs=proofs, progress=progress, pieces=pieces)
     columns = [see("before", f"{path}, as it was.", before, 0)]
+    warning = footing(columns[0].proof, of_pieces=bool(pieces)) if fine_tunes else ""
+    if warning and progress:
+        print(warning, file=sys.stderr, flush=True)
     # What needs no training comes first, since it may find fault with the data.
     runs = {t.name: _treat(t, before, marks, out, progress) for t in sorted(treatments, key=_is_trained)}
     columns += [see(t.name, t.description, *runs[t.name], ticks=_ticked(t, ticks)) for t in treatments]
@@ -126,7 +130,7 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
         seen = ({name: splits[name] for name in images.tests}, proofs, pieces)
         spent = _spend(chosen, plain, columns, marks, seen, out, progress)
     quality = quality_of(run_folder(out / "runs", "cure"))
-    note = " ".join(filter(None, [ticks.note if ticks else "", marks.note, quality]))
+    note = " ".join(filter(None, [ticks.note if ticks else "", marks.note, quality, warning]))
     return conclude(
         out,
         columns,
@@ -176,7 +180,16 @@ def _ticks(chosen: CureSettings, before: Run, images: Data, out: Path, progress:
     """Return the ticked groups, and say which are refused."""
     if chosen.cues is None:
         return None
-    ticks = choose_ticks(chosen.cues, chosen.shortcut, chosen.object, before, images, out)
+    ticks = choose_ticks(
+        chosen.cues,
+        chosen.shortcut,
+        chosen.object,
+        before,
+        images,
+        out,
+        propagate=chosen.propagate,
+        progress=progress,
+    )
     for number, reason in ticks.refused.items() if progress else ():
         print(f"group {number} is refused: {reason}", file=sys.stderr)
     return ticks

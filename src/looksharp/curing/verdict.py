@@ -71,6 +71,7 @@ class Wording:
         more: how to tell more.
         advice: how to leave less.
         alone: where the class may still be read.
+        without: what is left once that is gone.
     """
 
     across: str
@@ -80,6 +81,7 @@ class Wording:
     more: str
     advice: str
     alone: str
+    without: str
 
 
 OF_OBJECTS = Wording(
@@ -90,6 +92,7 @@ OF_OBJECTS = Wording(
     "Mark more images to tell.",
     "More marked images, more epochs or a greater weight of the guidance leave less.",
     "From the surroundings alone",
+    "without their surroundings",
 )
 OF_PIECES = Wording(
     "with another class's piece",
@@ -99,6 +102,7 @@ OF_PIECES = Wording(
     "More held-out images would tell.",
     "More ticked groups, more epochs or a greater weight of the guidance leave less.",
     "From the piece alone",
+    "without the piece",
 )
 
 
@@ -115,7 +119,7 @@ class Evidence(Protocol):
 
     @property
     def chance(self) -> Mapping[str, float]:
-        """Measure -> its value for a guess; read of "surroundings_only" alone, where that was measured."""
+        """Measure -> its value for a guess; read of pictures of one half alone, where that was measured."""
 
 
 @dataclass(frozen=True)
