@@ -7,6 +7,9 @@ training. Every seed draws its own weights, order and guided images, and its own
 
 "ticks" marks nothing: it groups the plain run's suspects, ticks as a shortcut the groups that the truth says show one
 (see `_shows_cue`), and exchanges their regions. "ticks:own" and "ticks:spread" put something else in their place.
+"propagated" gives every image a mark by a segmenter that learns the boxes, "propagated ticks" every image a piece: with
+the groups that `cure` refuses left out, as `cure --propagate` does. "no_cue" is plain training on the same
+digits with a patch that tells nothing: the ceiling.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.studies import add_study_flags, printed_study
+from looksharp.curing.ticks import choose_ticks
 from looksharp.data.build import DataConfig, build_data
 from looksharp.data.split import Data, Split
 from looksharp.data.splits.files import keep_in_memory
@@ -36,11 +40,13 @@ from looksharp.objectives.parsing import parse_objective
 from looksharp.settings import settings_of
 from looksharp.suspects.choosing import suspects
 from looksharp.suspects.finding import find_groups
+from looksharp.suspects.groups import read_groups, write_groups
 from looksharp.training.folder import Run
 from looksharp.training.settings import MarksConfig, NetworkConfig, OptimizationConfig, RunConfig, TrainingConfig
 
 METHODS = {
     "plain": "",
+    "no_cue": "",
     "class_balanced": "",
     "group_dro": "",
     "squared_error": "squared_error",
@@ -53,10 +59,15 @@ METHODS = {
     "agreement:0.1": "agreement:0.1",
     "agreement:0.3": "agreement:0.3",
     "agreement": "agreement",
+    "indifference": "agreement:0.3+indifference",
+    "propagated": "agreement:0.3",
+    "propagated:1": "agreement",
+    "propagated+indifference": "agreement:0.3+indifference",
     "agreement+contrast": "agreement+contrast",
     "ticks": "cue_exchange",
     "ticks:own": "cue_exchange",
     "ticks:spread": "cue_exchange",
+    "propagated ticks": "cue_exchange",
 }
 """Name -> its choice of guidance; those without any are the baselines, and those of cue_exchange need no marks."""
 
@@ -95,11 +106,10 @@ def main() -> None:
     if by_ticks:
         for plain in plan({"plain": _config(options, "plain")}, options.seeds, folder):
             torch.set_num_threads(options.threads)
-            marks = _ticked(plain, _data(options.data, options.rho, plain.seed), folder / "ticks", options.per_batch)
-            configs = {name: replace(_config(options, name), marks=marks) for name in by_ticks}
-            trials += plan({name: _filled(config, name) for name, config in configs.items()}, [plain.seed], folder)
+            ticked = _ticked(plain, _data(options.data, options.rho, plain.seed), folder / "ticks", by_ticks, options)
+            trials += plan({name: _filled(config, name) for name, config in ticked.items()}, [plain.seed], folder)
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # so that each seed's images are read once
-    table = printed_study(by_seed, lambda trial: _data(options.data, options.rho, trial.seed), _measure, options)
+    table = printed_study(by_seed, lambda trial: _data_of(trial, options), _measure, options)
     print(table.markdown())
 
 
@@ -112,6 +122,15 @@ def _data(name: str, rho: float, seed: int) -> Data:
     return keep_in_memory(build_data(_data_config(name, rho), seed))
 
 
+def _data_of(trial: Trial, options: argparse.Namespace) -> Data:
+    """Return the images of a trial; every trial of a seed has the same test images, whatever it learns from."""
+    data = _data(options.data, options.rho, trial.seed)
+    if trial.config.data == _data_config(options.data, options.rho):
+        return data
+    learnt = keep_in_memory(build_data(trial.config.data, trial.seed)).splits
+    return replace(data, splits=data.splits | {name: learnt[name] for name in ("train", "val")})
+
+
 def _config(options: argparse.Namespace, name: str) -> RunConfig:
     guidance: list[Any] = []
     marks, per_batch, epochs = MarksConfig(), 0, options.epochs
@@ -120,12 +139,15 @@ def _config(options: argparse.Namespace, name: str) -> RunConfig:
         # Marked places lengthen an epoch: fewer epochs make as many steps.
         epochs = max(round(options.epochs * (options.batch_size - per_batch) / options.batch_size), 1)
         marks = MarksConfig("data", options.marked, marked_per_batch=per_batch, mark_boxes=True)
+        if name.startswith("propagated"):  # nearly all images have a mark then, wherever they stand in a batch
+            epochs = options.epochs
+            marks = MarksConfig("data", options.marked, marked_per_batch=0, mark_boxes=True, propagate=True)
         if METHODS[name] == "cue_exchange":
-            marks = MarksConfig(cues="", marked_per_batch=per_batch)  # named once they are found
+            marks = MarksConfig(cues="", marked_per_batch=marks.marked_per_batch)  # named once they are found
         guidance = _guidance(METHODS[name], options.layer)
     return RunConfig(
         objective=parse_objective(["group_dro" if name == "group_dro" else "classification", *guidance]),
-        data=_data_config(options.data, options.rho),
+        data=_data_config(options.data, 0.0 if name == "no_cue" else options.rho),
         network=NetworkConfig(options.backbone),
         marks=marks,
         optimization=OptimizationConfig(
@@ -158,20 +180,34 @@ def _filled(config: RunConfig, name: str) -> RunConfig:
     return replace(config, objective=parse_objective(["classification", {"cue_exchange": {"fill": fill}}]))
 
 
-def _ticked(plain: Trial, data: Data, folder: Path, per_batch: int) -> MarksConfig:
+def _ticked(
+    plain: Trial, data: Data, folder: Path, names: Sequence[str], options: argparse.Namespace
+) -> dict[str, RunConfig]:
     """Group what a plain run reads, tick the groups that show a cue, and return settings that read their regions."""
     path = folder / f"seed-{plain.seed}.json"
     run, train = train_trial(plain, data, progress=False), data.splits["train"]
-    suspected = suspects(run, data, 2 * len(data.classes), seed=plain.seed, progress=False)
+    found = folder / f"groups-{plain.seed}"
+    if not (found / "groups.json").is_file():
+        suspected = suspects(run, data, 2 * len(data.classes), seed=plain.seed, progress=False)
+        write_groups(found / "groups.json", find_groups(run, data, suspected, seed=plain.seed, progress=False).groups)
     groups = {
         group.number: [TickedRegion(each.image, data.classes.index(each.label), each.runs) for each in group.regions]
-        for group in find_groups(run, data, suspected, seed=plain.seed, progress=False).groups
+        for group in read_groups(found)
     }
     ticks = [number for number, regions in groups.items() if regions and _shows_cue(train, regions, data.pixels.size)]
     images = sum(len(groups[number]) for number in ticks)
     print(f"seed {plain.seed}: {len(ticks)} of {len(groups)} groups ticked, {images} images", flush=True)
     write_text(path, ticks_text(train, data.pixels.size, {number: groups[number] for number in ticks}))
-    return MarksConfig(cues=str(path), shortcut=ticks, marked_per_batch=per_batch)
+    configs = {}
+    for name in names:
+        config = _config(options, name)
+        marks = replace(config.marks, cues=str(path), shortcut=ticks)
+        if name.startswith("propagated"):
+            used = choose_ticks(found, ticks, None, run, data, folder / f"used-{plain.seed}", propagate=True)
+            print(used.note, flush=True)
+            marks = used.settings(config.marks)
+        configs[name] = replace(config, marks=marks)
+    return configs
 
 
 def _shows_cue(split: Split, regions: Sequence[TickedRegion], size: tuple[int, int]) -> bool:
