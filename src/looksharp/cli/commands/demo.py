@@ -1,4 +1,4 @@
-"""Find a shortcut, mark a few images, retrain, and show it, offline."""
+"""Find a shortcut, point at it, retrain, and show it, offline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _run(settings: Namespace) -> None:
 COMMANDS.add(
     "demo",
     Command(
-        "Find a shortcut, mark a few images, retrain, and show it, offline.",
+        "Find a shortcut, point at it, retrain, and show it, offline.",
         _add_flags,
         _run,
         "the same command goes on where it stopped",
