@@ -25,7 +25,6 @@ from looksharp.suspects.choosing import suspects
 from looksharp.suspects.finding import find_groups
 from looksharp.suspects.groups import Groups, read_groups
 from looksharp.suspects.writing import write_suspects
-from looksharp.training.facts import read_facts
 from looksharp.training.folder import Run
 from looksharp.training.settings import MarksConfig, OptimizationConfig, RunConfig, TrainingConfig
 
@@ -111,8 +110,9 @@ def demo(
             ticks = _ticks(columns[0].run, data, out, progress)
             config = replace(config, marks=ticks.settings(config.marks))
         run = train_trial(Trial(name, config, run_folder(out / "runs", name)), data, progress)
-        marked, groups = read_facts(run.folder).marked, len(ticks.shortcut) if ticked and ticks else 0
-        columns.append(measure(name, sentence, run, 0 if ticked else marked, splits, proofs, progress, ticks=groups))
+        groups = len(ticks.shortcut) if ticked and ticks else 0
+        boxes = int(config.marks.marked or 0)  # the run counts those that it propagated too
+        columns.append(measure(name, sentence, run, boxes, splits, proofs, progress, ticks=groups))
     assert ticks is not None
     found = conclude(
         out,

@@ -9,7 +9,6 @@ from looksharp.objectives.guidance import Guidance
 from looksharp.objectives.guidance.agreement import Agreement
 from looksharp.objectives.guidance.background_exchange import BackgroundExchange
 from looksharp.objectives.guidance.cue_exchange import CueExchange
-from looksharp.objectives.guidance.indifference import Indifference
 from looksharp.objectives.head_diversity import HeadDiversity
 from looksharp.objectives.icasc import ICASC
 from looksharp.objectives.sec import SEC
@@ -27,7 +26,6 @@ __all__ = [
     "GroupDRO",
     "Guidance",
     "HeadDiversity",
-    "Indifference",
     "Objective",
     "Part",
     "Step",
