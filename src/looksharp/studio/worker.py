@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -119,9 +120,9 @@ def _end(*_: object) -> NoReturn:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from looksharp.cli import main
-
-    return main(arguments)
+    """Run the command as it is installed."""
+    (command,) = entry_points(group="console_scripts", name="looksharp")
+    return int(command.load()(arguments))
 
 
 if __name__ == "__main__":
