@@ -9,6 +9,7 @@ scipy's signal processing to give it back one name that it lost, which here wait
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ def without_collecting() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # libraries count what is left of theirs at the end, and complain
         gc.enable()
 
 
