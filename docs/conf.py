@@ -22,7 +22,7 @@ extensions = [
     "sphinxarg.ext",
     "reference",
 ]
-exclude_patterns = ["_build", "gallery", "reference/generated/.keep"]
+exclude_patterns = ["_build", "gallery", "gallery_built/*.ipynb"]  # the gallery has run already
 
 html_theme = "furo"
 html_title = f"looksharp {release}"
