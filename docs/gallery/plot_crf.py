@@ -6,7 +6,7 @@ A class map is coarse. A dense conditional random field brings it to the edges o
 """
 
 # %%
-# A map of the cat, at the size of the photograph.
+# A map of the cup, at the size of the photograph.
 
 import matplotlib.pyplot as plt
 import torch
