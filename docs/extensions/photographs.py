@@ -1,5 +1,6 @@
 """What the gallery shares: six photographs with a free licence, and a classifier that tells them apart."""
 
+import tempfile
 from pathlib import Path
 
 import skimage.data
@@ -16,6 +17,11 @@ from looksharp.training.folder import Run
 
 SIDE = 96
 KEPT = Path(__file__).parents[1] / "_build" / "photographs.pt"
+
+
+def fresh_folder() -> Path:
+    """Return an empty folder, for what a page of the gallery writes."""
+    return Path(tempfile.mkdtemp())
 
 
 def photographs() -> dict[str, Tensor]:

@@ -10,33 +10,33 @@ another class, alone, and gone; what the classifier then answers is the proof.
 # Digits over crops of two photographs; small digits stand mostly before the temple, large ones before the flower.
 
 import subprocess
-from pathlib import Path
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
-from photographs import photographs
+from photographs import fresh_folder, photographs
 from torchvision.transforms import v2
 
 from looksharp import INTERVENTIONS, build_data, example_pictures, intervene, load_run
 
 torch.manual_seed(0)
+folder = fresh_folder()
 for kind in ("temple", "flower"):
-    folder = Path("backgrounds", kind)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / kind).mkdir()
     for place in range(30):
-        v2.functional.to_pil_image(v2.RandomCrop(128)(photographs()[kind])).save(folder / f"{place}.jpg")
+        v2.functional.to_pil_image(v2.RandomCrop(128)(photographs()[kind])).save(folder / kind / f"{place}.jpg")
 for command in (
     "compose --foregrounds digits --labels small=0+1+2+3+4,large=5+6+7+8+9 --train 1200 --val 100 --test 200 --size 48 "
-    "--backgrounds temple=backgrounds/temple,flower=backgrounds/flower --out photos",
+    "--backgrounds temple=temple,flower=flower --out photos",
     "train --data photos --image_size 48 --backbone small --epochs 5 --lr 0.05 --out run",
 ):
-    subprocess.run(["looksharp", *command.split()], check=True, capture_output=True)
+    subprocess.run(["looksharp", *command.split()], cwd=folder, check=True, capture_output=True)
 
 # %%
 # `intervene` exchanges and removes, and counts the answers.
 
-run = load_run("run")
-split = build_data(run.config.data, seed=0).splits["test_balanced"]
+run = load_run(folder / "run")
+split = build_data(replace(run.config.data, data=str(folder / "photos")), seed=0).splits["test_balanced"]
 found = intervene(run.model, split, run.pixels)
 for name, value in found.values.items():
     print(f"{INTERVENTIONS[name][0]}: {value:.0%}")

@@ -9,7 +9,7 @@ Four photographs at once: the classifier has to say which quarter speaks for whi
 # Grad-CAM of the four highest-scoring classes, signed: red speaks for the class, blue against it.
 
 import matplotlib.pyplot as plt
-from photographs import as_run, collage
+from photographs import as_run, collage, fresh_folder
 
 from looksharp import explain
 
@@ -22,25 +22,26 @@ def show(path):
     plt.axis("off")
 
 
-run = as_run()
-collage("cat", "temple", "coffee", "flower").save("collage.png")
-explain(run, ["collage.png"], "signed", classes="top4", signed=True, progress=False)
-show("signed/attention.png")
+run, folder = as_run(), fresh_folder()
+photo = folder / "collage.png"
+collage("cat", "temple", "coffee", "flower").save(photo)
+explain(run, [photo], folder / "signed", classes="top4", signed=True, progress=False)
+show(folder / "signed" / "attention.png")
 
 # %%
 # The same classes by other mechanisms. LayerCAM reads an earlier stage, where maps are finer.
 
-explain(run, ["collage.png"], "finer", classes="top4", mechanism="layer_cam", layer="layer3", progress=False)
-show("finer/attention.png")
+explain(run, [photo], folder / "finer", classes="top4", mechanism="layer_cam", layer="layer3", progress=False)
+show(folder / "finer" / "attention.png")
 
 # %%
 # In the image's own pixels: cover a window at a time and see how far the score falls.
 
-explain(run, ["collage.png"], "occlusion", classes="top4", mechanism="occlusion:24", progress=False)
-show("occlusion/attention.png")
+explain(run, [photo], folder / "occlusion", classes="top4", mechanism="occlusion:24", progress=False)
+show(folder / "occlusion" / "attention.png")
 
 # %%
 # Averaged over mirrored and scaled copies.
 
-explain(run, ["collage.png"], "smooth", classes="top4", smooth=True, progress=False)
-show("smooth/attention.png")
+explain(run, [photo], folder / "smooth", classes="top4", smooth=True, progress=False)
+show(folder / "smooth" / "attention.png")
