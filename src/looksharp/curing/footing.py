@@ -1,4 +1,4 @@
-"""What a classifier has to fall back on once its shortcut is taken away, before it is fine-tuned."""
+"""Warn before fine-tuning a classifier that has nothing to fall back on once its shortcut is taken away."""
 
 from __future__ import annotations
 

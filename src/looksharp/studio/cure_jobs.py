@@ -19,7 +19,7 @@ __all__ = ["CureChoice", "TrainingProgress", "planned", "progress_of"]
 
 @dataclass(frozen=True)
 class CureChoice:
-    """What a person chose.
+    """A cure as a person chose it.
 
     Attributes:
         method: one of `METHODS`.
@@ -86,7 +86,7 @@ def _kept(path: Path, job: Path, mend: str) -> Path:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far one training of a job is.
+    """Progress of one training of a job.
 
     Attributes:
         name: of the training.

@@ -1,4 +1,4 @@
-"""How long a training will take: from a run's own epochs before it begins, and from its own ones then."""
+"""Estimate how long a training will take: first from the run's epochs, then from the training's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pages have: header, navigation, keys, and a place for errors."""
+"""Lay out what all pages share: header, navigation, keys, and a place for errors."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _FARTHEST = 1e6  # pixels
 
 @settings
 class Stroke:
-    """What a person drew in one go, in pixels of the upright image: (0, 0) is the first pixel's outer corner.
+    """Hold what a person drew in one go, in pixels of the upright image: (0, 0) is the first pixel's outer corner.
 
     Args:
         tool: rectangle, of two opposite corners; polygon, of its corners; or brush, of a path.

@@ -20,7 +20,7 @@ from looksharp.files import locked, was_killed, write_text
 __all__ = ["COMMAND", "STATE", "TERMINATED", "is_alive", "read_facts_of", "work"]
 
 COMMAND, STATE = "command.json", "state.json"
-"""What to run, written once by who asks for it; and how far it is, written by the job's own process alone."""
+"""Files of a job: its command, written once by whoever asks for it, and its state, written by its own process."""
 TERMINATED = 128 + signal.SIGTERM
 _ALLOWED = ("cure", "suspects", "train")
 """Commands of a job. A run folder may come from elsewhere, so that its files must not name anything else to run."""

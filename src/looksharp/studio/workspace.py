@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Workspace:
-    """What the pages of the studio show and write: a run, its images, and the folder RUN/studio.
+    """Hold what the pages of the studio show and write: a run, its images, and the folder RUN/studio.
 
     Nothing is loaded until `begin`. `data` and `run` wait for what is loaded; `compute` runs the network, one caller at
     a time; `work` runs anything else beside the page.
