@@ -1,6 +1,7 @@
 """Maps of a folder of images: images per second and peak memory, beside a plain forward loop and the peers.
 
 Every contender runs in a process of its own, with one loader, network and batch size, in rounds that are interleaved.
+Each keeps freed memory as looksharp's command does; --give_back leaves that to the C library, as without the command.
 looksharp writes the maps of five classes of each image to Parquet. The peers make one map of the highest-scoring class
 and write nothing. A batch goes before, uncounted, so that nothing is loaded or searched for in the seconds that count.
 Processor seconds are given too, since other work on the machine changes them less.
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from benchmarks.network import random_network
 from benchmarks.timing import hardware
 from looksharp import ManySettings, Pixels, RunConfig, explain_many
+from looksharp.cli.memory import keep_memory
 from looksharp.data.loose import loose_images
 from looksharp.data.sampling import InOrder
 from looksharp.data.splits.files import FileSplit
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None, help="images; noise of 320 x 256 pixels if not given")
     parser.add_argument("--only", nargs="+", default=None, help="contenders beside the plain loop; all if not given")
+    parser.add_argument("--give_back", action="store_true", help="let the C library give freed memory back")
     parser.add_argument("--contender", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender is not None:
@@ -81,6 +84,7 @@ def _started(options: argparse.Namespace, folder: Path, contender: str) -> dict[
     given = {name: getattr(options, name) for name in ("backbone", "images", "size", "batch", "workers")}
     flags = [text for name, value in given.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.explaining", *flags, "--folder", str(folder)]
+    command += ["--give_back"] if options.give_back else []
     done = subprocess.run([*command, "--contender", contender], check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     print(f"{contender}: {found}", file=sys.stderr, flush=True)
@@ -89,6 +93,8 @@ def _started(options: argparse.Namespace, folder: Path, contender: str) -> dict[
 
 def _measured(options: argparse.Namespace) -> dict[str, float]:
     """Seconds, processor seconds and peak memory in MB of one contender over the folder."""
+    if not options.give_back:
+        keep_memory()
     torch.manual_seed(0)
     model = random_network(options.backbone, torch.randn(2, 3, options.size, options.size), 1000).eval()
     split, pixels = loose_images([options.folder]), Pixels((options.size, options.size))

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from looksharp.cli.command import COMMANDS
+from looksharp.cli.memory import keep_memory
 from looksharp.cli.sparing import spare_loading, without_collecting
 from looksharp.cli.stand_ins import FOR_FLAGS, LIBRARIES, stand_ins
 from looksharp.cli.waiting import choose_waiting
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [_with_underscores(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     if not _asks_help(given):
         choose_waiting()
+        keep_memory()
         spare_loading()
     try:
         return _run(given)
