@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test docs lint format bench clean
+.PHONY: demo test coverage docs lint format bench release-check clean
 
 demo: $(READY)
 	$(BIN)/looksharp demo --out demo
@@ -12,6 +12,11 @@ demo: $(READY)
 # A file's tests stay together; more than four processes would want more memory than most machines have.
 test: $(READY)
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# The same tests, a third slower: the coverage of each room, and files of the core whose branches are not tested.
+coverage: $(READY)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=
+	$(BIN)/python .ci/branches.py
 
 # Tutorials run while it is built: minutes, and no network.
 docs: $(READY)
@@ -28,6 +33,10 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Wheel and sdist, each installed into an empty environment for each Python at hand, with lowest and newest dependencies.
+release-check: $(READY)
+	$(BIN)/python .ci/release.py
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.training_step
 	$(BIN)/python -m benchmarks.attention_maps
@@ -36,7 +45,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.startup
 
 clean:
-	rm -rf $(VENV) demo docs/_build docs/gallery_built docs/reference/python docs/reference/commands
+	rm -rf $(VENV) demo dist docs/_build docs/gallery_built docs/reference/python docs/reference/commands
 
 # uv installs the same packages as pip in a fraction of the time, but leaves byte code to whoever imports them first.
 $(READY): pyproject.toml

@@ -2,6 +2,7 @@
 
 import pkgutil
 import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def test_hooks_run_what_make_lint_runs():
     assert re.findall(r"\$\(BIN\)/(ruff format|ruff check|mypy)", (ROOT / "Makefile").read_text())[:3] == [
         *("ruff format", "ruff check", "mypy")
     ]
+
+
+def test_the_changelog_s_newest_release_is_this_version():
+    dated = re.findall(r"^## \[([\d.]+)\] - 20\d\d-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert dated[0] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def test_the_version_stands_in_one_place():
