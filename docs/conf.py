@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "sphinxarg.ext",
+    "links",
     "reference",
 ]
 exclude_patterns = ["_build", "gallery", "gallery_built/*.ipynb"]  # the gallery has run already
