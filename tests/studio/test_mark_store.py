@@ -52,6 +52,28 @@ def test_undo_takes_the_last_stroke_of_that_image(store):
     assert store.marked() == {"train/dog/2.png"}
 
 
+def test_what_was_taken_back_is_put_back_until_something_else_is_drawn(store):
+    image, other = "train/dog/1.png", "train/cat/1.png"
+    strokes = [Stroke("rectangle", ((start, 1.0), (start + 3.0, 6.0))) for start in (0.0, 4.0)]
+    for stroke in strokes:
+        store.add(image, "dog", stroke)
+    both = store.masks(image)["dog"]
+    assert (store.redo(image), store.undo(image), store.undo(image)) == (None, "rectangle", "rectangle")
+    assert store.redo(other) is None
+    assert store.redo(image) == "rectangle"
+    np.testing.assert_array_equal(store.masks(image)["dog"], stroke_mask(strokes[0], both.shape))
+    assert store.redo(image) == "rectangle"
+    np.testing.assert_array_equal(store.masks(image)["dog"], both)
+    store.undo(image)
+    store.add(other, "cat", strokes[0])
+    assert store.redo(image) is None
+
+
+def stroke_mask(stroke, size):
+    (left, top), (right, bottom) = stroke.points
+    return box_mask((left, top, right, bottom), size)
+
+
 def test_marks_of_other_tools_stay_and_cannot_be_undone(store):
     store.add("train/dog/1.png", "dog", BOX)
     content = json.loads(store.path.read_text())

@@ -253,12 +253,13 @@ export default {
     pressed(event) {
       const step = event.shiftKey ? 1 : Math.max(1, Math.round(12 / this.view.scale));
       const towards = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-      if (event.altKey || ((event.ctrlKey || event.metaKey) && event.key !== "z")) return;
+      const command = event.ctrlKey || event.metaKey;
+      if (event.altKey || (command && event.key.toLowerCase() !== "z")) return;
       if (towards) this.step(towards, step);
       else if (event.key === " ") this.set();
       else if (event.key === "Enter" && this.stroke) this.enter();
       else if (event.key === "Escape" && this.stroke) this.give("Stroke given up");
-      else if (event.key === "z" && (event.ctrlKey || event.metaKey)) this.$emit("undo");
+      else if (command) this.$emit(event.shiftKey ? "redo" : "undo");
       else return;
       event.preventDefault();
       event.stopPropagation();

@@ -19,6 +19,7 @@ from looksharp.studio.strokes import Stroke
 
 __all__ = ["MARKED", "PROPOSED", "MarkCanvas", "overlay"]
 
+Act = Callable[[], Awaitable[None]]
 Colour = tuple[int, int, int]
 MARKED: Colour = (44, 123, 229)
 PROPOSED: Colour = (255, 150, 20)
@@ -32,16 +33,18 @@ class MarkCanvas(Element, component="canvas.js"):
     Args:
         stroke: is called with the number of an image, as `show` was given it, and each stroke on it.
         undo: is called when the last one is to be taken back by Ctrl-Z.
+        redo: is called when it is to be put back by Ctrl-Shift-Z.
     """
 
-    def __init__(self, stroke: Callable[[int, Stroke], Awaitable[None]], undo: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, stroke: Callable[[int, Stroke], Awaitable[None]], undo: Act, redo: Act) -> None:
         super().__init__()
         self._props.update(
             {"src": "", "marks": "", "proposal": "", "image": -1, "size": [1, 1], "label": "Image", "revision": 0}
         )
-        self._stroke, self._undo = stroke, undo
+        self._stroke = stroke
         self.on("stroke", self._drawn)
-        self.on("undo", self._taken_back, args=[])
+        for name, act in {"undo": undo, "redo": redo}.items():
+            self.on(name, _answering(act), args=[])
 
     def show(self, image: int, address: str, size: tuple[int, int], label: str) -> None:
         """Show another image.
@@ -73,8 +76,14 @@ class MarkCanvas(Element, component="canvas.js"):
         self._props["revision"] += 1  # whether it was saved or refused, it is no longer pending
         self.update()
 
-    async def _taken_back(self, _: GenericEventArguments) -> None:
-        await reporting(self._undo)()
+
+def _answering(act: Act) -> Callable[[GenericEventArguments], Awaitable[None]]:
+    handle = reporting(act)
+
+    async def answer(_: GenericEventArguments) -> None:
+        await handle()
+
+    return answer
 
 
 def overlay(mask: Mask | None, colour: Colour) -> str:

@@ -13,7 +13,7 @@ from looksharp.studio.page import Page, pages
 from looksharp.studio.routes import STYLE
 from looksharp.studio.workspace import Workspace
 
-__all__ = ["add_pages", "put", "reporting", "said"]
+__all__ = ["add_pages", "again", "put", "reporting", "said", "write"]
 
 P = ParamSpec("P")
 
@@ -31,6 +31,18 @@ def put(kind: type[Element], text: str | None = None, classes: str = "", **attri
     given = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
     made.props.update({name: value for name, value in given.items() if value is not False and value is not None})
     return made.classes(classes) if classes else made
+
+
+def again(element: Element, draw: Callable[[], object]) -> None:
+    """Empty an element and fill it anew."""
+    element.clear()
+    with element:
+        draw()
+
+
+def write(element: Element, text: str) -> None:
+    """Write a text in place of what an element holds."""
+    again(element, lambda: put(html.span, text))
 
 
 def said(error: Exception) -> str:
@@ -72,7 +84,7 @@ def _building(workspace: Workspace, name: str, page: Page) -> Callable[[Client],
         ui.add_head_html(f'<link rel="stylesheet" href="{STYLE[0]}"><script src="{STYLE[1]}" defer></script>')
         ui.query("main.q-page").props("role=presentation")  # NiceGUI's own, around the header too
         _header(workspace, name)
-        with put(html.main, id="main", tabindex="-1") as main:
+        with put(html.main, id="main", tabindex="-1", aria_busy="true") as main:
             put(html.h1, page.title)
             if page.summary:
                 put(html.p, page.summary, "summary")
@@ -86,6 +98,7 @@ def _building(workspace: Workspace, name: str, page: Page) -> Callable[[Client],
             except (ValueError, OSError) as error:
                 put(html.p, said(error), "error", role="alert")
             state.delete()
+            main.props.set_optional("aria-busy", None)
 
     return build
 

@@ -46,6 +46,7 @@ class MarkStore:
 
     def __init__(self, path: Path, images: Mapping[str, tuple[int, int]], classes: Sequence[str]) -> None:
         self.path, self.images, self.classes = path, images, tuple(classes)
+        self._taken: list[tuple[str, Entry]] = []  # what was taken back since the last stroke, with its image
 
     def add(self, image: str, label: str, stroke: Stroke) -> None:
         """Add a stroke to an image's marks of a class.
@@ -94,7 +95,24 @@ class MarkStore:
                 return None
             content["annotations"] = [entry for entry in content["annotations"] if entry is not own[-1]]
             self._write(content)
+            self._taken.append((image, own[-1]))
             return str(own[-1][_TOOL])
+
+    def redo(self, image: str) -> str | None:
+        """Put back the last annotation that was taken back of an image, if nothing was added since; return its tool.
+
+        Raises:
+            ValueError: if the file is damaged or in use.
+        """
+        taken = next((each for each in reversed(self._taken) if each[0] == image), None)
+        if taken is None:
+            return None
+        with self._locked():
+            content = self._content()
+            content["annotations"].append(taken[1] | {"id": next_id(content["annotations"])})
+            self._write(content)
+        self._taken.remove(taken)
+        return str(taken[1][_TOOL])
 
     def masks(self, image: str) -> dict[str, Mask]:
         """Return class -> mask (H, W) of an image, as training will read them.
@@ -141,6 +159,7 @@ class MarkStore:
                     number += 1
             if len(drawn) > before:
                 self._write(content)
+                self._taken.clear()
             return len(drawn) - before
 
     def _check(self, image: str, label: str) -> None:

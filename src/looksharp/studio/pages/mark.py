@@ -30,6 +30,7 @@ PAGES.add(
             "s": "shrink the proposal",
             "r": "refuse the proposal",
             "u": "take back the last stroke",
+            "U": "put it back",
             "b": "rectangle",
             "g": "polygon",
             "d": "brush",
