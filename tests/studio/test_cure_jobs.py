@@ -7,7 +7,7 @@ from looksharp.cli.flags import call
 from looksharp.cli.parser import build_parser
 from looksharp.curing.settings import CureSettings
 from looksharp.studio.cure_jobs import CureChoice, planned, progress_of
-from looksharp.studio.estimates import estimated
+from looksharp.studio.estimates import epoch_seconds, estimated
 from looksharp.studio.jobs import Job
 from looksharp.studio.methods import METHODS, advised
 from looksharp.studio.settings import StudioSettings
@@ -82,11 +82,12 @@ def test_the_advice_can_be_taken():
 
 def test_an_estimate_grows_with_what_there_is_to_do():
     history, images = [{"seconds": 9.0}, {"seconds": 3.0}, {"seconds": 4.0}], {"train": 900, "val": 300, "test": 500}
-    known = estimated(history, images, 10, 1.5)
+    epoch = epoch_seconds(history)
+    known = estimated(epoch, images, 10, 1.5)
     assert known == pytest.approx(20 + 10 * 1.5 * 4 + 4 / 1000 * 500 / 3 * 16, abs=1)
-    assert estimated(history, images, 20, 1.5) - known == pytest.approx(60)
-    assert estimated(history, images, 10, 1.5, 2) - known == pytest.approx(60)
-    assert estimated([], images, 10, 1.5) is None
+    assert estimated(epoch, images, 20, 1.5) - known == pytest.approx(60)
+    assert estimated(epoch, images, 10, 1.5, 2) - known == pytest.approx(60)
+    assert epoch_seconds([]) is None
 
 
 def test_ticks_are_written_and_read(tmp_path):
@@ -124,6 +125,8 @@ def test_progress_and_curves_of_the_trainings(tmp_path):
     job = Job(1, tmp_path, "a", (), "running", 5.0)
     assert state_of(job, found) == "Runs: about 60 seconds of training are left, and then it is measured."
     assert state_of(job, found[1:]) == "Runs: the first epoch is under way."
+    both = Job(1, tmp_path, "a", ("cure", "run", "--compare", "labels"), "running", 5.0)  # one of two has begun
+    assert state_of(both, found[:1]) == "Runs: about 3 minutes of training are left, and then it is measured."
     assert state_of(job, []) == "Runs: the images and the network are being read and measured."
     loss, score = training_charts(found)
     assert loss.alt == "Loss over epochs: training 1.500 after epoch 2; validation 2.000 after epoch 2"

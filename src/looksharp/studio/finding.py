@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nicegui import html, ui
-from nicegui.element import Element
 
 from looksharp.studio.cards import Cards
 from looksharp.studio.controls import press
 from looksharp.studio.jobs import Job, Jobs
-from looksharp.studio.layout import put, said
+from looksharp.studio.layout import put, said, write
 from looksharp.studio.ticked import groups_file
 from looksharp.studio.workspace import Workspace
 
@@ -53,7 +52,7 @@ class Finding:
             return
         self.job = self.jobs[self.job.number]
         if self.job.is_open:
-            self._draw_log(self.log, self.job)
+            self._tell(self.job)
         else:
             self.job = None
             await self._draw()
@@ -92,7 +91,7 @@ class Finding:
         put(html.p, f"{text} A search reads {count:,} training images; it costs about 12 forwards an image.")
         if job is not None and job.status != "finished":
             put(html.p, f"The last search was {job.status}.", "error")
-            self._draw_log(put(html.div), job)
+            self._draw_log(job)
 
         async def search() -> None:
             await self.workspace.work(self.jobs.add, TITLE, lambda folder: self._command())
@@ -112,15 +111,21 @@ class Finding:
     def _draw_job(self, job: Job) -> None:
         self.job = job
         put(html.p, "Searching: the page may be closed meanwhile.", role="status")
-        self.log = put(html.div)
-        self._draw_log(self.log, job)
+        self._draw_log(job)
 
         async def cancel() -> None:
             await self.workspace.work(self.jobs.cancel, job.number)
 
         press("Cancel", cancel)
 
-    def _draw_log(self, place: Element, job: Job) -> None:
-        place.clear()
-        with place:
-            put(html.pre, job.log[-_SAID:], "log", tabindex="0", role="region", aria_label="What the search says")
+    def _draw_log(self, job: Job) -> None:
+        self.log = put(html.pre, classes="log", tabindex="0", role="region", aria_label="What the search says")
+        self.told = ""
+        self._tell(job)
+
+    def _tell(self, job: Job) -> None:
+        """Show what the search says, where it has said more: a text that is marked to be copied stays marked."""
+        told = job.log[-_SAID:]
+        if told != self.told:
+            self.told = told
+            write(self.log, told)

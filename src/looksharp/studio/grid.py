@@ -15,7 +15,8 @@ from looksharp.drawing.wording import in_words
 from looksharp.studio.choosing import OUTCOMES, Asked, chosen, confusions
 from looksharp.studio.controls import press, select, text_field
 from looksharp.studio.cue_shares import Shares
-from looksharp.studio.layout import put
+from looksharp.studio.layout import again, put, write
+from looksharp.studio.paging import Paging
 from looksharp.studio.predictions import Answers
 from looksharp.studio.routes import image_address
 from looksharp.studio.ticked import groups_file, read_ticked
@@ -57,8 +58,10 @@ class Grid:
         self, workspace: Workspace, data: Data, run: Run, opened: Callable[[str, int], Awaitable[None]]
     ) -> None:
         self.workspace, self.data, self.run, self.opened = workspace, data, run, opened
-        self.split, self.asked, self.first = next(iter(data.tests)), Asked(), 0
+        self.split, self.asked = next(iter(data.tests)), Asked()
+        self.paging = Paging(_SHOWN, self._draw_images)
         self.small = max(run.pixels.size) <= _SMALL
+        self.pairs: dict[tuple[int, int], Element] = {}  # buttons of confused pairs
         self.drawn = (-1, -1)  # numbers of answers and shares when the page was drawn
         self.places = np.arange(0)  # of the images of the present choice
         self.cells: list[tuple[int, int, float]] = []  # what is drawn of them
@@ -79,7 +82,9 @@ class Grid:
         with put(html.section, aria_labelledby="images"):
             put(html.h2, "Images", id="images")
             self.filters = put(html.div, classes="controls", role="group", aria_label="Choice of images")
-            self.images = put(html.div)
+            self.measured = put(html.p, classes="note", role="status")
+            self.paging.build()
+            self.images = put(html.ol, classes="grid")
         self._draw()
         ui.timer(1.0, self._follow)
 
@@ -91,9 +96,10 @@ class Grid:
         # Seldom and as little as can be: what is drawn again loses the focus.
         steps = [known * _STEPS // len(self.answers) for known, _ in (before, self.drawn)]
         if self.answers.finished or self.answers.error or steps[0] != steps[1]:
-            _again(self.figures, self._draw_figures)
+            again(self.figures, self._draw_figures)
+        self._tell_shares()
         if self.cells != self._cells():
-            _again(self.images, self._draw_images)
+            self._draw_images()
 
     def _cells(self) -> list[tuple[int, int, float]]:
         """Return what the page of images shows: the number of all, and place, answer and share of each."""
@@ -101,8 +107,12 @@ class Grid:
         shares = self._shares().values if self.asked.order == _CUE else None
         return [(len(places), 0, 0.0)] + [
             (place, int(self.answers.answer[place]), -1 if shares is None or np.isnan(shares[place]) else shares[place])
-            for place in places[self.first : self.first + _SHOWN].tolist()
+            for place in self._page(places)
         ]
+
+    def _page(self, places: npt.NDArray[np.int64]) -> list[int]:
+        """Return the places that are on the page."""
+        return places[self.paging.first : self.paging.first + _SHOWN].tolist()
 
     def _known(self) -> tuple[int, int]:
         """Return how many answers and shares there are; -1 for what has failed or is not asked for."""
@@ -112,12 +122,13 @@ class Grid:
 
     def _draw(self) -> None:
         self.drawn = self._known()
-        _again(self.figures, self._draw_figures)
-        _again(self.filters, self._draw_filters)
-        _again(self.images, self._draw_images)
+        again(self.figures, self._draw_figures)
+        again(self.filters, self._draw_filters)
+        self._draw_images()
 
     async def _ask(self, asked: Asked, split: str | None = None) -> None:
-        self.asked, self.split, self.first = asked, split or self.split, 0
+        """Show other images; the filters that say so keep the focus."""
+        moved, self.asked, self.split, self.paging.first = bool(split), asked, split or self.split, 0
         if asked.order == _CUE:
             try:
                 self._shares()
@@ -125,7 +136,12 @@ class Grid:
                 self.asked = replace(asked, order="")
                 self._draw()
                 raise
-        self._draw()
+        if moved:
+            self.drawn = self._known()
+            again(self.figures, self._draw_figures)
+        for pair, button in self.pairs.items():
+            button.props["aria-pressed"] = self._pressed(*pair)
+        self._draw_images()
 
     def _draw_figures(self) -> None:
         answers = self.answers
@@ -146,6 +162,7 @@ class Grid:
 
     def _draw_pairs(self, pairs: dict[tuple[int, int], int]) -> None:
         names = self.data.classes
+        self.pairs = {}
         put(html.h3, "Confusions")
         with put(html.ul, classes="pairs"):
             for (label, answer), count in list(pairs.items())[:_PAIRS]:
@@ -176,13 +193,15 @@ class Grid:
                                 put(html.td, f"{count:,}", "best" if answer == label else "")
 
     def _pair_button(self, text: str, label: int, answer: int) -> None:
-        asked = replace(self.asked, label=label, answer=answer, outcome="")
-        pressed = (self.asked.label, self.asked.answer) == (label, answer)
-
         async def act() -> None:
-            await self._ask(replace(asked, label=None, answer=None) if pressed else asked)
+            pair = (None, None) if self._pressed(label, answer) == "true" else (label, answer)
+            await self._ask(replace(self.asked, label=pair[0], answer=pair[1], outcome=""))
+            again(self.filters, self._draw_filters)
 
-        press(text, act, aria_pressed="true" if pressed else "false")
+        self.pairs[label, answer] = press(text, act, aria_pressed=self._pressed(label, answer))
+
+    def _pressed(self, label: int, answer: int) -> str:
+        return "true" if (self.asked.label, self.asked.answer) == (label, answer) else "false"
 
     def _draw_filters(self) -> None:
         asked = self.asked
@@ -241,27 +260,28 @@ class Grid:
         return self.workspace.cue_shares.of(self.run, self.data, path, read_ticked(self.workspace.folder))
 
     def _draw_images(self) -> None:
-        places = chosen(self.answers, self.asked, self._values())
-        shown = places[self.first : self.first + _SHOWN].tolist()
-        last = self.first + len(shown)
-        if self.asked.order == _CUE:
-            self._say_shares(self._shares())
-        said = f"{self.first + 1:,} to {last:,} of {len(places):,} images" if shown else "No image is like that."
-        with put(html.div, classes="pages"):
-            self._step("Previous", "p", self.first - _SHOWN, self.first > 0)
-            self._step("Next", "n", self.first + _SHOWN, last < len(places))
-            put(html.p, said, role="status")
-        self.places, self.cells = places, self._cells()
-        with put(html.ol, classes="grid"):
-            for place in shown:
+        self.places, self.cells = chosen(self.answers, self.asked, self._values()), self._cells()
+        self._tell_shares()
+        self.paging.tell(len(self.places))
+        self.images.clear()
+        with self.images:
+            for place in self._page(self.places):
                 with put(html.li):
                     self._draw_cell(place)
 
-    def _say_shares(self, shares: Shares) -> None:
-        if shares.error:
-            put(html.p, f"The shares of evidence cannot be measured: {shares.error}", "error", role="alert")
-        elif shares.known < shares.pieces or not shares.pieces:
-            put(html.p, f"Evidence is measured for {shares.known:,} of {shares.pieces:,} pieces.", "note")
+    def _tell_shares(self) -> None:
+        """Say how far the shares of evidence are measured, where images are ordered by them."""
+        shares = self._shares() if self.asked.order == _CUE else None
+        if shares is None:
+            write(self.measured, "")
+        elif shares.error:
+            write(self.measured, f"The shares of evidence cannot be measured: {shares.error}")
+        else:
+            done = "" if 0 < shares.pieces == shares.known else "so far"
+            write(
+                self.measured,
+                f"Evidence is measured for {shares.known:,} of {shares.pieces:,} pieces {done}".rstrip() + ".",
+            )
 
     def beside(self, place: int, step: int) -> int:
         """Return the image that comes `step` after another in the present choice; itself at the ends."""
@@ -269,13 +289,6 @@ class Grid:
         if not len(found):
             return place
         return int(self.places[np.clip(found[0] + step, 0, len(self.places) - 1)])
-
-    def _step(self, text: str, key: str, first: int, possible: bool) -> None:
-        async def act() -> None:
-            self.first = max(first, 0)
-            _again(self.images, self._draw_images)
-
-        press(text, act, data_key=key, disabled=not possible)
 
     def _draw_cell(self, place: int) -> None:
         answers, names, split = self.answers, self.data.classes, self.data.splits[self.split]
@@ -293,10 +306,3 @@ class Grid:
                 put(html.span, f"✗ answered {names[answers.answer[place]]}")
             if self.asked.order == _CUE:
                 put(html.span, f"{in_words(float(self._shares().values[place]), True)} on a cue")
-
-
-def _again(element: Element, draw: Callable[[], None]) -> None:
-    """Empty an element and fill it anew."""
-    element.clear()
-    with element:
-        draw()

@@ -7,18 +7,17 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from nicegui import html, ui
-from nicegui.element import Element
 
-from looksharp.drawing.parts import Chart
 from looksharp.studio.controls import checkbox, press, text_field
-from looksharp.studio.cure_jobs import CureChoice, TrainingProgress, planned, progress_of
-from looksharp.studio.estimates import estimated
+from looksharp.studio.cure_jobs import CureChoice, planned, progress_of
+from looksharp.studio.estimates import epoch_seconds, estimated, timed_epoch
 from looksharp.studio.jobs import Job, Jobs
-from looksharp.studio.layout import put
-from looksharp.studio.marking import mark_store
+from looksharp.studio.layout import put, write
 from looksharp.studio.methods import METHODS, advised
+from looksharp.studio.run_marks import marked_for_training, run_marks
 from looksharp.studio.ticked import Ticked, groups_file, read_ticked
-from looksharp.studio.training_charts import rough, state_of, training_charts
+from looksharp.studio.training_card import TrainingCard
+from looksharp.studio.training_charts import rough, training_charts
 
 if TYPE_CHECKING:
     from looksharp.data.split import Data
@@ -42,14 +41,13 @@ class Retraining:
     def __init__(self, workspace: Workspace, data: Data, run: Run) -> None:
         self.workspace, self.data, self.run = workspace, data, run
         self.jobs = Jobs(workspace.folder / "jobs")
-        self.store = mark_store(workspace, data)
+        self.store = run_marks(workspace, data)
         self.marked, self.ticked = 0, Ticked()
         self.method, self.epochs, self.compare = "", run.config.training.epochs, False
+        self.epoch, self.timed = epoch_seconds(run.history), False
         self._turn = asyncio.Lock()
         self._shown: dict[int, tuple[object, ...]] = {}
-        self._cards: dict[int, list[Element]] = {}
-        train = data.splits["train"]
-        self._names = None if train.folder is None else frozenset(train.names)
+        self._cards: dict[int, TrainingCard] = {}
 
     async def build(self) -> None:
         """Put all of it on the page."""
@@ -57,7 +55,7 @@ class Retraining:
         self.method = advised(self.marked, len(self.ticked))
         with put(html.section, aria_labelledby="choice"):
             put(html.h2, "A new training", id="choice")
-            self.choice = put(html.div)
+            self._draw_choice()
         with put(html.section, aria_labelledby="queue"):
             put(html.h2, "Trainings", id="queue")
             put(
@@ -68,13 +66,14 @@ class Retraining:
             )
             self.queue = put(html.div, classes="stack")
             self.none = put(html.p, "There is none yet.")
-        self._draw_choice()
         await self._follow()
         ui.timer(_EVERY, self._follow)
+        if self.epoch is None:
+            self.epoch, self.timed = await self.workspace.compute(timed_epoch, self.run, self.data), True
+            self._weigh()
 
     async def _count(self) -> None:
-        marked = await self.workspace.work(self.store.marked)
-        self.marked = len(marked if self._names is None else marked & self._names)
+        self.marked = await self.workspace.work(marked_for_training, self.store, self.data)
         groups = groups_file(self.workspace.folder, self.workspace.settings.cues)
         self.ticked = read_ticked(self.workspace.folder) if groups.is_file() else Ticked()
 
@@ -90,19 +89,23 @@ class Retraining:
         return ""
 
     def _draw_choice(self) -> None:
-        self.choice.clear()
-        with self.choice:
-            ticks = f"{len(self.ticked.shortcut)} groups ticked as a shortcut, {len(self.ticked.object)} as the object"
-            put(html.p, f"There are {self.marked:,} marked training images, and {ticks}.", "summary")
-            with put(html.fieldset, classes="methods"):
-                put(html.legend, "Method")
-                for name in METHODS:
-                    self._draw_method(name)
-            with put(html.div, classes="controls"):
-                text_field("Epochs", str(self.epochs), self._set_epochs)
-                checkbox("Train on class labels alone too, for comparison", self.compare, self._set_compare)
-            put(html.p, self._cost(), role="status", classes="cost")
-            press("Start training", self._start, "main", disabled=not self.method or bool(self._lacking(self.method)))
+        ticks = f"{len(self.ticked.shortcut)} groups ticked as a shortcut, {len(self.ticked.object)} as the object"
+        put(html.p, f"There are {self.marked:,} marked training images, and {ticks}.", "summary")
+        with put(html.fieldset, classes="methods"):
+            put(html.legend, "Method")
+            for name in METHODS:
+                self._draw_method(name)
+        with put(html.div, classes="controls"):
+            text_field("Epochs", str(self.epochs), self._set_epochs)
+            checkbox("Train on class labels alone too, for comparison", self.compare, self._set_compare)
+        self.cost = put(html.p, role="status", classes="cost")
+        self.start = press("Start training", self._start, "main")
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Say what the chosen training costs, and whether it can start; what was pressed stays in place."""
+        write(self.cost, self._cost())
+        self.start.props.set_bool("disabled", not self.method or bool(self._lacking(self.method)))
 
     def _draw_method(self, name: str) -> None:
         method, lacking = METHODS[name], self._lacking(name)
@@ -110,8 +113,7 @@ class Retraining:
 
         async def choose(_: object) -> None:
             self.method = name
-            self._draw_choice()
-            self.choice.client.run_javascript(f"document.getElementById('method-{name}')?.focus()")
+            self._weigh()
 
         with put(html.div, classes="method"):
             made = put(
@@ -131,12 +133,12 @@ class Retraining:
     def _cost(self) -> str:
         if not self.method:
             return "Mark at least two images, or find groups and tick some; then a training can start."
-        seconds = estimated(
-            self.run.history, self._images(), self.epochs, METHODS[self.method].cost, 2 if self.compare else 1
-        )
-        if seconds is None:
-            return "How long it takes is not known: this run has no epochs of its own. The first epoch will tell."
-        return f"About {rough(seconds)}, by what an epoch of this run took and by what the method adds."
+        if self.epoch is None:
+            return "A step is timed, to say how long it takes…"
+        trainings = 2 if self.compare else 1
+        seconds = estimated(self.epoch, self._images(), self.epochs, METHODS[self.method].cost, trainings)
+        known = "a step takes here" if self.timed else "an epoch of this run took"
+        return f"About {rough(seconds)}, by what {known} and by what the method adds."
 
     def _images(self) -> dict[str, int]:
         return {name: len(split) for name, split in self.data.splits.items()}
@@ -145,11 +147,11 @@ class Retraining:
         if not value.strip().isdecimal() or not 1 <= int(value) <= 100_000:
             raise ValueError(f"epochs must be a whole number from 1 to 100,000; got {value!r:.40}")
         self.epochs = int(value)
-        self._draw_choice()
+        self._weigh()
 
     async def _set_compare(self, value: bool) -> None:
         self.compare = value
-        self._draw_choice()
+        self._weigh()
 
     async def _start(self) -> None:
         await self._count()
@@ -180,48 +182,17 @@ class Retraining:
             fresh = self._shown.get(job.number, ("",))[2:] != now[2:] or job.number not in self._cards
             self._shown[job.number] = now
             charts = await self.workspace.work(training_charts, found) if fresh else None
-            self._draw_job(job, found, log, charts)
+            self._card(job).show(job, found, log, charts)
 
-    def _draw_job(self, job: Job, found: list[TrainingProgress], log: str, charts: list[Chart] | None) -> None:
-        if job.number not in self._cards:
+    def _card(self, job: Job) -> TrainingCard:
+        """Return the card of a job; a new one comes first."""
+        number = job.number
+        if number not in self._cards:
             with self.queue:
-                card = put(html.article, classes="panel", aria_labelledby=f"job-{job.number}")
-            card.move(target_index=0)  # the latest first
-            with card:
-                put(html.h3, f"{job.number}. {job.title}", id=f"job-{job.number}")
-                self._cards[job.number] = [put(html.div), put(html.div, classes="cards"), put(html.details)]
-        state, pictures, said = self._cards[job.number]
-        state.clear()
-        with state:
-            self._draw_state(job, found)
-        if charts is not None:
-            pictures.clear()
-            with pictures:
-                for chart in charts:
-                    with put(html.figure):
-                        put(html.figcaption, chart.title)
-                        with put(html.picture):
-                            put(html.source, media="screen and (prefers-color-scheme: dark)", srcset=chart.dark)
-                            put(html.img, classes="chart", src=chart.light, alt=chart.alt)
-        said.clear()
-        with said:
-            put(html.summary, "What the command says")
-            put(html.pre, log or "Nothing yet.", "log", tabindex="0", role="region", aria_label="Output of the command")
-
-    def _draw_state(self, job: Job, found: list[TrainingProgress]) -> None:
-        put(html.p, state_of(job, found), role="status")
-        for each in found:
-            text = f"{each.name}: {len(each.history):,} of {each.epochs:,} epochs"
-            with put(html.p):
-                put(html.progress, max=max(each.epochs, 1), value=len(each.history), aria_label=text)
-                put(html.span, f" {text}")
-        with put(html.div, classes="controls"):
-            if job.is_open:
-                press("Cancel", self._acting(self.jobs.cancel, job.number), aria_label=f"Cancel training {job.number}")
-            elif job.status != "finished":
-                press("Resume", self._acting(self.jobs.resume, job.number), aria_label=f"Resume training {job.number}")
-            else:
-                put(html.a, "See the proof", href="/prove")
+                acts = self._acting(self.jobs.cancel, number), self._acting(self.jobs.resume, number)
+                self._cards[number] = TrainingCard(job, *acts)
+            self._cards[number].element.move(target_index=0)
+        return self._cards[number]
 
     def _acting(self, act: Callable[[int], None], number: int) -> Callable[[], Awaitable[None]]:
         async def acted() -> None:

@@ -38,7 +38,7 @@ def state_of(job: Job, found: Sequence[TrainingProgress]) -> str:
     """Return how a job stands, in a sentence."""
     said = _STATES[job.status]
     if job.status == "running":
-        return f"{said}: {_doing(found)}"
+        return f"{said}: {_doing(found, 2 if '--compare' in job.arguments else 1)}"
     if job.status == "failed":
         last = next((line for line in reversed(job.log.splitlines()) if line.strip()), "")
         return f"{said}: {last.removeprefix('looksharp: ').removeprefix('error: '):.400}"
@@ -62,13 +62,14 @@ def rough(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def _doing(found: Sequence[TrainingProgress]) -> str:
+def _doing(found: Sequence[TrainingProgress], trainings: int) -> str:
+    """Return what a job does now, and how long its trainings still take by their epochs so far."""
     if not found:
         return "the images and the network are being read and measured."
     now = next((each for each in found if len(each.history) < each.epochs), found[0])
-    left = remaining(now.history, now.epochs)
-    if left is None:
+    if not now.history:
         return "the first epoch is under way."
+    left = remaining(now.history, now.epochs + max(trainings - len(found), 0) * now.epochs)
     return f"about {rough(left)} of training are left, and then it is measured." if left else "it is being measured."
 
 
