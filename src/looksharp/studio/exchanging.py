@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from looksharp.data.split import Data, Split
     from looksharp.training.folder import Run
 
-__all__ = ["MASKS", "Intervened", "intervened", "with_marks"]
+__all__ = ["MASKS", "Intervened", "another", "intervened", "with_marks"]
 
-MASKS = {"mark": "the marked object", "evidence": "the region of the run's evidence"}
+MASKS = {
+    "mark": "the marked object; without a mark, the region of the evidence",
+    "evidence": "the region of the run's evidence",
+}
 """Kinds of masks that an object is cut out by."""
+_MOVES = 1  # place of the picture in which the object can be moved
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,13 @@ class Intervened:
         title: what was done.
         picture: a data: address.
         answers: name of a network -> class and probability.
-        moves: the object can be moved in it.
+        piece: the object as it lies in it, all else transparent, a data: address; "" where it cannot be moved.
     """
 
     title: str
     picture: str
     answers: Mapping[str, str]
-    moves: bool = False
+    piece: str = ""
 
 
 def intervened(
@@ -51,7 +55,7 @@ def intervened(
         shift: pixels by which the object is moved down and to the right in its new surroundings.
 
     Raises:
-        ValueError: if the image has no mark, or no evidence for its class, or the networks read images in other ways.
+        ValueError: if the image has neither mark nor evidence for its class, or the networks read images in other ways.
     """
     import torch
 
@@ -61,15 +65,15 @@ def intervened(
     if any(run.pixels != first.pixels for run in others):
         raise ValueError("the networks read images of other sizes or normalisation, and cannot answer the same picture")
     own, other = (as_read(split, first.pixels, place) for place in (image, onto))
-    mask = _mask(first, split, image, masks)
+    mask, by = _mask(first, split, image, masks)
     if mask is None:
         raise ValueError(
-            f"image {split.name(image)} has no mark of a class that it shows: mark it, or cut out the evidence"
+            f"nothing can be cut out of image {split.name(image)}: it has no evidence for a class; mark it"
         )
-    gone = _mask(first, split, onto, masks)
+    gone, _ = _mask(first, split, onto, masks)
     moved, cut = torch.roll(own, shift, (-2, -1)), _moved(mask, shift)
     pictures = {
-        f"The image, class {shown_classes(split, image, first.classes)}": own,
+        f"The image, class {shown_classes(split, image, first.classes)}; outlined: {by}": own,
         f"In the surroundings of {split.name(onto)}, class {shown_classes(split, onto, first.classes)}": (
             exchange_surroundings(moved[None], cut[None], other[None], None if gone is None else gone[None])[0]
         ),
@@ -78,10 +82,37 @@ def intervened(
     }
     images = torch.stack(list(pictures.values()))
     answers = {name: answers_of(run, images) for name, run in runs.items()}
+    piece = _cut_out(first, moved, cut)
     return [
-        Intervened(title, _address(first, picture, mask if place == 0 else None), _of(answers, place), place == 1)
+        Intervened(
+            title,
+            _address(first, picture, mask if place == 0 else None),
+            _of(answers, place),
+            piece if place == _MOVES else "",
+        )
         for place, (title, picture) in enumerate(pictures.items())
     ]
+
+
+def another(targets: Tensor, place: int) -> int:
+    """Return the next image that shows other classes than one does; the next one at all if none does.
+
+    Args:
+        targets: (N,) class indices, or (N, classes) multi-hot.
+        place: the image's place.
+
+    Example:
+        >>> import torch
+        >>> another(torch.tensor([0, 1, 0, 0]), 2), another(torch.tensor([0, 0]), 1)
+        (1, 0)
+
+    """
+    unlike = targets != targets[place]
+    found = (unlike if targets.ndim == 1 else unlike.any(1)).nonzero().flatten()
+    if not len(found):
+        return (place + 1) % len(targets)
+    after = found[found > place]
+    return int(after[0] if len(after) else found[0])
 
 
 def with_marks(data: Data, marks: str, seed: int) -> Data:
@@ -98,22 +129,23 @@ def with_marks(data: Data, marks: str, seed: int) -> Data:
     return choose_marked(data, MarksConfig(marks=marks), seed)
 
 
-def _mask(run: Run, split: Split, image: int, masks: str) -> Tensor | None:
-    """Return the mask (H, W) of an image as the network reads it; None if it has no mark."""
+def _mask(run: Run, split: Split, image: int, masks: str) -> tuple[Tensor | None, str]:
+    """Return the mask (H, W) of an image as the network reads it, None if there is none; and what it is."""
     import torch
 
     from looksharp.suspects.regions import find_regions
 
     (batch,) = split.loader([[image]], run.pixels)
     labels = [int(batch.target[0])] if not batch.multilabel else (batch.target[0] > 0.5).nonzero().flatten().tolist()
-    if masks == "mark":
-        own = None if batch.marks is None else batch.marks.mask[torch.isin(batch.marks.label, torch.tensor(labels))]
-        return None if own is None or not len(own) else own.amax(0).float()
+    if masks == "mark" and batch.marks is not None:
+        own = batch.marks.mask[torch.isin(batch.marks.label, torch.tensor(labels))]
+        if len(own):
+            return own.amax(0).float(), "its mark"
     if not labels:
-        return None
+        return None, ""
     device = next(run.model.parameters()).device
     found = find_regions(run.model, batch.image.to(device), torch.tensor(labels[:1], device=device))[0].cpu().float()
-    return found if found.any() else None
+    return found if found.any() else None, "the evidence"
 
 
 def _moved(mask: Tensor, shift: tuple[int, int]) -> Tensor:
@@ -132,6 +164,20 @@ def _address(run: Run, image: Tensor, mask: Tensor | None) -> str:
 
     drawn = picture(run.pixels.denormalize(image))
     return data_uri(encoded(drawn if mask is None else draw_outline(drawn, mask)), "image/webp")
+
+
+def _cut_out(run: Run, image: Tensor, mask: Tensor) -> str:
+    """Return an image (3, H, W) with all but a mask (H, W) transparent, as a data: address."""
+    import numpy as np
+
+    from looksharp.drawing.overlay import picture
+    from looksharp.drawing.parts import data_uri
+    from looksharp.studio.thumbnails import encoded
+
+    colours = picture(run.pixels.denormalize(image))
+    times = colours.shape[0] // mask.shape[0]  # small images are enlarged
+    opaque = (mask * 255).round().byte().numpy().repeat(times, 0).repeat(times, 1)
+    return data_uri(encoded(np.concatenate([colours, opaque[..., None]], 2)), "image/webp")
 
 
 def _of(answers: Mapping[str, list[str]], place: int) -> dict[str, str]:
