@@ -36,14 +36,18 @@ def small_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def serving():
-    """Serves a studio in a process of its own: a context manager that yields the process and the printed address."""
+    """Serves a studio in a process of its own: a context manager that yields the process and the printed address.
+
+    It opens no browser but a program that is named.
+    """
     return _serving
 
 
 @contextmanager
-def _serving(*arguments):
-    command = [sys.executable, "-m", "looksharp.cli", "studio", *map(str, arguments), "--no_browser", "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def _serving(*arguments, browser=None):
+    command = [sys.executable, "-m", "looksharp.cli", "studio", *map(str, arguments), "--device", "cpu"]
+    command += ["--no_browser"] if browser is None else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "BROWSER": str(browser)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         line = process.stdout.readline()

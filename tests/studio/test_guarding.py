@@ -19,7 +19,7 @@ async def served(scope, receive, send):
     await send({"type": "http.response.body", "body": b"the page"})
 
 
-def asked(headers, query="", kind="http", host="127.0.0.1"):
+def asked(headers, query="", kind="http", host="127.0.0.1", guard=None):
     """All that is sent for a request: a status, or the kind of message for a websocket; and the headers."""
     sent = []
 
@@ -31,7 +31,8 @@ def asked(headers, query="", kind="http", host="127.0.0.1"):
         "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(Guard(served, host, 8123, TOKEN)(scope, None, send))
+    guard = guard or Guard(served, host, 8123, TOKEN)
+    asyncio.run(guard(scope, None, send))
     return sent[0].get("status", sent[0]["type"]), dict(sent[0].get("headers", []))
 
 
@@ -69,6 +70,18 @@ def test_the_token_opens_the_page_and_is_kept_in_a_cookie_that_no_script_reads(h
 def test_all_others_are_refused(headers, query):
     assert asked(headers, query)[0] == 403
     assert asked(headers, query, kind="websocket")[0] == "websocket.close"
+
+
+def test_the_token_that_a_browser_is_started_with_opens_the_page_once():
+    guard = Guard(served, "127.0.0.1", 8123, TOKEN, "once")
+    headers = {"Host": "127.0.0.1:8123"}
+    status, given = asked(headers, "token=once", guard=guard)
+    assert status == 200
+    assert given[b"set-cookie"].startswith(f"{COOKIE};".encode())
+    assert asked(headers, "token=once", guard=guard)[0] == 403  # whoever reads it in the list of processes
+    assert asked(headers, "token=", guard=guard)[0] == 403
+    assert asked(headers | {"Cookie": COOKIE}, "token=once", guard=guard)[0] == 200  # the page is loaded again
+    assert asked(headers, "token=", guard=Guard(served, "127.0.0.1", 8123, TOKEN))[0] == 403
 
 
 def test_a_websocket_of_the_page_is_accepted():

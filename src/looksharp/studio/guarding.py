@@ -53,10 +53,12 @@ class Guard:
         host: address that it is served on.
         port: its port.
         token: the token.
+        once: another one, which opens the page a single time; "" if there is none. The address that a browser is
+            started with can be read by everybody on the machine.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, token: str) -> None:
-        self.app, self.host, self.port, self.token = app, host, port, token
+    def __init__(self, app: ASGIApp, host: str, port: int, token: str, once: str = "") -> None:
+        self.app, self.host, self.port, self.token, self._once = app, host, port, token, once
         self.cookie = f"looksharp-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +88,15 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return "origin"
-        return "" if self._is_known(given) or self._is_known(_cookie(headers, self.cookie)) else "token"
+        known = self._is_known(given) or self._is_known(_cookie(headers, self.cookie)) or self._opens(given)
+        return "" if known else "token"
+
+    def _opens(self, token: str) -> bool:
+        """Return whether a token is the one that opens the page once, and spend it."""
+        if not self._once or not secrets.compare_digest(token.encode(), self._once.encode()):
+            return False
+        self._once = ""
+        return True
 
     def _is_known(self, token: str) -> bool:
         return secrets.compare_digest(token.encode(), self.token.encode())

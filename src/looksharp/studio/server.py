@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,18 +33,19 @@ def serve(settings: StudioSettings) -> None:
     """
     workspace = Workspace(settings)
     bound = _bound(settings.host, settings.port)
-    port, token = int(bound.getsockname()[1]), secrets.token_urlsafe(24)
+    port = int(bound.getsockname()[1])
+    token, once = secrets.token_urlsafe(24), secrets.token_urlsafe(24) if settings.browser else ""
     name = settings.host if settings.host != "0.0.0.0" else "127.0.0.1"
-    address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
+    address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token="
 
     with lean_imports():
         try:
             import uvicorn
 
-            app = _application(workspace, address, settings)
+            app = _application(workspace, lambda: _announce(address, token, once, settings))
         except ImportError as error:
             raise ValueError(f"the studio needs {error.name}: install looksharp[studio]") from None
-    guard = Guard(app, settings.host, port, token)
+    guard = Guard(app, settings.host, port, token, once)
     # A browser that leaves before it is answered is no error worth a traceback; NiceGUI reports those of pages.
     config = uvicorn.Config(guard, log_level="critical", access_log=False, timeout_graceful_shutdown=_GRACE)
     try:
@@ -64,8 +65,8 @@ def _bound(host: str, port: int) -> socket.socket:
         raise ValueError(f"host {host}, port {port} cannot be served on: {reason}; choose another --port") from None
 
 
-def _application(workspace: Workspace, address: str, settings: StudioSettings) -> FastAPI:
-    """Return what is served: routes for pictures, and every page."""
+def _application(workspace: Workspace, started: Callable[[], None]) -> FastAPI:
+    """Return what is served: routes for pictures, and every page; `started` is called once it is."""
     from fastapi import FastAPI
     from nicegui import app as pages
     from nicegui import ui
@@ -75,7 +76,7 @@ def _application(workspace: Workspace, address: str, settings: StudioSettings) -
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        _announce(address, settings)
+        started()
         yield
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
@@ -95,9 +96,9 @@ def _application(workspace: Workspace, address: str, settings: StudioSettings) -
     return app
 
 
-def _announce(address: str, settings: StudioSettings) -> None:
-    print(f"Open {address} in a browser; Ctrl-C ends the studio.", flush=True)
+def _announce(address: str, token: str, once: str, settings: StudioSettings) -> None:
+    print(f"Open {address}{token} in a browser; Ctrl-C ends the studio.", flush=True)
     if not is_loopback(settings.host):
         print("Others in the network who have this address can see the images and start trainings.", flush=True)
     if settings.browser:
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(f"{address}{once}",), daemon=True).start()

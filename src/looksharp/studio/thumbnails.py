@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["SIDES", "Thumbnails", "encoded"]
 
 SIDES = (160, 640)
-"""Longest sides, in pixels, that images are shrunk to; smaller ones keep theirs. 0 stands for an image as it is."""
+"""Longest sides, in pixels, that images are shrunk to; smaller ones keep theirs. 0 stands for an image as it is, up to
+4,096 pixels: canvases of browsers and WebP have their limits."""
 
+_LARGEST = 4096
 _IN_FOLDER = 1000
 
 
@@ -74,13 +76,13 @@ def _picture(split: Split, index: int, side: int) -> bytes:
 
 
 def encoded(pixels: object, side: int = 0) -> bytes:
-    """Write pixels (H, W, 3 or 4) of bytes as WebP, shrunk to a longest side if it is not 0; small ones exactly."""
+    """Write pixels (H, W, 3 or 4) of bytes as WebP, shrunk to a longest side; small ones exactly."""
     import numpy as np
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    if side:
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
+    longest = side or _LARGEST
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=3)
     buffer = BytesIO()
     small = max(picture.size) <= min(SIDES) or picture.mode == "RGBA"
     picture.save(buffer, "WEBP", quality=85, lossless=small, method=2)
