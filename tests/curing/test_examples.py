@@ -31,8 +31,9 @@ def test_maps_are_of_the_mechanism_that_suspects_are_found_by(kind):
         assert (panel.title, finder) == ("dog", "gradient_rollout")
         expected = attend(net, image[None], torch.tensor([label]), mechanism="gradient_rollout").maps["blocks.0"][0, 0]
     else:
-        assert (panel.title, finder) == (f"dog over {run.classes[other]}", "grad_cam")
-        (maps,) = attend(net, image[None], torch.tensor([[label, other]]), signed=True).maps.values()
+        assert (panel.title, finder) == (f"dog over {run.classes[other]}", "recipro_cam")
+        classes = torch.tensor([[label, other]])
+        (maps,) = attend(net, image[None], classes, mechanism="recipro_cam", signed=True).maps.values()
         expected = maps[0, 0] - maps[0, 1]
     assert expected.abs().max() > 0
     torch.testing.assert_close(panel.attention, expected)

@@ -246,7 +246,7 @@ def test_the_default_follows_attention_in_a_transformer_and_reads_features_elsew
     layers = {None: "gradient_rollout", "blocks.1.norm1": "grad_cam"}
     for net, expected in (
         (vit.eval(), layers),
-        (SmallNet(10, width=8).eval(), {None: "grad_cam", "stage2": "grad_cam"}),
+        (SmallNet(10, width=8).eval(), {None: "recipro_cam", "stage2": "grad_cam"}),
     ):
         for layer, mechanism in expected.items():
             options = {"layer": layer, "progress": False}
