@@ -76,6 +76,17 @@ def test_it_goes_on(seeds, tmp_path, monkeypatch, capsys):
     assert "already holds a run; continue it with --resume" in capsys.readouterr().err
     assert cli.main(["segment", "--resume", "--epochs", "2", *flags]) == 0
     assert [row["epoch"] for row in read_history(tmp_path / "r" / "metrics.csv")] == [0, 1]
+    assert cli.main([*first, "--resume", "--epochs", "2", *flags]) == 0  # the whole command once more
+    for wrong, said in {
+        ("--seeds", "elsewhere"): f"seeds must be those of {tmp_path / 'r'}, {seeds}; got elsewhere",
+        ("--data", "voc"): "data must be that of the seeds, digits; got voc",
+        ("--steps", "12"): f"{tmp_path / 'r'} holds a run of other settings (every 1, now 3); choose another --out",
+        ("--no_crf",): "crf is for the masks of images: RUN IMAGE ...; training makes none",
+        ("--checkpoint", "best"): "checkpoint is for the masks of images: RUN IMAGE ...; training makes none",
+    }.items():
+        capsys.readouterr()
+        assert cli.main(["segment", "--resume", *wrong, *flags]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_its_masks(segmenter, seeds, few, tmp_path, capsys):

@@ -21,7 +21,7 @@ from looksharp.settings import checked_arguments, settings_of
 
 T = TypeVar("T")
 
-__all__ = ["add_flags", "asked", "call", "given_values"]
+__all__ = ["add_flags", "asked", "call", "given_values", "merged_values"]
 
 
 def add_flags(
@@ -209,3 +209,12 @@ def _shown(value: object) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("%", "%%")
+
+
+def merged_values(file: Mapping[str, object], flags: Mapping[str, object]) -> dict[str, object]:
+    """Merge flags over settings from elsewhere, mappings below a name included."""
+    merged = dict(file)
+    for name, value in flags.items():
+        known = merged.get(name)
+        merged[name] = {**known, **value} if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["predict_masks"]
 
 _MAPS = 2  # classes whose probability is drawn
+_DRAWN = 50  # rows of the picture
 
 
 def predict_masks(
@@ -37,8 +39,9 @@ def predict_masks(
 ) -> list[Path]:
     """Write OUT/masks/NAME.png, class indices with VOC's palette at each image's own size, and OUT/masks.png.
 
-    The picture has a row per image, as ICASC Fig. 8 and GAIN Fig. 4 and 5: the photograph, its seeds, the probabilities
-    of the two classes that cover most, the mask, and the mask after the CRF; below them a key to the colours.
+    The picture has a row for each of the first 50 images, as ICASC Fig. 8 and GAIN Fig. 4 and 5: the photograph, its
+    seeds, the probabilities of the two classes that cover most, the mask, and the mask after the CRF; below them a key
+    to the colours.
 
     Args:
         run: a run of a segmentation network, or its folder.
@@ -64,10 +67,13 @@ def predict_masks(
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
         raise ValueError(f"two images are called {twice}, and would have one mask; give them one after the other")
-    pictures = [read_image(path, value_range=run.pixels.value_range).as_subclass(Tensor) for path in paths]
+    for path in paths:  # a file that cannot be read ends it before the work, not after
+        read_image(path)
     folder = None if seeds is None else read_seed_folder(seeds)
-    rows, written, shown = [], [], set[int]()
-    for path, picture in tqdm(list(zip(paths, pictures, strict=True)), "masks", disable=not progress, leave=False):
+    rows: list[list[tuple[str, Pixels]]] = []
+    written, shown = [], set[int]()
+    for path in tqdm(paths, "masks", disable=not progress, leave=False):
+        picture = read_image(path, value_range=run.pixels.value_range).as_subclass(Tensor)
         odds = _odds(run, picture)
         plain = odds.argmax(0)
         found = refined(odds, picture.to(odds.device)).argmax(0) if crf else plain
@@ -75,7 +81,9 @@ def predict_masks(
         write_class_image(target, found)
         written.append(target)
         seeded = _seeds_of(folder, path, (picture.shape[-2], picture.shape[-1]))
-        rows.append(_row(run, path, picture, odds, [plain, found] if crf else [plain], seeded))
+        if len(rows) == _DRAWN:
+            continue
+        rows.append(_row(run, path, picture, odds, [plain, found] if crf else [plain], seeded, folder is not None))
         for labels in (plain, found, seeded):
             shown.update(() if labels is None else torch.unique(labels).tolist())
     names = {1 + label: name for label, name in enumerate(run.classes)}
@@ -95,7 +103,7 @@ def _seeds_of(folder: SeedFolder | None, path: Path, size: tuple[int, int]) -> T
     """Return the seeds of an image of a size, found by its name; None if there are none."""
     if folder is None:
         return None
-    files = [file for file in (folder.root / "masks").rglob(f"{path.stem}.png") if file.stem == path.stem]
+    files = [file for file in (folder.root / "masks").rglob(f"{escape(path.stem)}.png") if file.stem == path.stem]
     if not files:
         return None
     seeds = read_class_image(files[0], len(folder.classes))
@@ -108,7 +116,13 @@ def _seeds_of(folder: SeedFolder | None, path: Path, size: tuple[int, int]) -> T
 
 
 def _row(
-    run: Run, path: Path, picture: Tensor, odds: Tensor, masks: Sequence[Tensor], seeds: Tensor | None
+    run: Run,
+    path: Path,
+    picture: Tensor,
+    odds: Tensor,
+    masks: Sequence[Tensor],
+    seeds: Tensor | None,
+    with_seeds: bool,
 ) -> list[tuple[str, Pixels]]:
     from looksharp.drawing.labels import label_overlay
     from looksharp.drawing.overlay import overlay
@@ -116,8 +130,8 @@ def _row(
 
     image = picture.float() / 255
     row = [(path.name, plain(image))]
-    if seeds is not None:
-        row.append(("seeds", label_overlay(image, seeds)))
+    if with_seeds:  # a picture for every row, so that columns stand under each other
+        row.append(("no seeds", plain(image)) if seeds is None else ("seeds", label_overlay(image, seeds)))
     for label in odds[1:].sum((1, 2)).topk(min(_MAPS, len(odds) - 1)).indices.tolist():
         row.append((f"probability of {run.classes[label]}", overlay(image, odds[1 + label], 1.0, signed=False)))
     for title, mask in zip(("mask", "mask after the CRF"), masks, strict=False):

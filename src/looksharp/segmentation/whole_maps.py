@@ -91,6 +91,8 @@ class WholeMaps:
             maps = torch.cat([each for each, _ in found])
             gradients = [gradient for _, gradient in found if gradient is not None]
             return maps, torch.cat(gradients) if gradients else self._saliency(images, classes)
+        except torch.OutOfMemoryError:
+            raise
         except (AssertionError, RuntimeError) as error:
             height, width = images.shape[-2:]
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge
 
 from looksharp.cli.command import COMMANDS, Command
-from looksharp.cli.flags import add_flags, given_values
+from looksharp.cli.flags import add_flags, given_values, merged_values
 from looksharp.settings import SettingError, checked_arguments
+
+if TYPE_CHECKING:
+    from looksharp.training.settings import RunConfig
 
 __all__ = ["segment"]
 
@@ -101,32 +104,55 @@ def _predict(own: dict[str, object], given: dict[str, object]) -> None:
 def _train(own: dict[str, object], given: dict[str, object]) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
-    from looksharp.data.seed_folder import read_seed_folder
-    from looksharp.segmentation.preset import sec_settings
-    from looksharp.training.folder import read_config
     from looksharp.training.run import train
-    from looksharp.training.settings import RunConfig
 
+    needless = next((name for name in ("crf", "checkpoint") if name in own), None)
+    if needless is not None:
+        raise SettingError(f"{needless} is for the masks of images: RUN IMAGE ...; training makes none")
     out, resume = own.get("out"), bool(own.get("resume", False))
     if resume and out is not None and (_path(out) / "config.yaml").is_file():
-        config = RunConfig.from_flat({**read_config(_path(out)).flat(), **given})
-        done = train(config, _path(out), resume=True)
+        config = _resumed(own, given, _path(out))
     else:
         if own.get("seeds") is None:
             raise ValueError("segment needs seeds to train on, --seeds SEEDS, or a run and images: RUN IMAGE ...")
-        seeds, root, steps = _path(own["seeds"]), own.get("root"), own.get("steps", 8000)
-        assert isinstance(steps, int)
-        known = read_seed_folder(seeds).data["data"]
-        if own.get("data", known) != known:
-            raise ValueError(f"data must be that of the seeds, {known}; got {own['data']}")
-        config = RunConfig.from_flat(
-            sec_settings(seeds, given, steps=steps, root=None if root is None else _path(root))
-        )
-        folder = out or Path("runs") / f"{seeds.name}-sec-{config.training.seed}"
-        done = train(config, _path(folder), resume=resume)
+        seeds = _path(own["seeds"])
+        config = _settings(seeds, own, given)
+        out = out or Path("runs") / f"{seeds.name}-sec-{config.training.seed}"
+    done = train(config, _path(out), resume=resume)
     last = done.history[-1]
     scores = "  ".join(f"{name} {last[name]:.4f}" for name in ("val_top1", "val_map") if name in last)
     rank_zero_only(print)(f"{done.path}  epoch {int(last['epoch']) + 1}  {scores}  {done.seconds:.0f} s")
+
+
+def _settings(seeds: Path, own: Mapping[str, object], given: Mapping[str, object]) -> RunConfig:
+    """Return the settings of a run on seeds."""
+    from looksharp.data.seed_folder import read_seed_folder
+    from looksharp.segmentation.preset import STEPS, sec_settings
+    from looksharp.training.settings import RunConfig
+
+    known = read_seed_folder(seeds).data["data"]
+    if own.get("data", known) != known:
+        raise ValueError(f"data must be that of the seeds, {known}; got {own['data']}")
+    root, steps = own.get("root"), own.get("steps", STEPS)
+    assert isinstance(steps, int)
+    return RunConfig.from_flat(sec_settings(seeds, given, steps=steps, root=None if root is None else _path(root)))
+
+
+def _resumed(own: Mapping[str, object], given: Mapping[str, object], out: Path) -> RunConfig:
+    """Return the settings of a run that goes on: its own, under those that are given again or changed."""
+    from looksharp.training.folder import read_config
+    from looksharp.training.settings import RunConfig
+
+    values = read_config(out).flat()
+    seeds = _path(str(values["data"]).removeprefix("seeds:"))
+    if _path(own.get("seeds", seeds)) != seeds:
+        raise ValueError(f"seeds must be those of {out}, {seeds}; got {own['seeds']}")
+    changed = dict(given)
+    if not own.keys().isdisjoint({"data", "root", "steps"}):
+        anew = _settings(seeds, own, {name: values[name] for name in ("backbone", "batch_size")} | changed).flat()
+        names = {"root": ("root",), "steps": ("epochs", "every")}
+        changed |= {name: anew[name] for flag in names.keys() & own.keys() for name in names[flag]}
+    return RunConfig.from_flat(merged_values(values, changed))
 
 
 def _path(value: object) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from looksharp.cli.command import COMMANDS, Command
-from looksharp.cli.flags import add_flags, asked, given_values
+from looksharp.cli.flags import add_flags, asked, given_values, merged_values
 
 __all__ = ["add_train_flags", "named_data", "run"]
 
@@ -64,9 +64,9 @@ def run(settings: Namespace) -> None:
     from looksharp.training.settings import RunConfig
 
     file, flags = _file(settings.config), given_values(settings, without=_OWN)
-    out, values = settings.out, _merged(file, flags)
+    out, values = settings.out, merged_values(file, flags)
     if settings.resume:
-        values = _merged(_known(out, values), values)
+        values = merged_values(_known(out, values), values)
     try:
         config = RunConfig.from_flat(values)
     except SettingError as error:
@@ -142,15 +142,6 @@ def _file(path: Path | str | None) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ValueError(f"config {path} does not exist")
     return read_mapping(Path(path), "settings")
-
-
-def _merged(file: Mapping[str, object], flags: Mapping[str, object]) -> dict[str, object]:
-    """Merge flags over a file's settings, mappings below a name included."""
-    merged = dict(file)
-    for name, value in flags.items():
-        known = merged.get(name)
-        merged[name] = {**known, **value} if isinstance(known, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 COMMANDS.add(
