@@ -20,6 +20,7 @@ from looksharp.data.sets import synthetic
 from looksharp.evaluation import evaluate
 from looksharp.experiments import trial
 from looksharp.interventions.intervene import intervene
+from looksharp.objectives.base import PARTS
 from looksharp.propagation import keeping
 from looksharp.propagation.propagate import propagate
 from looksharp.training import load_run, train
@@ -79,8 +80,9 @@ def test_the_runs_own_settings_with_guidance(found, run, out):
     assert out == run.with_name("digits-cured")
     before, config = load_run(run, device="cpu").config, found.after.run.config
     assert [part.name for part in config.objective[1:]] == [part.name for part in guidance_of(CURE.guidance)]
-    assert config.objective[1].settings["weight"] == guidance_of(CURE.guidance)[0].settings["weight"]
     assert (config.marks.marks, config.marks.marked, config.marks.marked_per_batch) == ("data", 20, 8)
+    (guidance,) = guidance_of(CURE.guidance)
+    assert config.objective[1].settings["weight"] == PARTS[guidance.name](**guidance.settings).weight
     assert config.objective[1].settings["warmup"] == 3
     assert config.marks.mark_boxes
     assert replace(config, objective=before.objective, marks=before.marks, training=before.training) == before

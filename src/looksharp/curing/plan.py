@@ -38,7 +38,7 @@ class Defaults:
         fine_tune_lr: learning rate of fine-tuning, as a share of the run's.
     """
 
-    guidance: str = "agreement:0.3"
+    guidance: str = "agreement"
     cue_guidance: str = "cue_exchange"
     marked_share: float = 0.5
     fine_tune_lr: float = 0.1
