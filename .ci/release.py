@@ -86,7 +86,8 @@ def try_out(file: Path, python: str, resolution: str) -> None:
         run([UV, "venv", "--quiet", "--python", python, "environment"], folder)
         path = folder / "environment" / "bin"
         install = [UV, "pip", "install", "--quiet", "--python", str(path / "python"), "--resolution", resolution]
-        run([*install, "--only-binary", ":all:", "--no-binary", "looksharp", str(file)], folder)
+        built = ["--no-binary", "looksharp"] if file.suffix == ".gz" else []
+        run([*install, "--only-binary", ":all:", *built, str(file)], folder)
         installed = time.monotonic()
         version = run(["python", "-c", "import looksharp; print(looksharp.__version__)"], folder, path).strip()
         if f"-{version}" not in file.name:
