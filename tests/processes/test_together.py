@@ -69,7 +69,8 @@ def work(number, count, port):
     with joined():
         assert distributed.is_initialized() == (count > 1)
         patches = suspects(network, data, n=4, batch_size=4, progress=False)
-        groups = find_groups(network, data, patches, tested=2, batch_size=4, progress=False).groups.groups
+        options = {"tested": 2, "keep": f"{FOLDER}/regions-{count}", "batch_size": 4, "progress": False}
+        groups = find_groups(network, data, patches, **options).groups.groups
         result = {
             "single": facts(evaluate(network, split, data.pixels, suites="all", batch_size=4)),
             "multi": facts(evaluate(network, several, data.pixels, suites=["classification", "ten_crop"])),
@@ -118,6 +119,10 @@ def test_two_and_three_processes_find_what_one_does(tmp_path):
     assert {"top1", "attention_inside", "exchanged_across", "miou", "randomised_rank", "road", "max_box_acc"} <= set(
         alone["single"]["values"]
     )
+    kept = {count: list((tmp_path / f"regions-{count}").iterdir()) for count in (1, 2, 3)}
+    assert [len(files) for files in kept.values()] == [1, 2, 3]
+    (once, *others) = (sorted(int(i) for file in files for i in np.load(file)["images"]) for files in kept.values())
+    assert others == [once, once]  # no image is looked at twice
     for count in (2, 3):
         for number in range(count):
             found = torch.load(tmp_path / f"{count}-{number}.pt", weights_only=False)

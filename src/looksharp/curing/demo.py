@@ -161,7 +161,7 @@ def _ticks(plain: Run, data: Data, out: Path, progress: bool) -> Ticks:
         found = suspects(
             plain, data, min(_SHOWN, len(data.splits["train"])), seed=seed, most=_LOOKED_AT, progress=progress
         )
-        tested = find_groups(plain, data, found, seed=seed, progress=progress)
+        tested = find_groups(plain, data, found, keep=folder / "regions", seed=seed, progress=progress)
         write_suspects(found, data, folder, tested=tested)
     ticked = _deciding(read_groups(folder))
     return choose_ticks(folder, ticked, None, plain, data, out, propagate=True, progress=progress)

@@ -37,7 +37,7 @@ class SuspectsSettings:
         batch_size: images of one forward; of several processes (torchrun), of each.
         workers: processes that read image files; of several processes, of each.
         seed: seed of the clusters, and of the images looked at.
-        out: folder for the sheet, the groups and the files.
+        out: folder for the sheet, the groups and the files; the same command goes on there after a kill.
     """
 
     run: Path
@@ -96,6 +96,7 @@ def _search(chosen: SuspectsSettings) -> None:
         data,
         found,
         tested=chosen.tested,
+        keep=chosen.out / "regions",
         batch_size=chosen.batch_size,
         workers=chosen.workers,
         seed=chosen.seed,
