@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from looksharp.attention.attend import attend
 from looksharp.attention.finite import check_finite, check_logits
-from looksharp.explaining.explain import Asked
+from looksharp.explaining.explain import Asked, class_maps
 from looksharp.networks.built_in import built_in_attention
 from looksharp.training.folder import Run
 
@@ -52,25 +51,16 @@ def batch_rows(run: Run, images: Tensor, chosen: list[int] | int, mechanism: str
     """
     if mechanism == "built_in":
         return _built_in(run, images, chosen)
-    found = attend(
-        run.model,
-        images,
-        torch.tensor(chosen, device=images.device).expand(len(images), -1) if isinstance(chosen, list) else None,
-        top=chosen if isinstance(chosen, int) else 1,
-        layers=asked.layers,
-        mechanism=mechanism,
-        signed=asked.signed,
-        smooth=asked.smooth,
-        fuse=asked.fuse,
-    )
+    found = class_maps(run, images, chosen, mechanism, asked)
     ((name, maps),) = found.maps.items()
-    check_logits(found.logits)
     return [_rows(name, maps, found.classes, _odds(run, found.logits))]
 
 
 def _built_in(run: Run, images: Tensor, chosen: list[int] | int) -> list[Rows]:
     found = built_in_attention(run.model, images)
     check_logits(found.logits)
+    for name, maps in found.maps.items():
+        check_finite(maps, f"the maps of layer {name!r}")
     odds, everywhere = _odds(run, found.logits), torch.arange(len(images), device=found.logits.device).unsqueeze(1)
     if not found.per_class:
         best = odds.argmax(1, keepdim=True)
@@ -84,7 +74,6 @@ def _built_in(run: Run, images: Tensor, chosen: list[int] | int) -> list[Rows]:
 
 def _rows(layer: str, maps: Tensor, classes: Tensor, odds: Tensor, of_heads: bool = False) -> Rows:
     """Return maps (B, K, h, w) of classes (B, K) as rows, given probabilities (B, C)."""
-    check_finite(maps, f"the maps of layer {layer!r}")
     images, count = classes.shape
     numbers = torch.arange(count) if of_heads else torch.full((count,), -1)
     return Rows(

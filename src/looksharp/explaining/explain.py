@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from looksharp.attention.attend import attend
+from looksharp.attention.attend import Attention, attend
 from looksharp.attention.finite import check_finite, check_logits, check_weights
 from looksharp.attention.maps import normalize_maps
 from looksharp.attention.mechanisms import Mechanism, check_asked
@@ -27,7 +27,7 @@ from looksharp.training.folder import Run, load_run
 if TYPE_CHECKING:
     from looksharp.drawing.panel import Panel
 
-__all__ = ["Asked", "chosen_mechanism", "explain", "parse_classes"]
+__all__ = ["Asked", "chosen_mechanism", "class_maps", "explain", "parse_classes"]
 
 
 def parse_classes(chosen: str, names: Sequence[str]) -> list[int] | int:
@@ -96,6 +96,31 @@ def chosen_mechanism(run: Run, mechanism: str | Mechanism | None, asked: Asked) 
     if mechanism is not None:
         return mechanism
     return "built_in" if asked == Asked() and has_built_in_attention(run.model) else "grad_cam"
+
+
+def class_maps(
+    run: Run, images: Tensor, chosen: list[int] | int, mechanism: str | Mechanism, asked: Asked
+) -> Attention:
+    """Return the maps of classes of images (B, 3, H, W), or of a number of highest-scoring ones; of one layer.
+
+    Raises:
+        ValueError: if answers or maps are not finite; see also `attend`.
+    """
+    found = attend(
+        run.model,
+        images,
+        torch.tensor(chosen, device=images.device).expand(len(images), -1) if isinstance(chosen, list) else None,
+        top=chosen if isinstance(chosen, int) else 1,
+        layers=asked.layers,
+        mechanism=mechanism,
+        signed=asked.signed,
+        smooth=asked.smooth,
+        fuse=asked.fuse,
+    )
+    check_logits(found.logits)
+    for name, maps in found.maps.items():
+        check_finite(maps, f"the maps of layer {name!r}")
+    return found
 
 
 @contextmanager
@@ -190,20 +215,8 @@ def _of_classes(
     """Return arrays and panels of one image's class maps."""
     from looksharp.drawing.panel import Panel
 
-    found = attend(
-        run.model,
-        batch,
-        torch.tensor([chosen]) if isinstance(chosen, list) else None,
-        top=chosen if isinstance(chosen, int) else 1,
-        layers=asked.layers,
-        mechanism=mechanism,
-        signed=asked.signed,
-        smooth=asked.smooth,
-        fuse=asked.fuse,
-    )
+    found = class_maps(run, batch, chosen, mechanism, asked)
     ((name, maps),) = found.maps.items()
-    check_logits(found.logits)
-    check_finite(maps, f"the maps of layer {name!r}")
     classes, probabilities = found.classes[0].tolist(), _odds(run, found.logits)[found.classes[0].cpu()]
     names = [run.classes[index] for index in classes]
     panels = [
