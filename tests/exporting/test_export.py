@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from looksharp import cli
@@ -21,6 +22,7 @@ from looksharp.exporting import programs
 from looksharp.exporting.checking import fitted, map_difference
 from looksharp.exporting.choosing import mapped, pictures
 from looksharp.exporting.export import export
+from looksharp.exporting.mapped import Deployed
 from looksharp.exporting.settings import ExportSettings
 from looksharp.networks import AttendAndRectify, AttentionBranchNetwork, SmallNet
 
@@ -100,6 +102,35 @@ def test_an_onnx_file_gives_logits_classes_and_maps(folder, session, count):
     weights = network.fc.weight.detach().numpy()[classes]  # (B, K, C)
     closed = np.maximum(np.einsum("bkc,bchw->bkhw", weights, features), 0) / features[0, 0].size
     np.testing.assert_allclose(maps, closed, atol=1e-6 * closed.max())
+
+
+class Doubled(Pixels):
+    """Pixels that become input in float64, of the same values."""
+
+    def normalize(self, images):
+        return super().normalize(images).double()
+
+
+def test_what_maps_differ_by_is_the_rounding_of_float32(folder, session, tmp_path):
+    """In float64 the graph gives the network's maps; in float32 the file is as far from them as torch itself is."""
+    network, image = SmallNet(4).eval(), pictures(6, (24, 32), seed=11)
+    network.load_state_dict(torch.load(folder / "weights.pt"))
+    normalized = Pixels((24, 32), MEAN, STD).normalize(image)
+    inner = mapped(network, normalized, top=3)
+    with torch.no_grad():
+        _, _, eager = inner(normalized)
+        _, classes, exact = inner.double()(normalized.double())
+    write, _ = programs.PROGRAMS["onnx"]
+    write(Deployed(inner, Doubled((24, 32), MEAN, STD)), image[:2], {}, tmp_path / "double.onnx")
+    doubled = ReferenceEvaluator(str(tmp_path / "double.onnx")).run(None, {"image": image.numpy()})
+    found = session.run(None, {"image": image.numpy()})
+    scale = float(exact.max())
+    for answers in (doubled, found):
+        np.testing.assert_array_equal(answers[1], classes)
+    assert np.abs(doubled[2] - exact.numpy()).max() < 1e-12 * scale
+    rounding = float((eager - exact).abs().max())
+    assert 0 < rounding < 1e-5 * scale
+    assert np.abs(found[2] - exact.numpy()).max() <= 4 * rounding
 
 
 def test_exported_maps_follow_the_image(session):
