@@ -494,6 +494,7 @@ def test_the_command_says_what_it_wrote(run, tmp_path, capfd):
     with Image.open(files[0]) as picture:
         picture.verify()
     assert len(json.loads(files[1].read_text())["images"]) == 5
+    assert len(list((tmp_path / "out" / "regions").iterdir())) == 1  # kept, in case that it is killed
 
 
 def test_errors_of_the_command_are_one_line(run, tmp_path, capfd):
