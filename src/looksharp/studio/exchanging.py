@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["MASKS", "Intervened", "another", "intervened", "with_marks"]
 
 MASKS = {
-    "mark": "the marked object; without a mark, the region of the evidence",
-    "evidence": "the region of the run's evidence",
+    "mark": "the mark, else the evidence",
+    "evidence": "the evidence",
 }
 """Kinds of masks that an object is cut out by."""
 _MOVES = 1  # place of the picture in which the object can be moved

@@ -190,13 +190,12 @@ class Proving:
     async def _choose(self, place: int) -> None:
         """Take an image as the object, or as the surroundings of the one that was chosen before."""
         if self.chosen or place == self.image:
-            await self._exchange(place, another(self.data.splits[self.split].targets, place))
-            self.chosen = False
+            await self._exchange(place, another(self.data.splits[self.split].targets, place), chosen=False)
         else:
             await self._exchange(self.image, place)
 
-    async def _exchange(self, image: int, onto: int) -> None:
-        self.image, self.onto, self.shift, self.chosen = image, onto, (0, 0), True
+    async def _exchange(self, image: int, onto: int, *, chosen: bool = True) -> None:
+        self.image, self.onto, self.shift, self.chosen = image, onto, (0, 0), chosen
         self._tell()
         await self._intervene()
         ui.run_javascript("document.getElementById('result').scrollIntoView({block: 'nearest'})")
@@ -215,6 +214,7 @@ class Proving:
             found = await self.workspace.compute(intervened, runs, split, *asked)
         except ValueError:
             self.result.set_visibility(False)  # it shows what was asked before
+            self.chosen = True
             raise
         if turn == self.turn:
             self.result.set_visibility(True)
