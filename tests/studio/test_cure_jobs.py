@@ -87,6 +87,7 @@ def test_an_estimate_grows_with_what_there_is_to_do():
     assert known == pytest.approx(20 + 10 * 1.5 * 4 + 4 / 1000 * 500 / 3 * 16, abs=1)
     assert estimated(epoch, images, 20, 1.5) - known == pytest.approx(60)
     assert estimated(epoch, images, 10, 1.5, 2) - known == pytest.approx(60)
+    assert estimated(epoch, images, 10, 1.5, before=80) - known == pytest.approx(80)
     assert epoch_seconds([]) is None
 
 

@@ -59,15 +59,18 @@ def timed_epoch(run: Run, data: Data) -> float:
     return seconds / len(chosen) * _seen({name: len(split) for name, split in data.splits.items()})
 
 
-def estimated(epoch: float, images: Mapping[str, int], epochs: int, cost: float, trainings: int = 1) -> float:
+def estimated(
+    epoch: float, images: Mapping[str, int], epochs: int, cost: float, trainings: int = 1, before: float = 0.0
+) -> float:
     """Estimate the seconds of a cure.
 
     Args:
         epoch: seconds of a plain epoch.
         images: split -> number of images.
         epochs: epochs of the cure.
-        cost: what a step takes, as a multiple of a plain one.
+        cost: what an epoch takes, as a multiple of a plain one.
         trainings: number of trainings.
+        before: seconds until the first one can begin.
 
     Example:
         >>> estimated(11.0, {"train": 900, "val": 100, "test": 0}, 5, 1.5)
@@ -76,7 +79,7 @@ def estimated(epoch: float, images: Mapping[str, int], epochs: int, cost: float,
     """
     others = sum(count for name, count in images.items() if name not in ("train", "val"))
     measuring = epoch / _seen(images) * others * _SHARE_FORWARD * _MEASURED
-    return round(_START + trainings * epochs * cost * epoch + measuring, 0)
+    return round(_START + before + trainings * epochs * cost * epoch + measuring, 0)
 
 
 def remaining(history: Sequence[Mapping[str, float]], epochs: int) -> float:

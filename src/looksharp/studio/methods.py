@@ -19,7 +19,9 @@ class Method:
         reads: what a person must have made for it.
         flags: of `looksharp cure`, beside those that name marks and ticks.
         advice: when to take it, and what was measured; see docs/results.md.
-        cost: what a training step takes, as a multiple of a plain one.
+        cost: what an epoch takes, as a multiple of a plain one, by `python -m benchmarks.retraining` (the backbone
+            small): where half of each batch are marked or ticked images, an epoch has twice as many steps.
+        before: seconds until the training can begin, likewise: a segmenter learns the marks first.
     """
 
     title: str
@@ -27,6 +29,7 @@ class Method:
     flags: tuple[str, ...]
     advice: str
     cost: float
+    before: float = 0.0
 
 
 _MARKS: frozenset[Reads] = frozenset({"marks"})
@@ -39,7 +42,7 @@ METHODS: dict[str, Method] = {
         (),
         "The default (agreement). Digits with a false cue in 98% of the images, 60 of 6,000 marked, equal steps: "
         "accuracy with the cue at random from 20% to 96%; with the cue a point lost, as in training without one.",
-        1.5,
+        4.1,
     ),
     "propagated": Method(
         "Marks, carried over to all images",
@@ -49,6 +52,7 @@ METHODS: dict[str, Method] = {
         "nothing of the cue was left (98% with the cue at random, gap .001, surroundings alone at guessing). Look at "
         "the sheet of masks that it leaves; it takes a few minutes more.",
         2.0,
+        80.0,
     ),
     "light": Method(
         "Marked images, with less weight",
@@ -56,7 +60,7 @@ METHODS: dict[str, Method] = {
         ("--guidance", "agreement:0.3"),
         "agreement with weight 0.3 loses nothing where the cue is there, and leaves more of it: 92% with the cue at "
         "random where the default has 96%, equal steps.",
-        1.5,
+        4.1,
     ),
     "maps": Method(
         "Marked images, map on the object",
@@ -65,7 +69,7 @@ METHODS: dict[str, Method] = {
         "As good without the cue (97%), the least spread over seeds with few marks, and the map moves onto the object "
         "(69% of it inside; with agreement alone 46%). For networks whose positions see a part of the image; loses "
         "about 1 point with the cue, 3 where it is never wrong.",
-        1.6,
+        4.3,
     ),
     "ticks": Method(
         "Ticked groups",
@@ -74,14 +78,14 @@ METHODS: dict[str, Method] = {
         "No mark is drawn: the ticked pieces are exchanged between images. Digits, 10 epochs after 18 or 20 ticks: "
         "98% with the cue and with the cue at random. It fails where the cue is the whole background, as in "
         "photographs; groups that would do harm are refused before training.",
-        1.5,
+        5.5,
     ),
     "both": Method(
         "Ticked groups and marked images",
         _MARKS | _TICKS,
         (),
         "Pieces of ticked groups are exchanged, and marked objects move to other surroundings. Not measured.",
-        1.8,
+        5.5,
     ),
 }
 """Every method by its name, in the order in which the page shows them."""

@@ -135,8 +135,8 @@ class Retraining:
             return "Mark at least two images, or find groups and tick some; then a training can start."
         if self.epoch is None:
             return "A step is timed, to say how long it takes…"
-        trainings = 2 if self.compare else 1
-        seconds = estimated(self.epoch, self._images(), self.epochs, METHODS[self.method].cost, trainings)
+        method, trainings = METHODS[self.method], 2 if self.compare else 1
+        seconds = estimated(self.epoch, self._images(), self.epochs, method.cost, trainings, method.before)
         known = "a step takes here" if self.timed else "an epoch of this run took"
         return f"About {rough(seconds)}, by what {known} and by what the method adds."
 
