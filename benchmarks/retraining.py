@@ -95,8 +95,8 @@ def _prepare(run: Path) -> Ticked:
     found: tuple[list[Region], list[Region]] = ([], [])
     for image in train.cues.images:
         ((_, piece),) = train.cues.of(image)
-        label = data.classes[int(train.targets[image])]
-        found[image % 2].append(Region.of(image, label, piece))
+        shown = data.classes[int(train.targets[image])]
+        found[image % 2].append(Region.of(image, shown, piece))
     facts = (model_fingerprint(load_run(run, device="cpu").model), images_fingerprint(train, data.pixels), "train")
     groups = tuple(Group(number, tuple(regions)) for number, regions in enumerate(found, 1))
     path = run / "studio" / "suspects" / "groups.json"
