@@ -61,7 +61,7 @@ class CueExchange(Extension):
 
     reads_cues = True
 
-    weight: float = 0.3
+    weight: float = 1.0
     warmup: int = 0
     fill: Fill = "moved"
     most: Annotated[int, Ge(2)] | None = None
