@@ -1,9 +1,9 @@
 """
-Proof by intervention
-=====================
+Groups of suspects, and proof by intervention
+=============================================
 
-A moved heat map is no proof. Each marked object is shown in the surroundings of another image of its class, in those of
-another class, alone, and gone; what the classifier then answers is the proof.
+A moved heat map is no proof. Groups of images show what may decide, and interventions prove what does: each marked
+object is shown in the surroundings of another image of its class, in those of another class, alone, and gone.
 """
 
 # %%
@@ -29,8 +29,18 @@ for command in (
     "compose --foregrounds digits --labels small=0+1+2+3+4,large=5+6+7+8+9 --train 1200 --val 100 --test 200 --size 48 "
     "--backgrounds temple=temple,flower=flower --out photos",
     "train --data photos --image_size 48 --backbone small --epochs 5 --lr 0.05 --out run",
+    "suspects run -n 12 --tested 8 --out suspects",
 ):
     subprocess.run(["looksharp", *command.split()], cwd=folder, check=True, capture_output=True)
+
+# %%
+# Groups of suspects: training images that are alike in what decides them, each with its region framed. The regions hold
+# more of the photographs than of the digits, and the tests say that no single piece decides alone ("unclear").
+
+sheet = plt.imread(folder / "suspects" / "contact_sheet.png")
+figure = plt.figure(figsize=(sheet.shape[1] / 200, sheet.shape[0] / 200), dpi=100)
+figure.add_axes((0, 0, 1, 1)).imshow(sheet)
+plt.axis("off")
 
 # %%
 # `intervene` exchanges and removes, and counts the answers.
