@@ -112,7 +112,7 @@ def test_two_and_three_processes_find_what_one_does(tmp_path):
     """Every suite, of images that cannot be divided evenly; and suspects."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TOGETHER, str(tmp_path), str(IMAGES)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     alone = torch.load(tmp_path / "1-0.pt", weights_only=False)
     assert {len(column) for column in alone["single"]["per_image"].values()} == {IMAGES}
