@@ -85,9 +85,10 @@ def try_out(file: Path, python: str, resolution: str) -> None:
         folder = Path(temporary)
         run([UV, "venv", "--quiet", "--python", python, "environment"], folder)
         path = folder / "environment" / "bin"
-        install = [UV, "pip", "install", "--quiet", "--python", str(path / "python"), "--resolution", resolution]
-        built = ["--no-binary", "looksharp"] if file.suffix == ".gz" else []
-        run([*install, "--only-binary", ":all:", *built, str(file)], folder)
+        install = [UV, "pip", "install", "--quiet", "--python", str(path / "python")]
+        needs = ["--resolution", resolution, "--only-binary", ":all:", "-r", str(ROOT / "pyproject.toml")]
+        run([*install, *needs], folder)  # of the file itself they would not be direct: the newest would be taken
+        run([*install, "--no-deps", str(file)], folder)
         installed = time.monotonic()
         version = run(["python", "-c", "import looksharp; print(looksharp.__version__)"], folder, path).strip()
         if f"-{version}" not in file.name:
