@@ -13,7 +13,7 @@ import os
 __all__ = ["keep_memory"]
 
 _CHOSEN_BY = "MALLOC_"
-"""How the variables of the environment begin by which users choose themselves."""
+"""Prefix of the environment variables by which users choose themselves."""
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
