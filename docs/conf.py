@@ -38,7 +38,10 @@ autodoc_member_order = "bysource"
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 4
-suppress_warnings = ["myst.domains"]  # sphinx-argparse's domain resolves no general references
+suppress_warnings = [
+    "misc.highlighting_failure",  # IPython's lexer knows no command of the shell over two lines, `! ... \\`
+    "myst.domains",  # sphinx-argparse's domain resolves no general references
+]
 
 # Of the kernels: how threads wait, and how "!" runs a command.
 os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "IPYTHONDIR": str(Path(__file__).parent / "ipython")}
