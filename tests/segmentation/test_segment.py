@@ -77,6 +77,8 @@ def test_it_goes_on(seeds, tmp_path, monkeypatch, capsys):
     assert cli.main(["segment", "--resume", "--epochs", "2", *flags]) == 0
     assert [row["epoch"] for row in read_history(tmp_path / "r" / "metrics.csv")] == [0, 1]
     assert cli.main([*first, "--resume", "--epochs", "2", *flags]) == 0  # the whole command once more
+    monkeypatch.chdir(seeds.parent)
+    assert cli.main(["segment", "--resume", "--seeds", seeds.name, *flags]) == 0  # by another path
     for wrong, said in {
         ("--seeds", "elsewhere"): f"seeds must be those of {tmp_path / 'r'}, {seeds}; got elsewhere",
         ("--data", "voc"): "data must be that of the seeds, digits; got voc",

@@ -145,7 +145,7 @@ def _resumed(own: Mapping[str, object], given: Mapping[str, object], out: Path) 
 
     values = read_config(out).flat()
     seeds = _path(str(values["data"]).removeprefix("seeds:"))
-    if _path(own.get("seeds", seeds)) != seeds:
+    if _path(own.get("seeds", seeds)).resolve() != seeds.resolve():
         raise ValueError(f"seeds must be those of {out}, {seeds}; got {own['seeds']}")
     changed = dict(given)
     if not own.keys().isdisjoint({"data", "root", "steps"}):
