@@ -1,10 +1,12 @@
 """A run trained for a few steps, a studio that serves it in a process of its own, and a browser that watches it."""
 
+import asyncio
 import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -32,6 +34,13 @@ def small_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studio") / "plain"
     train(small_config(), folder, progress=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def awaited():
+    """Runs a coroutine in a thread of its own: a browser that is open keeps a loop running in the main one."""
+    with ThreadPoolExecutor(1) as aside:
+        yield lambda coroutine: aside.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture(scope="session")

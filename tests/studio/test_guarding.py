@@ -1,7 +1,5 @@
 """Who is served, and which files."""
 
-import asyncio
-
 import pytest
 
 from looksharp.studio.guarding import Guard, inside
@@ -19,25 +17,30 @@ async def served(scope, receive, send):
     await send({"type": "http.response.body", "body": b"the page"})
 
 
-def asked(headers, query="", kind="http", host="127.0.0.1", guard=None):
-    """All that is sent for a request: a status, or the kind of message for a websocket; and the headers."""
-    sent = []
+@pytest.fixture
+def asked(awaited):
+    """Returns all that is sent for a request: a status, or the kind of message for a websocket; and the headers."""
 
-    async def send(message):
-        sent.append(message)
+    def ask(headers, query="", kind="http", host="127.0.0.1", guard=None):
+        sent = []
 
-    scope = {
-        "type": kind,
-        "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-    }
-    guard = guard or Guard(served, host, 8123, TOKEN)
-    asyncio.run(guard(scope, None, send))
-    return sent[0].get("status", sent[0]["type"]), dict(sent[0].get("headers", []))
+        async def send(message):
+            sent.append(message)
+
+        scope = {
+            "type": kind,
+            "query_string": query.encode(),
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+        guard = guard or Guard(served, host, 8123, TOKEN)
+        awaited(guard(scope, None, send))
+        return sent[0].get("status", sent[0]["type"]), dict(sent[0].get("headers", []))
+
+    return ask
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8123", "localhost:8123", "[::1]:8123"])
-def test_the_token_opens_the_page_and_is_kept_in_a_cookie_that_no_script_reads(host):
+def test_the_token_opens_the_page_and_is_kept_in_a_cookie_that_no_script_reads(asked, host):
     status, headers = asked({"Host": host}, f"token={TOKEN}")
     assert status == 200
     assert headers[b"set-cookie"] == f"{COOKIE}; Path=/; HttpOnly; SameSite=Strict".encode()
@@ -67,12 +70,12 @@ def test_the_token_opens_the_page_and_is_kept_in_a_cookie_that_no_script_reads(h
         ({"Host": "127.0.0.1:8123", "Cookie": COOKIE, "Origin": "null"}, f"token={TOKEN}"),
     ],
 )
-def test_all_others_are_refused(headers, query):
+def test_all_others_are_refused(asked, headers, query):
     assert asked(headers, query)[0] == 403
     assert asked(headers, query, kind="websocket")[0] == "websocket.close"
 
 
-def test_the_token_that_a_browser_is_started_with_opens_the_page_once():
+def test_the_token_that_a_browser_is_started_with_opens_the_page_once(asked):
     guard = Guard(served, "127.0.0.1", 8123, TOKEN, "once")
     headers = {"Host": "127.0.0.1:8123"}
     status, given = asked(headers, "token=once", guard=guard)
@@ -84,12 +87,12 @@ def test_the_token_that_a_browser_is_started_with_opens_the_page_once():
     assert asked(headers, "token=", guard=Guard(served, "127.0.0.1", 8123, TOKEN))[0] == 403
 
 
-def test_a_websocket_of_the_page_is_accepted():
+def test_a_websocket_of_the_page_is_accepted(asked):
     headers = {"Host": "localhost:8123", "Origin": "http://localhost:8123", "Cookie": COOKIE}
     assert asked(headers, kind="websocket")[0] == "websocket.accept"
 
 
-def test_where_others_are_asked_in_they_need_an_address_and_the_token():
+def test_where_others_are_asked_in_they_need_an_address_and_the_token(asked):
     for host in ("192.168.1.9:8123", "127.0.0.1:8123"):
         assert asked({"Host": host, "Cookie": COOKIE}, host="0.0.0.0")[0] == 200
         assert asked({"Host": host}, host="0.0.0.0")[0] == 403

@@ -1,6 +1,5 @@
 """What the pages read, of a run whose images show several classes, and of an adopted model."""
 
-import asyncio
 import json
 import time
 
@@ -64,7 +63,7 @@ def adopted(small_run, tmp_path_factory):
 
 
 @pytest.fixture(params=["several", "adopted"])
-def opened(request):
+def opened(request, awaited):
     """A workspace, its images and its run."""
     workspace = Workspace(StudioSettings(run=request.getfixturevalue(request.param), device="cpu"))
     workspace.begin()
@@ -72,7 +71,7 @@ def opened(request):
     async def load():
         return await workspace.data(), await workspace.run()
 
-    yield workspace, *asyncio.run(load())
+    yield workspace, *awaited(load())
     workspace.close()
 
 
