@@ -7,17 +7,18 @@ be trained, biased, cured and *measured* without a download.
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from annotated_types import Ge, Le
+from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -34,11 +35,16 @@ Count = Annotated[int, Ge(1), Le(500_000)]
 _Image = npt.NDArray[np.float32]
 _Bytes = npt.NDArray[np.uint8]
 _Masks = npt.NDArray[np.bool_]
+_Whole = npt.NDArray[np.int64]
 
 _SIDE = 48
 _DIGIT = (24, 33)  # a digit's side, smallest and one past the largest
 _PATCH = 8
 _CLUTTER = (4, 8)  # how many fragments, fewest and one past the most
+_FRAGMENT = (6, 11)  # a fragment's side, smallest and one past the largest
+_NOISE = 0.03  # of white
+_NOISE_STRIP = 1 << 20  # numbers from which every image's noise is cut: as many as 150 images have pixels
+_AT_ONCE = 1000  # images: their canvases take 28 MB
 
 PALETTE: npt.NDArray[np.float32] = np.array(
     [colorsys.hsv_to_rgb(i / 10, 1.0, 0.55 if i % 2 else 1.0) for i in range(10)], dtype=np.float32
@@ -109,7 +115,7 @@ def biased_digits(rho: float = 0.98, train: Count = 6000, val: Count = 1000, tes
     return Data(data.name, data.classes, data.splits, data.pixels, data.augment, ("cue agrees", "cue disagrees"))
 
 
-def _patches(corners: npt.NDArray[np.int64], cue: npt.NDArray[np.int64]) -> Marks:
+def _patches(corners: _Whole, cue: _Whole) -> Marks:
     masks = torch.zeros(len(corners), _SIDE, _SIDE, dtype=torch.bool)
     for mask, (row, column) in zip(masks, corners, strict=True):
         mask[row : row + _PATCH, column : column + _PATCH] = True
@@ -121,9 +127,7 @@ def _data(name: str, splits: dict[str, TensorSplit]) -> Data:
     return Data(name, tuple("0123456789"), dict(splits), pixels, augment="none")
 
 
-def _split(
-    images: _Bytes, targets: npt.NDArray[np.int64], masks: _Masks, groups: npt.NDArray[np.int64] | None = None
-) -> TensorSplit:
+def _split(images: _Bytes, targets: _Whole, masks: _Masks, groups: _Whole | None = None) -> TensorSplit:
     labels = torch.from_numpy(targets)
     return TensorSplit(
         targets=labels,
@@ -133,7 +137,7 @@ def _split(
     )
 
 
-def handwriting(split: str) -> tuple[_Image, npt.NDArray[np.int64]]:
+def handwriting(split: str) -> tuple[_Image, _Whole]:
     """Return the split's share of scikit-learn's digits, in [0, 1], and their classes."""
     table = _scanned()
     order = np.random.default_rng(0).permutation(len(table))
@@ -151,35 +155,36 @@ def _scanned() -> npt.NDArray[np.float64]:
     return np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
 
 
-def _canvases(
-    split: str, count: int, rng: np.random.Generator
-) -> tuple[_Bytes, npt.NDArray[np.int64], _Masks, npt.NDArray[np.int64]]:
+def _canvases(split: str, count: int, rng: np.random.Generator) -> tuple[_Bytes, _Whole, _Masks, _Whole]:
     """Draw images (N, 3, 48, 48), classes (N,), digits' masks (N, 48, 48), corners of a free patch (N, 2)."""
     strokes, labels = handwriting(split)
     enlarged = {
         side: F.interpolate(torch.from_numpy(strokes)[:, None], (side, side), mode="bicubic")[:, 0].clamp(0, 1).numpy()
         for side in range(*_DIGIT)
     }
+    chosen = rng.integers(0, len(labels), count)
     images = np.empty((count, 3, _SIDE, _SIDE), np.uint8)
     masks = np.zeros((count, _SIDE, _SIDE), np.bool_)
     corners = np.empty((count, 2), np.int64)
-    chosen = rng.integers(0, len(labels), count)
-    # One canvas that stays in the processor's cache; rows of colours last would be three numbers long.
-    canvas, noise = np.empty(images.shape[1:], np.float32), np.empty((_SIDE, _SIDE, 3), np.float32)
-    for n in tqdm(range(count), f"drawing {split} images", disable=count < 2000, leave=False):
-        canvas[:] = (rng.random(3, dtype=np.float32) * 0.5)[:, None, None]
-        for _ in range(rng.integers(*_CLUTTER)):
-            _paint_fragment(canvas, enlarged, rng)
-        side = int(rng.integers(*_DIGIT))
-        row, column = _place(_SIDE - side, rng)
-        alpha = enlarged[side][chosen[n]]
-        _paint(canvas, alpha, _colour(rng), row, column)
-        masks[n, row : row + side, column : column + side] = alpha > 0.25
-        rng.standard_normal(dtype=np.float32, out=noise)
-        noise *= 0.03
-        canvas += noise.transpose(2, 0, 1)
-        images[n] = _as_bytes(canvas.clip(0, 1, out=canvas))
-        corners[n] = _free_corner(row, column, side, rng)
+    pixels = images[0].size
+    noise = sliding_window_view(_NOISE * rng.standard_normal(min(_NOISE_STRIP, count * pixels), np.float32), pixels)
+    with tqdm(total=count, desc=f"drawing {split} images", disable=count < 20_000, leave=False) as progress:
+        for start in range(0, count, _AT_ONCE):
+            part = slice(start, min(start + _AT_ONCE, count))
+            n = part.stop - start
+            canvases = np.empty((n, *images.shape[1:]), np.float32)
+            canvases[:] = 0.5 * rng.random((n, 3, 1, 1), np.float32)
+            _paint_clutter(canvases, enlarged, rng)
+            sides = rng.integers(*_DIGIT, n)
+            places = _places(_SIDE - sides, rng)
+            for which, side in _alike(sides):
+                alpha, at = enlarged[side][chosen[part][which]], (which, *places[which].T)
+                _paint(canvases, alpha, _colours(len(which), rng), *at)
+                _windows(masks[part], side)[at] = alpha > 0.25
+            canvases += noise[rng.integers(0, len(noise), n)].reshape(canvases.shape)
+            images[part] = _as_bytes(canvases.clip(0, 1, out=canvases))
+            corners[part] = _free_corners(places, sides, rng)
+            progress.update(n)
     return images, labels[chosen], masks, corners
 
 
@@ -187,35 +192,57 @@ def _as_bytes(colours: _Image) -> _Bytes:
     return (colours * 255).round().astype(np.uint8)
 
 
-def _place(last: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Draw a row and a column from 0 to `last`, one by one: an array of two takes ten times as long."""
-    return int(rng.integers(0, last + 1)), int(rng.integers(0, last + 1))
+def _places(last: _Whole, rng: np.random.Generator) -> _Whole:
+    """Draw rows and columns (N, 2), each from 0 to `last` (N,)."""
+    return rng.integers(0, last[:, None] + 1, (len(last), 2))
 
 
-def _colour(rng: np.random.Generator) -> _Image:
-    """Draw a light colour, told apart from the dark backgrounds and from no class in particular."""
-    return 0.55 + 0.45 * rng.random(3, dtype=np.float32)
+def _colours(count: int, rng: np.random.Generator) -> _Image:
+    """Draw light colours (N, 3), told apart from the dark backgrounds and from no class in particular."""
+    return 0.55 + 0.45 * rng.random((count, 3), np.float32)
 
 
-def _paint(canvas: _Image, alpha: _Image, colour: _Image, row: int, column: int) -> None:
-    height, width = alpha.shape
-    area = canvas[:, row : row + height, column : column + width]
-    area += alpha * (colour[:, None, None] - area)
+def _alike(sizes: _Whole) -> Iterator[tuple[_Whole, int]]:
+    """Yield the places of all that are of one size, and the size."""
+    for size in np.unique(sizes).tolist():
+        yield np.flatnonzero(sizes == size), size
 
 
-def _paint_fragment(canvas: _Image, enlarged: dict[int, _Image], rng: np.random.Generator) -> None:
-    side = int(rng.integers(*_DIGIT))
-    digit = enlarged[side][rng.integers(len(enlarged[side]))]
-    size = int(rng.integers(6, 11))
-    row, column = _place(side - size, rng)
-    top, left = _place(_SIDE - size, rng)
-    _paint(canvas, digit[row : row + size, column : column + size], _colour(rng), top, left)
+def _windows(canvases: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """Return every square of canvases (..., H, W) by its upper left corner: a view (..., rows, columns, side, side)."""
+    windows: npt.NDArray[Any] = sliding_window_view(canvases, (side, side), axis=(-2, -1), writeable=True)
+    return windows
 
 
-def _free_corner(row: int, column: int, side: int, rng: np.random.Generator) -> Sequence[int]:
-    """Draw a corner from which a patch fits on the canvas without touching the digit's square."""
-    while True:
-        top, left = _place(_SIDE - _PATCH, rng)
-        apart = top + _PATCH <= row or top >= row + side or left + _PATCH <= column or left >= column + side
-        if apart:
-            return top, left
+def _paint(canvases: _Image, alpha: _Image, colours: _Image, which: _Whole, rows: _Whole, columns: _Whole) -> None:
+    """Paint squares (K, side, side), as opaque as `alpha`, each onto the canvas and at the corner that is its."""
+    areas, at = _windows(canvases, alpha.shape[-1]), (which, slice(None), rows, columns)
+    under = areas[at]  # (K, 3, side, side)
+    areas[at] = under + alpha[:, None] * (colours[:, :, None, None] - under)
+
+
+def _paint_clutter(canvases: _Image, enlarged: dict[int, _Image], rng: np.random.Generator) -> None:
+    """Paint pieces of other digits, onto every canvas as many as are drawn for it."""
+    counts = rng.integers(*_CLUTTER, len(canvases))
+    for turn in range(counts.max()):
+        which = np.flatnonzero(counts > turn)
+        sides, sizes = rng.integers(*_DIGIT, len(which)), rng.integers(*_FRAGMENT, len(which))
+        digits, colours = rng.integers(0, len(enlarged[_DIGIT[0]]), len(which)), _colours(len(which), rng)
+        cut, at = _places(sides - sizes, rng), _places(_SIDE - sizes, rng)
+        for same, size in _alike(sizes):
+            alpha = np.empty((len(same), size, size), np.float32)
+            for within, side in _alike(sides[same]):
+                chosen = same[within]
+                alpha[within] = _windows(enlarged[side], size)[digits[chosen], *cut[chosen].T]
+            _paint(canvases, alpha, colours[same], which[same], *at[same].T)
+
+
+def _free_corners(places: _Whole, sides: _Whole, rng: np.random.Generator) -> _Whole:
+    """Draw corners (N, 2) from which a patch fits on the canvas without touching the digit's square."""
+    corners, near = np.empty_like(places), np.arange(len(places))
+    while len(near):
+        corners[near] = rng.integers(0, _SIDE - _PATCH + 1, (len(near), 2))
+        drawn, square = corners[near], places[near]
+        apart = (drawn + _PATCH <= square) | (drawn >= square + sides[near][:, None])
+        near = near[~apart.any(1)]
+    return corners
