@@ -35,7 +35,7 @@ format: $(READY)
 
 # Wheel and sdist, each installed into an empty environment for each Python at hand, with lowest and newest dependencies.
 release-check: $(READY)
-	$(BIN)/python .ci/release.py
+	$(BIN)/python .ci/release.py $(TRIED)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.training_step

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +43,8 @@ def run(command: str | Sequence[str], folder: Path, path: Path = BIN) -> str:
         SystemExit: if the command fails; its last lines are printed.
     """
     words = command.split() if isinstance(command, str) else list(command)
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    kept_out = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")  # of the last, each start costs 10 s more
+    environment = {name: value for name, value in os.environ.items() if name not in kept_out}
     environment |= {"PATH": f"{path}{os.pathsep}{environment['PATH']}", "UV_PYTHON_DOWNLOADS": "never"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -64,6 +67,8 @@ def build(out: Path) -> None:
 
 def interpreters(wanted: Sequence[str]) -> list[str]:
     """Return those of the wanted Python versions that this machine has."""
+    if shutil.which("pyenv"):  # its shims start only the versions that are switched on
+        os.environ["PYENV_VERSION"] = ":".join(run("pyenv versions --bare", ROOT).split())
     here = [each for each in wanted if _finds(each)]
     for each in sorted(set(wanted) - set(here)):
         print(f"Python {each} is not on this machine: not tried")
@@ -114,15 +119,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pythons", nargs="*", default=PYTHONS, help="versions to try, where they are at hand")
     parser.add_argument("--resolutions", nargs="*", default=list(RESOLUTIONS), choices=RESOLUTIONS)
+    parser.add_argument("--ends", action="store_true", help="the oldest with the lowest, the newest with the newest")
     chosen = parser.parse_args()
     out = ROOT / "dist"
     for old in out.glob("looksharp-*"):
         old.unlink()
     build(out)
-    for python in interpreters(chosen.pythons):
-        for resolution in chosen.resolutions:
-            (file,) = out.glob(RESOLUTIONS[resolution])
-            try_out(file, python, resolution)
+    pythons = interpreters(chosen.pythons)
+    tries = list(product(pythons, chosen.resolutions))
+    if chosen.ends:
+        tries = list(zip((pythons[0], pythons[-1]), RESOLUTIONS, strict=True))
+    for python, resolution in tries:
+        (file,) = out.glob(RESOLUTIONS[resolution])
+        try_out(file, python, resolution)
 
 
 if __name__ == "__main__":

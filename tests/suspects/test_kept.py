@@ -11,7 +11,7 @@ from looksharp.networks import SmallNet
 from looksharp.suspects import find_groups, finding, suspects
 from looksharp.suspects.kept import KeptRegions
 
-IMAGES, BATCH, OF_A_FILE = 40, 4, 8
+IMAGES, BATCH, OF_A_FILE = 60, 4, 8
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,7 @@ def searched():
     torch.manual_seed(0)
     data, model = biased_digits(1.0, IMAGES, 1, 1, seed=0), SmallNet(10, width=8).eval()
     found = suspects(model, data, n=2, progress=False)
+    assert len(found.index) > 2 * OF_A_FILE + BATCH  # the third file is begun
     return data, model, found, find_groups(model, data, found, tested=2, batch_size=BATCH, progress=False)
 
 
