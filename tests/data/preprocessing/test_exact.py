@@ -112,6 +112,7 @@ PROCESSORS = {
     "ViT, of one number": {"size": 96, "resample": 3},
     "ViT, wide": {"size": {"height": 64, "width": 97}, "resample": 0},
     "ViT, of other values": {"size": {"height": 96, "width": 96}, "rescale_factor": 1 / 127.5, "image_mean": [1, 1, 1]},
+    "ViT, of one mean": {"size": {"height": 96, "width": 96}, "image_mean": 0.4, "image_std": 0.25},
     "ViT, not normalised": {"size": {"height": 96, "width": 96}, "do_normalize": False},
     "DeiT": {"size": {"height": 107, "width": 107}, "crop_size": {"height": 96, "width": 96}},
     "CLIP": {"size": {"shortest_edge": 99}, "crop_size": {"height": 96, "width": 96}},
@@ -151,6 +152,20 @@ def test_a_configuration_of_an_earlier_version_is_read():
         {"image_processor_type": "ViTImageProcessorFast", "size": 8, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     )
     assert fast.resizer == "torch"
+
+
+def test_transformers_wrapper_of_timms_transforms():
+    published = timm.get_pretrained_cfg("resnet18.a1_in1k").to_dict() | {"input_size": (3, 96, 96)}
+    processor = transformers.TimmWrapperImageProcessor(published, architecture="resnet18")
+    pixels = processor_pixels(processor)
+    assert (pixels.size, pixels.interpolation) == ((96, 96), "bicubic")
+    check(pixels, lambda image: processor(image)["pixel_values"][0])
+    assert read_pixels(processor) == pixels
+
+
+def test_the_name_of_an_image_processor_is_none():
+    with pytest.raises(ValueError, match=f"^str is no image processor, which cannot be reproduced{MEND}$"):
+        processor_pixels("ViTImageProcessor")
 
 
 def norm():
@@ -233,6 +248,10 @@ def test_what_cannot_be_reproduced_is_said_with_the_flags_that_state_it(reason):
         (
             {"image_processor_type": "ViTImageProcessor", "size": {"longest_edge": 9}},
             "the image processor's size is {'longest_edge': 9}",
+        ),
+        (
+            {"image_processor_type": "ConvNextImageProcessor", "size": {"height": 9, "width": 9}},
+            "the ConvNext image processor has another size than one shorter side",
         ),
         (
             {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 9}},

@@ -270,6 +270,10 @@ def test_broken_shards(folder):
     write_shard(broken, samples([2, 4]))
     fails(broken, rf"^class '1' has no image in shards {home}/broken\.tar to ", val)
     (folder / "sizes.json").write_text('{"train-0000.tar": 8}')
+    fails(
+        folder / "train-0000.tar",
+        rf"^classes\.txt must lie beside {home}/train-0000\.tar, a name a line; or name val_shards$",
+    )
     fails(broken, rf"^sizes\.json beside {home}/broken\.tar must give .* of every shard by its name; KeyError", val)
     (folder / "classes.txt").write_text("one\n")
     fails(folder / "train-0000.tar", rf"^sample set/0101 of {home}/val-0000\.tar is of class 1, but there are 1 ", val)

@@ -55,7 +55,7 @@ def processor_pixels(processor: object) -> Pixels:
     if not isinstance(processor, Mapping | Processor):
         raise Irreproducible(f"{type(processor).__name__} is no image processor")
     config = processor if isinstance(processor, Mapping) else processor.to_dict()
-    if "pretrained_cfg" in config:  # of transformers' wrapper of timm's models
+    if "data_config" in config:  # of transformers' wrapper of timm's models
         return timm_pixels(config["data_config"])
     name = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
     family = re.sub(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", name)
