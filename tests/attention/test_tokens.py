@@ -518,3 +518,69 @@ def test_precision(mechanism, dtype, images, classes):
     assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     tolerance = 1e-4 if dtype == torch.float64 else 0.2
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def test_one_attention_in_a_block_or_outside_of_any(images, classes):
+    network = of_timm(depth=1)
+    assert tokens_of(network, images).blocks == ("blocks.0",)
+    _, (weights,), _, _ = hooked(network, images)
+    expected = as_maps(0.5 * weights.mean(1)[:, 0], 1)  # half of the class token's own row; its identity is no patch's
+    torch.testing.assert_close(found_by("rollout", network, images, classes)[:, 0], expected)
+    alone = NotInBlocks()
+    alone.forward = lambda images: alone.first(*[images.flatten(2).mT] * 3)[0].mean(1)
+    assert tokens_of(alone.eval(), torch.randn(2, 3, 4, 4)).blocks == ("first",)
+
+
+class Unread(nn.Module):
+    """Attends, and classifies the pixels that it had before."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = Even()
+
+    def forward(self, images):
+        self.block(images.flatten(2).mT)
+        return images.mean((2, 3))
+
+
+class Maps(TwoLayers):
+    """Blocks that return maps (B, h, w, C)."""
+
+    def forward(self, images):
+        maps = images.permute(0, 2, 3, 1)
+        for block in self.blocks:
+            maps = block(maps)
+        return self.head(maps.mean((1, 2)))
+
+
+class EvenOfMaps(Even):
+    def forward(self, maps):
+        return super().forward(maps.flatten(1, 2)).view_as(maps)
+
+
+def test_attention_that_is_not_read_or_not_in_tokens():
+    images = torch.randn(2, 3, 4, 4)
+    message = r"^the classifier of Unread reads nothing of its last attention, 'block'$"
+    with pytest.raises(ValueError, match=message):
+        tokens_of(Unread(), images)
+    network = Maps(torch.eye(3))
+    network.blocks = nn.Sequential(EvenOfMaps(), EvenOfMaps())
+    assert found_by("rollout", network, images, torch.zeros(2, 1, dtype=torch.long)).shape == (2, 1, 4, 4)
+    message = r"^Maps does not classify the tokens of each block: block 'blocks\.0' does not return tokens \(B, N, C\)$"
+    with pytest.raises(ValueError, match=message):
+        attend(network, images, mechanism="legrad")
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS[:2])
+def test_an_error_of_the_network_itself_is_left_as_it_is(mechanism, images):
+    network = of_timm()
+    tokens_of(network, images)
+
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    hook = network.norm.register_forward_hook(fails)
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        attend(network, images, mechanism=mechanism)
+    hook.remove()
+    assert attend(network, images, mechanism=mechanism).maps

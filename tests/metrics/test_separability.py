@@ -142,3 +142,8 @@ def test_confused_pairs_without_attention_or_without_any():
     (pair,) = metric.compute()
     assert pair[:3] == (1, 0, 2)
     assert math.isnan(pair.overlap)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric ConfusedPairs was called before:UserWarning")
+def test_confused_pairs_of_no_images():
+    assert ConfusedPairs().compute() == []

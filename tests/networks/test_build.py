@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -73,3 +75,26 @@ def test_what_does_not_go_together(architecture, options, message):
     with pytest.raises(ValueError, match=message) as caught:
         build(architecture, options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_backbone_starts_from_weights_with_a_new_classifier_for_other_classes():
+    weights = CifarResNet(8, 7).state_dict()
+    found = build(weights=weights).state_dict()
+    assert found["fc.weight"].shape == (4, 64)
+    body = [name for name in found if not name.startswith("fc.")]
+    torch.testing.assert_close([found[name] for name in body], [weights[name] for name in body], rtol=0, atol=0)
+    torch.testing.assert_close(build(weights=found).state_dict(), found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("change", ["missing", "of another shape", "too much"])
+def test_weights_of_another_backbone_are_refused(change):
+    weights, name = dict(CifarResNet(8, 4).state_dict()), "conv1.weight"
+    if change == "missing":
+        del weights[name]
+    elif change == "of another shape":
+        weights[name] = weights[name][:, :1]
+    else:
+        weights[name := "layer9.weight"] = torch.zeros(3)
+    message = f"weights are of another network than backbone 'cifar_resnet8': {name} does not fit"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build(weights=weights)

@@ -9,6 +9,7 @@ from looksharp.attention.recording import record
 from looksharp.networks import LargeFOV, SmallNet, build_classifier, head_parameters
 from looksharp.networks.dilating import dilate
 from looksharp.networks.large_fov import background_and_classes
+from looksharp.networks.large_fov_head import LargeFOVHead
 from looksharp.networks.rank_pooling import decay_at, rank_pooling
 
 
@@ -96,3 +97,14 @@ def test_the_dilation_keeps_its_share_of_the_map():
 def test_a_network_without_convolutions_is_refused():
     with pytest.raises(ValueError, match="VisionTransformer has no convolutions of falling resolution"):
         build_classifier("vit_tiny_patch16_224", 4, image_size=(224, 224), architecture="large_fov")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(4 * 6 * 6, 8), (4 * 7 * 7, 7)], ids=["another map", "fewer than the width"]
+)
+def test_a_head_that_connected_layers_do_not_fit_begins_anew(inputs, outputs):
+    head = LargeFOVHead(4, 8, 2, 0.5)
+    before = copy.deepcopy(head.state_dict())
+    assert not head.cut_from(nn.Linear(inputs, outputs), nn.Linear(outputs, outputs))
+    torch.testing.assert_close(head.state_dict(), before, rtol=0, atol=0)
+    assert head.cut_from(nn.Linear(4 * 7 * 7, 8), nn.Linear(8, 8))

@@ -119,6 +119,10 @@ def test_nothing_to_exchange(batch):
     unmarked = Batch(batch.image, batch.target)
     assert CueExchange().extend(unmarked) is unmarked
     assert (Classification() + CueExchange())(Net(), unmarked).terms["cue_agreement"] == 0
+    nothing, whole = torch.zeros(SIZE, SIZE), torch.ones(SIZE, SIZE)
+    cues = BatchMarks(torch.tensor([1, 4]), torch.tensor([0, 2]), torch.stack([nothing, whole]))
+    unclear = Batch(batch.image, batch.target, cues=cues)  # a mark of nothing, and one that leaves nothing
+    assert CueExchange().extend(unclear) is unclear
 
 
 def test_cue_marks_are_cropped_with_their_image():

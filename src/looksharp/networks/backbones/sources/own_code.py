@@ -98,7 +98,8 @@ def _function(name: str) -> Callable[..., object]:
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise ValueError(f"backbone {name!r}: module {module_name} ({module.__file__}) has no function {attribute!r}")
+        place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "built in")
+        raise ValueError(f"backbone {name!r}: module {module_name} ({place}) has no function {attribute!r}")
     return found
 
 
