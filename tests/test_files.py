@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from looksharp import files
 from looksharp.files import locked, read_mapping, read_text, remove_leftovers, replacing, was_killed, write_text
 
 
@@ -76,6 +77,37 @@ def test_the_file_is_on_the_disk_before_it_is_moved(tmp_path, monkeypatch):
     assert len(steps) == 3
     assert Path(steps[0]).name.startswith(".a.txt.")
     assert steps[1:] == ["moved", str(tmp_path)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of open files are POSIX's")
+def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, taken = files.fcntl.flock, []
+
+    def late(handle, how):
+        if not taken:
+            taken.extend(tmp_path.iterdir())
+            taken[0].unlink()  # by another process, which tidies the folder
+        lock(handle, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", late)
+    write_text(tmp_path / "a.txt", "whole")
+    assert len(taken) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_a_folder_that_cannot_be_opened_as_a_file_is_written_all_the_same(tmp_path, monkeypatch):
+    """As on Windows."""
+    whole = os.open
+
+    def files_alone(path, *others):
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, *others)
+
+    monkeypatch.setattr(os, "open", files_alone)
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
 
 
 def test_text_that_is_none(tmp_path):

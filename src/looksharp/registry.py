@@ -95,7 +95,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._scanned = True  # first, because the modules may look things up while they are imported
         try:
             for name in self._packages:
-                for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}.", onerror=_raise):
+                for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
                     import_module(module.name)
         except BaseException:
             self._scanned = False
@@ -144,11 +144,6 @@ def load_plugins() -> None:
             plugin.load()
         except Exception as error:
             print(f"looksharp: warning: plugin {plugin.name} ({plugin.value}) failed: {error}", file=sys.stderr)
-
-
-def _raise(_: str) -> None:
-    """Let an error in a package through, which `walk_packages` would swallow."""
-    raise
 
 
 def _same(known: object, thing: object) -> bool:

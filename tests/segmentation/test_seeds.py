@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from looksharp import cli
 from looksharp.data.build import DataConfig, build_data
+from looksharp.data.seed_folder import read_seed_folder
 from looksharp.data.sets import seeded
 from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.files import FileSplit
@@ -205,6 +207,16 @@ def test_folders_of_seeds_that_do_not_fit(run, tmp_path):
         build_data(DataConfig(f"seeds:{tmp_path}"))
 
 
+@pytest.mark.parametrize("change", [{"classes": [f"class {n}" for n in range(10)]}, {"split": "night"}], ids=repr)
+def test_seeds_of_other_images_than_the_data_sets(change, run, few, tmp_path):
+    make_seeds(settings(run, tmp_path), progress=False)
+    facts = json.loads((tmp_path / "seeds.json").read_text())
+    (tmp_path / "seeds.json").write_text(json.dumps(facts | change))
+    message = rf"^{re.escape(str(tmp_path))}/seeds\.json is of other images than digits: classes or splits differ$"
+    with pytest.raises(ValueError, match=message):
+        build_data(DataConfig(f"seeds:{tmp_path}"))
+
+
 def test_images_of_any_size_have_seeds_of_their_own_size(run, few, tmp_path, monkeypatch):
     sizes = {"a.png": (40, 70), "deep/b.png": (33, 20)}
     for name, size in sizes.items():
@@ -219,6 +231,11 @@ def test_images_of_any_size_have_seeds_of_their_own_size(run, few, tmp_path, mon
     assert table.precision.isnan().all()
     for name, size in sizes.items():
         assert read_class_image(tmp_path / "out" / "masks" / name, 10).shape == size
+    marks = seeded.seed_marks(read_seed_folder(tmp_path / "out"), split)
+    for place, name in enumerate(sizes):
+        labels, found = read_class_image(tmp_path / "out" / "masks" / name, 10), dict(marks.of(place))
+        assert {(label + 1) % 11 for label in found} == set(labels.unique().tolist()) - {255}
+        assert all(torch.equal(mask, labels == (label + 1) % 11) for label, mask in found.items())
 
 
 def test_two_images_of_one_name_are_refused(run, few, tmp_path, monkeypatch):

@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
+from looksharp.files import locked
 from looksharp.training import load_run, train
 from looksharp.training.module import NonFiniteLossError, Training
+from looksharp.training.run import _say_step, _tell_of_the_end
 from looksharp.training.state import read_checkpoint
 
 STEPS = 4
@@ -170,6 +174,61 @@ def test_two_trainings_do_not_share_a_folder(few_settings, few_digits, tmp_path,
     assert len(refused) == 2
     assert load_run(run.path, device="cpu").config.training.seed == 0
     assert not (run.path / ".lock").exists()
+
+
+# Several processes, of which this is one --------------------------------------------------------------------------
+
+
+def test_sigterm_ends_training_with_status_143(few_settings, few_digits, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    at_step(monkeypatch, STEPS + 2, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
+        train(few_settings(epochs=2), tmp_path / "run", data=few_digits, progress=False)
+    assert end.value.code == 143
+    assert epoch_of(tmp_path / "run") == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_end_of_another_process_is_said_with_what_is_kept(few_settings, few_digits, tmp_path, monkeypatch):
+    lost = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+    at_step(monkeypatch, STEPS + 2, lambda: (_ for _ in ()).throw(lost))
+    with pytest.raises(ConnectionError) as error:
+        train(few_settings(epochs=2), tmp_path / "run", data=few_digits, progress=False)
+    assert str(error.value) == (
+        f"another process of this training ended, so that it cannot go on; {tmp_path / 'run'} keeps its last whole "
+        "epoch: continue with --resume"
+    )
+    assert epoch_of(tmp_path / "run") == 0
+
+
+def test_of_several_processes_the_first_alone_writes_the_run(few_settings, few_digits, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("of: the first\n")  # just written, which is no reason to refuse the folder
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    train(few_settings(), run, data=few_digits, progress=False)
+    assert (run / "config.yaml").read_text() == "of: the first\n"
+    assert not files(run) & {"run.json", "model.safetensors"}
+
+
+def test_another_process_than_the_first_speaks_only_where_the_first_was_killed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    with locked(tmp_path), monkeypatch.context() as patch:  # as a first process does that lives
+        patch.setattr(time, "monotonic", itertools.count().__next__)
+        with pytest.raises(SystemExit) as end:
+            _tell_of_the_end(tmp_path)
+    assert (end.value.code, capsys.readouterr().err) == (1, "")
+    (tmp_path / ".lock").touch()  # which nobody holds any more
+    with pytest.raises(ConnectionError, match=r"^another process of this training ended, so that it cannot go on; "):
+        _tell_of_the_end(tmp_path)
+    assert capsys.readouterr().err == "\n"  # ends the line of a progress bar
+
+
+def test_the_size_of_a_step_of_several_devices_is_said(few_settings, capsys):
+    _say_step(few_settings())
+    assert capsys.readouterr().err == ""
+    _say_step(few_settings(devices=2, num_nodes=3))
+    assert capsys.readouterr().err == "each step reads 96 images: 16 on each of 6 devices\n"
 
 
 # Values that are not finite --------------------------------------------------------------------------------------

@@ -213,3 +213,13 @@ def test_a_missing_package_is_named_before_anything_is_read(tmp_path, capfd, mon
 def test_an_unknown_logger_is_named():
     with pytest.raises(ValueError, match="logger 'tensorbord' is not known; did you mean 'tensorboard'"):
         RunConfig.from_flat({"logger": ["csv", "tensorbord"]})
+
+
+def test_the_name_that_a_service_gave_a_run_is_kept_for_when_it_goes_on(tmp_path):
+    out = tmp_path / "run"
+    assert base.kept_name(out, "service") is None
+    assert not out.exists()
+    assert base.kept_name(out, "service", "a1b2") == "a1b2"
+    assert base.kept_name(out, "service") == "a1b2"
+    assert base.kept_name(out, "other") is None
+    assert [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()] == ["logs/service.id"]
