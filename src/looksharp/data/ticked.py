@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.transform import seen_box
@@ -61,15 +63,22 @@ class SeenRegion:
 
     def mask(self) -> Mask:
         """Return the mask (H, W)."""
-        seen = runs_mask(self.runs, self.grid)
-        top, left, height, width = self.box
-        places, inside = [], []
-        for start, length, cells, whole in zip((top, left), (height, width), self.grid, self.size, strict=True):
-            at = np.floor((np.arange(whole) + 0.5 - start) / length * cells).astype(int)
-            inside.append((at >= 0) & (at < cells))
-            places.append(at.clip(0, cells - 1))
-        mask: Mask = seen[np.ix_(*places)] & inside[0][:, None] & inside[1][None, :]
+        places, inside = _seen_at(self.grid, self.size, self.box)
+        mask: Mask = runs_mask(self.runs, self.grid)[places] & inside
         return mask
+
+
+@lru_cache(64)
+def _seen_at(
+    grid: tuple[int, int], size: tuple[int, int], box: tuple[float, float, float, float]
+) -> tuple[tuple[npt.NDArray[np.intp], ...], Mask]:
+    """Return the cell (rows, columns) of the input that shows each pixel of an image, and which are shown at all."""
+    places, inside = [], []
+    for start, length, cells, whole in zip(box[:2], box[2:], grid, size, strict=True):
+        at = np.floor((np.arange(whole) + 0.5 - start) / length * cells).astype(int)
+        inside.append((at >= 0) & (at < cells))
+        places.append(at.clip(0, cells - 1))
+    return np.ix_(*places), inside[0][:, None] & inside[1][None, :]
 
 
 @dataclass(frozen=True)
