@@ -64,7 +64,7 @@ from looksharp.training.settings import RunConfig
 
 def go(folder, resume=False):
     few = {"epochs": 2, "batch_size": 16, "lr": 0.002, "optimizer": "adamw", "digits": {"train": 64}}
-    here = {"device": "cpu", "workers": 0, "devices": 2, "strategy": "fsdp"}
+    here = {"device": "cpu", "workers": 0, "devices": 2, "strategy": sys.argv[3]}
     out = f"{sys.argv[1]}/{folder}"
     train(RunConfig.from_flat(few | here), out, data=digits(64, 32, 1), resume=resume, progress=False)
 
@@ -93,10 +93,11 @@ if __name__ == "__main__":
 """
 
 
-def test_a_divided_run_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path):
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_run_of_two_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path, strategy):
     """Two processes; weights, history and the optimiser's state are those of an uninterrupted run, bit by bit."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", RESUMED, str(tmp_path), str(20_000 + os.getpid() % 20_000)]
+    command = [sys.executable, "-c", RESUMED, str(tmp_path), str(20_000 + os.getpid() % 20_000), strategy]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     whole, resumed = (load_run(tmp_path / name, device="cpu") for name in ("whole", "resumed"))
