@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from looksharp.data.hold_out import hold_out
 from looksharp.data.registry import data_set
-from looksharp.data.sets.synthetic import Count, handwriting
+from looksharp.data.sets.synthetic import Count, handwriting, windows
 from looksharp.data.sets.torchvision_sets import read_torchvision
 from looksharp.data.split import Data, Pixels, Split
 from looksharp.data.splits.memory import TensorSplit
@@ -178,9 +176,9 @@ def _draw(
     chosen = rng.integers(0, len(strokes), size)
     place = rng.integers(0, _SIDE - _DIGIT + 1, (2, size))
     canvas, masks = np.zeros((size, _SIDE, _SIDE), np.uint8), np.zeros((size, _SIDE, _SIDE), np.bool_)
-    _windows(canvas, _DIGIT)[image, *place] = strokes[chosen]
-    _windows(masks, _DIGIT)[image, *place] = strokes[chosen] >= _STROKE
-    areas, pieces = _windows(canvas, _DISTRACTOR), _windows(strokes, _DISTRACTOR)
+    windows(canvas, _DIGIT)[image, *place] = strokes[chosen]
+    windows(masks, _DIGIT)[image, *place] = strokes[chosen] >= _STROKE
+    areas, pieces = windows(canvas, _DISTRACTOR), windows(strokes, _DISTRACTOR)
     canvases = {0: canvas.copy()} if 0 in wanted else {}
     for count in tqdm(range(1, last + 1), title, disable=size * last < 200_000, leave=False):
         source = (chosen + rng.integers(1, len(strokes), size)) % len(strokes)  # any digit but the image's own
@@ -192,9 +190,3 @@ def _draw(
         if count in wanted:
             canvases[count] = canvas.copy()
     return chosen, masks, canvases
-
-
-def _windows(images: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """Return every square of images (N, H, W) by its upper left corner: a view (N, rows, columns, side, side)."""
-    windows: npt.NDArray[Any] = sliding_window_view(images, (side, side), axis=(1, 2), writeable=True)
-    return windows

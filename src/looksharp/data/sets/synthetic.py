@@ -27,7 +27,7 @@ from looksharp.data.split import Data, Pixels
 from looksharp.data.splits.memory import TensorSplit
 from looksharp.marks.marks import Marks
 
-__all__ = ["PALETTE", "Count", "biased_digits", "digits", "handwriting"]
+__all__ = ["PALETTE", "Count", "biased_digits", "digits", "handwriting", "windows"]
 
 Count = Annotated[int, Ge(1), Le(500_000)]
 """A number of images."""
@@ -180,7 +180,7 @@ def _canvases(split: str, count: int, rng: np.random.Generator) -> tuple[_Bytes,
             for which, side in _alike(sides):
                 alpha, at = enlarged[side][chosen[part][which]], (which, *places[which].T)
                 _paint(canvases, alpha, _colours(len(which), rng), *at)
-                _windows(masks[part], side)[at] = alpha > 0.25
+                windows(masks[part], side)[at] = alpha > 0.25
             canvases += noise[rng.integers(0, len(noise), n)].reshape(canvases.shape)
             images[part] = _as_bytes(canvases.clip(0, 1, out=canvases))
             corners[part] = _free_corners(places, sides, rng)
@@ -208,15 +208,15 @@ def _alike(sizes: _Whole) -> Iterator[tuple[_Whole, int]]:
         yield np.flatnonzero(sizes == size), size
 
 
-def _windows(canvases: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+def windows(canvases: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
     """Return every square of canvases (..., H, W) by its upper left corner: a view (..., rows, columns, side, side)."""
-    windows: npt.NDArray[Any] = sliding_window_view(canvases, (side, side), axis=(-2, -1), writeable=True)
-    return windows
+    found: npt.NDArray[Any] = sliding_window_view(canvases, (side, side), axis=(-2, -1), writeable=True)
+    return found
 
 
 def _paint(canvases: _Image, alpha: _Image, colours: _Image, which: _Whole, rows: _Whole, columns: _Whole) -> None:
     """Paint squares (K, side, side), as opaque as `alpha`, each onto the canvas and at the corner that is its."""
-    areas, at = _windows(canvases, alpha.shape[-1]), (which, slice(None), rows, columns)
+    areas, at = windows(canvases, alpha.shape[-1]), (which, slice(None), rows, columns)
     under = areas[at]  # (K, 3, side, side)
     areas[at] = under + alpha[:, None] * (colours[:, :, None, None] - under)
 
@@ -233,7 +233,7 @@ def _paint_clutter(canvases: _Image, enlarged: dict[int, _Image], rng: np.random
             alpha = np.empty((len(same), size, size), np.float32)
             for within, side in _alike(sides[same]):
                 chosen = same[within]
-                alpha[within] = _windows(enlarged[side], size)[digits[chosen], *cut[chosen].T]
+                alpha[within] = windows(enlarged[side], size)[digits[chosen], *cut[chosen].T]
             _paint(canvases, alpha, colours[same], which[same], *at[same].T)
 
 
