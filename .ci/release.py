@@ -33,6 +33,7 @@ SMOKE = (
     "looksharp compare runs/plain runs/icasc --out compared",
 )
 """Every kind of file in the wheel is read: the stub of public names, recipes, templates and styles."""
+UNFETCHED = ("Failed to fetch", "Failed to download", "error sending request", "No space left on device")
 PAGES = ("suspects/index.html", "compared/report.html")
 
 
@@ -80,10 +81,11 @@ def _finds(python: str) -> bool:
     return found.returncode == 0
 
 
-def try_out(file: Path, python: str, resolution: str) -> None:
+def try_out(file: Path, python: str, resolution: str, must_fetch: bool = True) -> None:
     """Install a file into an empty environment, and use it from an empty folder.
 
     Packages are installed as wheels: the lowest version of a dependency is the lowest that has one for this Python.
+    Unless they must be fetched, a machine that cannot fetch or hold them does not try.
     """
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
@@ -92,7 +94,13 @@ def try_out(file: Path, python: str, resolution: str) -> None:
         path = folder / "environment" / "bin"
         install = [UV, "pip", "install", "--quiet", "--python", str(path / "python")]
         needs = ["--resolution", resolution, "--only-binary", ":all:", "-r", str(ROOT / "pyproject.toml")]
-        run([*install, *needs], folder)  # of the file itself they would not be direct: the newest would be taken
+        try:
+            run([*install, *needs], folder)  # of the file itself they would not be direct: the newest would be taken
+        except SystemExit as failed:
+            if must_fetch or not any(sign in str(failed) for sign in UNFETCHED):
+                raise
+            print(f"Python {python}, {resolution}: packages cannot be fetched here: not tried\n{failed}", flush=True)
+            return
         run([*install, "--no-deps", str(file)], folder)
         installed = time.monotonic()
         version = run(["python", "-c", "import looksharp; print(looksharp.__version__)"], folder, path).strip()
@@ -119,7 +127,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pythons", nargs="*", default=PYTHONS, help="versions to try, where they are at hand")
     parser.add_argument("--resolutions", nargs="*", default=list(RESOLUTIONS), choices=RESOLUTIONS)
-    parser.add_argument("--ends", action="store_true", help="the oldest with the lowest, the newest with the newest")
+    parser.add_argument(
+        "--ends",
+        action="store_true",
+        help="the oldest with the lowest and the newest with the newest alone, where packages can be fetched",
+    )
     chosen = parser.parse_args()
     out = ROOT / "dist"
     for old in out.glob("looksharp-*"):
@@ -131,7 +143,7 @@ def main() -> None:
         tries = list(zip((pythons[0], pythons[-1]), RESOLUTIONS, strict=True))
     for python, resolution in tries:
         (file,) = out.glob(RESOLUTIONS[resolution])
-        try_out(file, python, resolution)
+        try_out(file, python, resolution, must_fetch=not chosen.ends)
 
 
 if __name__ == "__main__":
