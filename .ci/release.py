@@ -44,7 +44,7 @@ def run(command: str | Sequence[str], folder: Path, path: Path = BIN) -> str:
         SystemExit: if the command fails; its last lines are printed.
     """
     words = command.split() if isinstance(command, str) else list(command)
-    kept_out = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")  # of the last, each start costs 10 s more
+    kept_out = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")  # the last makes each start slow
     environment = {name: value for name, value in os.environ.items() if name not in kept_out}
     environment |= {"PATH": f"{path}{os.pathsep}{environment['PATH']}", "UV_PYTHON_DOWNLOADS": "never"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -85,7 +85,7 @@ def try_out(file: Path, python: str, resolution: str, must_fetch: bool = True) -
     """Install a file into an empty environment, and use it from an empty folder.
 
     Packages are installed as wheels: the lowest version of a dependency is the lowest that has one for this Python.
-    Unless they must be fetched, a machine that cannot fetch or hold them does not try.
+    Where they need not be fetched and cannot be, a line says that nothing was tried.
     """
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
@@ -130,7 +130,8 @@ def main() -> None:
     parser.add_argument(
         "--ends",
         action="store_true",
-        help="the oldest with the lowest and the newest with the newest alone, where packages can be fetched",
+        help="try only the oldest Python with the lowest versions and the newest with the newest; skip what cannot be "
+        "fetched",
     )
     chosen = parser.parse_args()
     out = ROOT / "dist"
@@ -138,6 +139,8 @@ def main() -> None:
         old.unlink()
     build(out)
     pythons = interpreters(chosen.pythons)
+    if not pythons:
+        sys.exit("none of these Pythons is on this machine: the release was tried with none")
     tries = list(product(pythons, chosen.resolutions))
     if chosen.ends:
         tries = list(zip((pythons[0], pythons[-1]), RESOLUTIONS, strict=True))

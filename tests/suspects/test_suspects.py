@@ -319,7 +319,7 @@ def test_several_labels_an_image_is_chosen_once(biased):
     assert found.index.bincount().tolist() == [0] * 5 + [2] * 395
 
 
-def test_several_labels_the_cue_s_is_chosen():
+def test_of_several_labels_that_of_the_cue_is_chosen():
     follows = []
     for seed in range(5):
         data = with_next_class(biased_digits(0.95, 400, 1, 1, seed=seed))

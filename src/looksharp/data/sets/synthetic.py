@@ -203,7 +203,7 @@ def _colours(count: int, rng: np.random.Generator) -> _Image:
 
 
 def _alike(sizes: _Whole) -> Iterator[tuple[_Whole, int]]:
-    """Yield the places of all that are of one size, and the size."""
+    """Yield the places of each size, and the size."""
     for size in np.unique(sizes).tolist():
         yield np.flatnonzero(sizes == size), size
 
@@ -215,14 +215,14 @@ def windows(canvases: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
 
 
 def _paint(canvases: _Image, alpha: _Image, colours: _Image, which: _Whole, rows: _Whole, columns: _Whole) -> None:
-    """Paint squares (K, side, side), as opaque as `alpha`, each onto the canvas and at the corner that is its."""
+    """Paint squares (K, side, side), as opaque as `alpha`, each onto its canvas at its corner."""
     areas, at = windows(canvases, alpha.shape[-1]), (which, slice(None), rows, columns)
     under = areas[at]  # (K, 3, side, side)
     areas[at] = under + alpha[:, None] * (colours[:, :, None, None] - under)
 
 
 def _paint_clutter(canvases: _Image, enlarged: dict[int, _Image], rng: np.random.Generator) -> None:
-    """Paint pieces of other digits, onto every canvas as many as are drawn for it."""
+    """Paint pieces of other digits onto the canvases, a number drawn for each."""
     counts = rng.integers(*_CLUTTER, len(canvases))
     for turn in range(counts.max()):
         which = np.flatnonzero(counts > turn)
