@@ -444,6 +444,28 @@ def test_other_heads_are_none(images, ending):
     assert head_of(Ending(*ending), "features", images) is None
 
 
+class Restrided(nn.Module):
+    """Reads the means of positions, or else of channels, through strides of its own."""
+
+    def __init__(self, strides, offset=0):
+        super().__init__()
+        self.strides, self.offset = strides, offset
+
+    def forward(self, features):
+        means = features.mean((2, 3), keepdim=True)
+        return means.as_strided(means.shape, self.strides, self.offset)
+
+
+def test_pooled_linear_head_is_found_where_channels_are_last_in_memory(images):
+    last = images.contiguous(memory_format=torch.channels_last)
+    model = Ending(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
+    assert head_of(model, "features", last).layer == "features"
+    resnet = models.resnet18(num_classes=5).to(memory_format=torch.channels_last)
+    assert head_of(resnet, "layer4", torch.rand(2, 3, 33, 33)).layer == "layer4"
+    for restrided in (Restrided((0, 1, 1, 1)), Restrided((6, 0, 1, 1)), Restrided((1, 2, 1, 1))):  # other images' means
+        assert head_of(Ending(restrided, nn.Flatten(), nn.Linear(6, 5)), "features", last) is None
+
+
 def test_torchvision_heads_that_are_none():
     images = torch.rand(2, 3, 33, 33)
     densenet = models.densenet121(num_classes=5).eval()

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +116,7 @@ class Recording(Mapping[str, Tensor]):
             name = node.name()
             pools += name in _POOLING
             parents = [parent for parent, _ in node.next_functions if parent is not None]
-            if len(parents) != 1 or (name not in _POOLING and name not in _RESHAPING):
+            if len(parents) != 1 or not (name in _POOLING or name in _RESHAPING or _lies_channels_last(node)):
                 return None
             node = parents[0]
         if node is None or pools != 1:
@@ -123,6 +124,17 @@ class Recording(Mapping[str, Tensor]):
         layer = entries[node]
         # Fewer or more inputs than channels: pooling left positions behind that the linear layer tells apart.
         return PooledLinearHead(layer, linear) if linear.in_features == self.maps[layer].shape[1] else None
+
+
+def _lies_channels_last(node: Any) -> bool:
+    """Return whether a step of the graph only says that means (B, C, 1, 1) have their channels last in memory.
+
+    So adaptive average pooling ends where its map has its channels last.
+    """
+    if node.name() != "AsStridedBackward1" or node._saved_storage_offset is not None:
+        return False
+    size, stride = tuple(node._saved_size), tuple(node._saved_stride)
+    return node.next_functions[0][0].name() in _POOLING and size[2:] == (1, 1) and stride[:2] == (size[1], 1)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

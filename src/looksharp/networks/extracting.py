@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from looksharp.networks.backbones.memory_format import channels_last
+
 __all__ = ["MapExtractor", "copied_in_its_modes", "extract"]
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -22,7 +24,7 @@ def extract(network: nn.Module, name: str) -> nn.Module:
     from timm.models import get_notrace_functions, get_notrace_modules
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    opaque = {"leaf_modules": get_notrace_modules(), "autowrap_functions": get_notrace_functions()}
+    opaque = {"leaf_modules": get_notrace_modules(), "autowrap_functions": [*get_notrace_functions(), channels_last]}
     try:
         found: nn.Module = create_feature_extractor(
             network, {name: "maps"}, tracer_kwargs=opaque, suppress_diff_warning=True

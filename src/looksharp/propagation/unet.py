@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from looksharp.networks.backbones.memory_format import channels_last
+
 __all__ = ["SmallUNet"]
 
 
@@ -35,7 +37,7 @@ class SmallUNet(nn.Module):
         """Return logits (B, H, W) of the object for images (B, 3, H, W)."""
         height, width = images.shape[-2:]
         folded = F.pixel_unshuffle(F.pad(images, (0, width % 2, 0, height % 2), mode="replicate"), 2)
-        fine = self.fine_in(folded)
+        fine = self.fine_in(channels_last(folded))
         middle = self.middle_in(F.max_pool2d(fine, 2, ceil_mode=True))
         coarse = self.coarse(F.max_pool2d(middle, 2, ceil_mode=True))
         middle = self.middle_out(torch.cat([_enlarged(coarse, middle), middle], 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from looksharp.networks.backbones.families import FAMILIES, Family
+from looksharp.networks.backbones.memory_format import channels_last
 
 __all__ = ["BasicBlock", "CifarResNet", "check_sizes", "initialize_convolutions"]
 
@@ -100,7 +101,7 @@ class CifarResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
-        features = self.relu(self.bn1(self.conv1(images)))  # (B, 16, H, W)
+        features = self.relu(self.bn1(self.conv1(channels_last(images))))  # (B, 16, H, W)
         features = self.layer1(features)  # (B, 16, H, W)
         features = self.layer2(features)  # (B, 32, H/2, W/2)
         features = self.layer3(features)  # (B, 64, H/4, W/4)

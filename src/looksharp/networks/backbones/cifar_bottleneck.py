@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from looksharp.networks.backbones.cifar import check_sizes, initialize_convolutions
 from looksharp.networks.backbones.families import FAMILIES, Family
+from looksharp.networks.backbones.memory_format import channels_last
 
 __all__ = ["CifarBottleneckResNet", "cifar_bottleneck_resnet", "cifar_resnext"]
 
@@ -83,7 +84,7 @@ class CifarBottleneckResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
-        features = self.relu(self.bn1(self.conv1(images)))  # (B, w, H, W)
+        features = self.relu(self.bn1(self.conv1(channels_last(images))))  # (B, w, H, W)
         features = self.layer1(features)  # (B, 4 w, H, W)
         features = self.layer2(features)  # (B, 8 w, H/2, W/2)
         features = self.layer3(features)  # (B, 16 w, H/4, W/4)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from looksharp.networks.backbones.cifar import check_sizes, initialize_convolutions
 from looksharp.networks.backbones.families import FAMILIES, Family
+from looksharp.networks.backbones.memory_format import channels_last
 
 __all__ = ["CifarWideResNet", "WideBlock"]
 
@@ -109,7 +110,7 @@ class CifarWideResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
-        features = self.conv1(images)  # (B, 16, H, W)
+        features = self.conv1(channels_last(images))  # (B, 16, H, W)
         features = self.layer1(features)  # (B, 16 k, H, W)
         features = self.layer2(features)  # (B, 32 k, H/2, W/2)
         features = self.layer3(features)  # (B, 64 k, H/4, W/4)

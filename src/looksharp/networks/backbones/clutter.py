@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from looksharp.networks.backbones.families import FAMILIES, Family
+from looksharp.networks.backbones.memory_format import channels_last
 
 __all__ = ["ClutterNet"]
 
@@ -74,7 +75,7 @@ class ClutterNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
-        features = self.stage1(images)  # (B, width, H/2, W/2)
+        features = self.stage1(channels_last(images))  # (B, width, H/2, W/2)
         features = self.stage2(features)  # (B, width, H/4, W/4)
         features = self.stage3(features)  # (B, 2 width, H/8, W/8)
         features = self.stage5(self.stage4(features))

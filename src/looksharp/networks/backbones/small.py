@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from looksharp.networks.backbones.cifar import BasicBlock, check_sizes, initialize_convolutions
 from looksharp.networks.backbones.families import FAMILIES, Family
+from looksharp.networks.backbones.memory_format import channels_last
 
 __all__ = ["SmallNet"]
 
@@ -72,7 +73,7 @@ class SmallNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes) for images (B, in_channels, H, W)."""
-        features = self.stage1(images)  # (B, width / 2, H/2, W/2)
+        features = self.stage1(channels_last(images))  # (B, width / 2, H/2, W/2)
         features = self.stage2(features)  # (B, width, H/4, W/4)
         features = self.stage3(features)  # (B, 2 width, H/8, W/8)
         logits: Tensor = self.fc(self.avgpool(features).flatten(1))
