@@ -5,14 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from looksharp.curing import demo as demo_module
-from looksharp.curing import reaching
 from looksharp.curing import ticks as ticks_module
 from looksharp.curing.demo import METHODS, demo
 from looksharp.curing.verdict import judge
 from looksharp.data.sets.synthetic import biased_digits
 from looksharp.evaluation import evaluate
 from looksharp.interventions.intervene import intervene
-from looksharp.propagation import keeping
 from looksharp.suspects import read_groups
 from looksharp.training import load_run
 
@@ -37,8 +35,6 @@ def _quick(data):
         patch.setattr(demo_module, "build_data", lambda config, seed: data)
         patch.setattr(demo_module, "_deciding", all_groups)
         patch.setattr(ticks_module, "refusals", lambda run, data, groups: {})
-        for module in (keeping, reaching):
-            patch.setattr(module, "STEPS", 4)
         yield
 
 

@@ -136,7 +136,7 @@ def folder(run, data, tmp_path):
 def test_found_pieces_join_the_ticked_ones(run, data, folder, told, monkeypatch):
     monkeypatch.setattr(ticks_module, "refusals", lambda run, data, groups: {})
     told(torch.stack([box(30, 30, 8)] * 40), [1.0] * 40)
-    ticks = choose_ticks(folder, "all", None, run, data, folder / "out", propagate=True)
+    ticks = choose_ticks(folder, "all", None, run, data, folder / "out")
     assert "found such a piece in 36 other training images" in ticks.note
     assert "overlaps their regions by 0.60" in ticks.note
     marks = ticks.settings(MarksConfig(cues=""))
@@ -150,8 +150,10 @@ def test_found_pieces_join_the_ticked_ones(run, data, folder, told, monkeypatch)
     assert (again.note, again.settings(marks)) == (ticks.note, marks)
     with pytest.raises(ValueError, match="holds a cure with other ticks"):
         choose_ticks(folder, "1", None, run, data, folder / "out", propagate=True)
-    plainly = choose_ticks(folder, "all", None, run, data, folder / "without")
+    plainly = choose_ticks(folder, "all", None, run, data, folder / "without", propagate=False)
     assert (plainly.reached, plainly.settings(marks).shortcut) == (None, [1, 2])
+    few = choose_ticks(folder, "1", None, run, data, folder / "few")  # two regions, and four are needed
+    assert few.reached is None
     assert json.loads((folder / "without" / "cues.json").read_text())["groups"].keys() == {"1", "2"}
 
 

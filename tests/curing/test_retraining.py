@@ -286,22 +286,60 @@ def test_data_that_does_not_fit(shapes, folder, run, tmp_path):
         cure(run, "data", tmp_path / "out", data=str(folder), **OPTIONS)
 
 
-@pytest.mark.usefixtures("_no_figures")
-def test_marks_are_propagated_once_for_all_trainings(run, tmp_path, monkeypatch):
+@pytest.fixture
+def told(monkeypatch):
+    """Be as sure of every mask as told; returns the numbers of marked images that a segmenter learnt from."""
     asked = []
 
-    def briefly(split, pixels, **options):
-        asked.append(len(split.marks.images))
-        return propagate(split, pixels, **options | {"steps": 4})
+    def tell(sure):
+        def found(split, pixels, **options):
+            asked.append(len(split.marks.images))
+            result = propagate(split, pixels, **options)
+            return replace(result, sure=torch.full_like(result.sure, sure))
 
-    monkeypatch.setattr(keeping, "propagate", briefly)
-    cure(run, out=tmp_path / "cured", propagate=True, marked=20, compare=["gain_ext", "labels"], epochs=1, **OPTIONS)
+        monkeypatch.setattr(keeping, "propagate", found)
+        return asked
+
+    return tell
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_marks_are_propagated_once_for_all_trainings(run, tmp_path, told):
+    asked = told(0.9)
+    cure(run, out=tmp_path / "cured", marked=20, compare=["gain_ext", "labels"], epochs=1, **OPTIONS)
     config = load_run(tmp_path / "cured" / "runs" / "cure").config
     assert (config.marks.propagate, config.marks.marked_per_batch) == (True, 0)
     assert len(asked) == 1
     folders = [tmp_path / "cured" / "runs" / name / "propagated" for name in ("cure", "gain_ext", "labels")]
     assert [folder.exists() for folder in folders] == [True, True, False]  # labels alone read no marks
     assert f"A small segmenter learnt the {asked[0]} marks" in (tmp_path / "cured" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_marks_of_files_are_propagated_once_too(shapes, folder, tmp_path, told):
+    asked = told(0.9)
+    found = cure(shapes, folder / "boxes.json", tmp_path / "cured", propagate=True, epochs=1, **OPTIONS)
+    assert len(asked) == 1
+    assert f"A small segmenter learnt the {asked[0]} marks" in found.report.read_text()
+    assert found.after.run.config.marks.propagate_without is None
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_where_few_masks_are_sure_half_of_a_batch_is_drawn_from_them(run, tmp_path, told):
+    told(0.1)
+    cure(run, out=tmp_path / "cured", marked=20, epochs=1, **OPTIONS)
+    config = load_run(tmp_path / "cured" / "runs" / "cure").config
+    assert (config.marks.propagate, config.marks.marked_per_batch) == (True, 8)
+
+
+@pytest.mark.parametrize("options", [{"propagate": False, "marked": 20}, {"marked": 3}, {"marked": 60}])
+@pytest.mark.usefixtures("_no_figures")
+def test_marks_are_not_propagated_where_that_is_not_worth_it(run, tmp_path, told, options):
+    """Nobody asks for it, there are too few marks to learn from, or half of the images have one."""
+    asked = told(0.9)
+    found = cure(run, out=tmp_path / "cured", epochs=1, **options, **OPTIONS)
+    assert not asked
+    assert not found.after.run.config.marks.propagate
 
 
 @pytest.mark.usefixtures("_no_figures")

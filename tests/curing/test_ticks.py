@@ -169,6 +169,14 @@ def test_ticks_of_the_object_are_marks(run, suspects, tmp_path, monkeypatch):
     assert [part.name for part in config.objective] == ["classification", "agreement", "cue_exchange"]
     assert json.loads((tmp_path / "both" / "runs" / "cure" / "run.json").read_text())["marked"] == 20
     assert found.after.ticks == 2
+    assert not config.marks.propagate
+
+
+def test_ticks_of_the_object_are_propagated_where_that_is_asked_for(run, suspects, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "draw_examples", lambda folder, examples: None)
+    found = cure(run, cues=suspects, object="3", propagate=True, out=tmp_path / "objects", epochs=1, **OPTIONS)
+    assert (found.after.run.config.marks.propagate, found.after.run.config.marks.object) == (True, [3])
+    assert "A small segmenter learnt the 20 marks" in found.report.read_text()
 
 
 def test_bad_ticks_are_refused_in_one_line(run, suspects, found, data, tmp_path, monkeypatch):
@@ -191,6 +199,8 @@ def test_bad_ticks_are_refused_in_one_line(run, suspects, found, data, tmp_path,
     fails("does not exist", cues=tmp_path / "nothing")
     fails("^cues needs the groups that show a shortcut or the object", shortcut=None)
     fails("^shortcut names groups of looksharp suspects: name its groups.json by cues$", cues=None)
+    refused = {"propagate_without": ["1.png"], "propagate": False}
+    fails("^propagate_without refuses masks that propagate finds: leave out no_propagate$", **refused)
     fails("^mark_boxes is for marks, but there are none: name a file of them by marks$", mark_boxes=True)
     fails("^budget must be 0, or 1 to the 1 groups ticked as a shortcut; got 2$", budget=[2])
     fails("^cue_guidance must be parts that read cue marks: cue_exchange; got 'energy'$", cue_guidance="energy")

@@ -47,7 +47,7 @@ def test_a_choice_is_a_command_line_that_cure_takes(method, folder, tmp_path):
     if "ticks" in reads:
         assert found.cues.read_text() == "groups"
         assert [str(found.shortcut), str(found.object)] == ["1,4", "2"]
-    assert found.propagate == (method == "propagated")
+    assert found.propagate == {"propagated": True, "ticks": None, "both": None}.get(method, False)
 
 
 def test_what_is_marked_later_does_not_change_a_job(folder, tmp_path):

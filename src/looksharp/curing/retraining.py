@@ -32,14 +32,16 @@ from looksharp.curing.ticks import Ticks, choose_ticks
 from looksharp.curing.verdict import deciding_split
 from looksharp.data.marked import choose_marked
 from looksharp.data.split import Data, Split
+from looksharp.data.ticked import choose_ticked
 from looksharp.experiments.record import Values
 from looksharp.experiments.study import conduct
 from looksharp.experiments.table import Table
 from looksharp.experiments.trial import Trial, run_folder, train_trial
 from looksharp.objectives.parsing import PartSettings
-from looksharp.propagation.keeping import quality_of, share
+from looksharp.propagation.keeping import propagated_data, quality_of, share
+from looksharp.propagation.propagate import worth_propagating
 from looksharp.training.data import map_said, moved_data, run_data
-from looksharp.training.folder import Run, load_run, read_facts
+from looksharp.training.folder import Run, find_device, load_run, read_facts
 from looksharp.training.reweighting import reweight_last_layer
 from looksharp.training.settings import MarksConfig, RunConfig
 
@@ -100,7 +102,7 @@ def cure_run(chosen: CureSettings, progress: bool = True) -> Cure:
     check_baselines(chosen.compare, images)
     ceiling = None if chosen.ceiling is None else _ceiling(chosen.ceiling, before, chosen.device)
     ticks = _ticks(chosen, before, images, out, progress)
-    marks = _divided(chosen, settings, images, ticks, out)
+    marks = _propagated(chosen, settings, _divided(chosen, settings, images, ticks, out), out, progress)
     of_groups = marks.marked == 0
     check_budget(chosen.budget, len(ticks.shortcut) if ticks and of_groups else marks.marked, of_groups=of_groups)
     fine_tunes = bool(read_facts(path).adopted) if chosen.fine_tune is None else chosen.fine_tune
@@ -206,6 +208,34 @@ def _divided(chosen: CureSettings, settings: RunConfig, images: Data, ticks: Tic
     return DividedMarks(choose_marked(images, config, settings.training.seed), config, 0, proofs)
 
 
+def _propagated(
+    chosen: CureSettings, settings: RunConfig, marks: DividedMarks, out: Path, progress: bool
+) -> DividedMarks:
+    """Return marks that trainings propagate, where that is asked for or worth it.
+
+    It is done here first, since places in a batch for marked images are only needed where few images have a mark.
+    """
+    of_objects = marks.settings.marks is not None or bool(marks.settings.object and chosen.propagate)
+    asked = True if chosen.propagate_without else chosen.propagate
+    data, training = choose_ticked(marks.data, marks.settings), settings.training
+    if not of_objects or not (worth_propagating(data.splits["train"]) if asked is None else asked):
+        return marks
+    found = propagated_data(
+        data,
+        run_folder(out / "runs", "cure") / "propagated",
+        refused=chosen.propagate_without or (),
+        seed=training.seed,
+        device=find_device(training.device),
+        workers=training.workers,
+        progress=progress,
+    ).splits["train"]
+    assert found.marks is not None
+    config = replace(marks.settings, propagate=True, propagate_without=chosen.propagate_without)
+    if chosen.marked_per_batch is None and len(found.marks.images) >= len(found) / 2:
+        config = replace(config, marked_per_batch=0)
+    return replace(marks, settings=config)
+
+
 def _cost(marked: int, ticks: Ticks | None) -> str:
     said = [f"{marked} marked images"] if marked or ticks is None else []
     if ticks is not None:
@@ -230,16 +260,13 @@ def _marks(chosen: CureSettings, settings: RunConfig) -> MarksConfig:
         chosen.mark_boxes,
         marks_orientation=chosen.marks_orientation,
         mark_crowds=chosen.mark_crowds,
-        propagate=chosen.propagate,
-        propagate_without=chosen.propagate_without,
     )
 
 
 def _places(chosen: CureSettings, settings: RunConfig) -> int:
     """Return the number of places in a batch for marked images."""
     batch = settings.training.batch_size
-    default = 0 if chosen.propagate else marked_places(settings)
-    places = default if chosen.marked_per_batch is None else chosen.marked_per_batch
+    places = marked_places(settings) if chosen.marked_per_batch is None else chosen.marked_per_batch
     if not 0 <= places < batch:
         raise ValueError(f"marked_per_batch must be 0 to {batch - 1}, below the run's batch_size; got {places}")
     return places

@@ -35,9 +35,11 @@ class CureSettings:
             that are not held out for the proof.
         marked_classes: use only marks of these classes; all if not given.
         marked_per_batch: number of places in each batch for marked images; if not given half of the batch, or none
-            where marks are propagated, since most images then have one.
+            where marks were propagated to half of the images or more.
         propagate: mark the object in all training images by a small segmenter that learns from the marked ones; see
-            train. With cues, such a segmenter also finds pieces like the ticked ones in all other images.
+            train. With cues, such a segmenter also finds pieces like the ticked ones in all other images. If not
+            given, it is done where at least 4 images have a mark (or such a piece), enough others have none, and images
+            have one class each; regions of object are propagated if asked for. --no_propagate does without.
         propagate_without: names of images whose mask, as the sheet of a training shows it, is not to guide; none if
             not given.
         mark_boxes: replace every mask by the box around it.
@@ -75,7 +77,7 @@ class CureSettings:
     marked: Positive | None = None
     marked_classes: list[str] | None = None
     marked_per_batch: Annotated[int, Ge(0)] | None = None
-    propagate: bool = False
+    propagate: bool | None = None
     propagate_without: list[str] | None = None
     mark_boxes: bool = False
     marks_orientation: Literal["upright", "stored"] = "upright"
@@ -106,6 +108,8 @@ class CureSettings:
             raise SettingError(
                 "cues needs the groups that show a shortcut or the object: name them by shortcut or object"
             )
+        if self.propagate is False and self.propagate_without:
+            raise SettingError("propagate_without refuses masks that propagate finds: leave out no_propagate")
         if self.marks is None:
             given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
             of_ticks = ("propagate",) if self.object is None else ("propagate", "guidance")

@@ -14,6 +14,7 @@ from looksharp.curing.refusing import refusals
 from looksharp.data.split import Data
 from looksharp.data.ticked import TickedRegion, ticks_text
 from looksharp.files import read_text, write_text
+from looksharp.propagation.propagate import FEWEST
 from looksharp.settings import SettingError
 from looksharp.suspects.groups import Groups, read_groups
 from looksharp.training.folder import Run
@@ -27,6 +28,7 @@ __all__ = ["Ticks", "choose_ticks", "ticked_numbers"]
 ALL = "all"
 """Every group of the file, but those that are ticked as the object."""
 
+_LEFT = 0.01  # smallest share of the images without a ticked piece for which others are looked for
 _REACHED = 0  # the number in OUT/cues.json of the pieces that were found in other images
 
 
@@ -101,7 +103,7 @@ def choose_ticks(
     data: Data,
     out: Path,
     *,
-    propagate: bool = False,
+    propagate: bool | None = None,
     progress: bool = False,
 ) -> Ticks:
     """Read the groups, refuse those that would do harm, and write the regions of the others to OUT/cues.json.
@@ -113,7 +115,8 @@ def choose_ticks(
         run: the run to cure.
         data: its images.
         out: the cure's folder.
-        propagate: find pieces like those of the shortcut in the other training images; see `reach`.
+        propagate: find pieces like those of the shortcut in the other training images, see `reach`; where there are
+            enough to learn from and images are left, if not given.
         progress: show progress bars.
 
     Raises:
@@ -141,8 +144,11 @@ def choose_ticks(
     regions = {number: _regions(ticked[number], data.classes) for number in (*kept, *of_object)}
     path, text = out / "cues.json", partial(ticks_text, train, groups.size)
     found = None
+    learnt = [each for number in kept for each in regions[number]]
+    if propagate is None:
+        propagate = train.targets.ndim == 1 and FEWEST <= len(learnt) <= (1 - _LEFT) * len(train)
     if propagate and kept:
-        found = _known(path) or reach(run, data, [each for number in kept for each in regions[number]], progress)
+        found = _known(path) or reach(run, data, learnt, progress)
     _write(path, text(regions | ({} if found is None else {_REACHED: found.regions})), found)
     images = len({image for number in kept for image in ticked[number].images})
     return Ticks(path, kept, of_object, images, groups, refused, found)

@@ -46,7 +46,7 @@ def propagated_data(
         seed: seed of the segmenter.
         device: device of the segmenter.
         workers: processes that read image files.
-        progress: show progress bars, and say what was found.
+        progress: show progress bars, and say what was found anew.
 
     Raises:
         ValueError: if a refused name is no training image; see also `propagate`.
@@ -55,7 +55,7 @@ def propagated_data(
     without = _places(train, refused)
     key = f"{train.fingerprint()} {data.pixels} {STEPS} {seed}"
     key = hashlib.sha256(key.encode()).hexdigest()
-    path = folder / "masks.npz"
+    path, sheet = folder / "masks.npz", folder / "sheet.png"
     found = _read(path, key)
     if found is None:
         found = propagate(
@@ -69,19 +69,18 @@ def propagated_data(
             progress=progress,
         )
         _write(path, found, key)
-        (folder / "sheet.png").unlink(missing_ok=True)
-    sheet = folder / "sheet.png"
+        sheet.unlink(missing_ok=True)
+        if progress:
+            print(
+                f"{len(found.own)} marks propagated to {len(found.places(without)):,} of "
+                f"{len(train) - len(found.own):,} images; on marked images that it had not learnt from, the "
+                f"segmenter's masks overlap the marks by {float(found.overlaps.mean()):.2f}; look at {sheet}",
+                file=sys.stderr,
+            )
     if not sheet.exists():
         _draw(sheet, train, data.pixels, found)
     marks = found.marks(train, without)
     own, sure, count = len(found.own), len(found.places()), len(found.places(without))
-    if progress:
-        print(
-            f"{own} marks propagated to {count:,} of {len(train) - own:,} images; on marked images that it had not "
-            f"learnt from, the segmenter's masks overlap the marks by {float(found.overlaps.mean()):.2f}; "
-            f"look at {sheet}",
-            file=sys.stderr,
-        )
     notes = {
         "marks: propagated to images without one": count,
         "marks: not propagated to, because the mask found there is unsure": len(train) - own - sure,

@@ -20,13 +20,14 @@ from looksharp.propagation.found import DrawnMask, FoundMask, packed, unpacked
 from looksharp.propagation.segmenter import fit_segmenter, predict
 from looksharp.propagation.working import marked_images, working_batches
 
-__all__ = ["STEPS", "SURE", "Propagated", "expected_overlap", "overlap", "propagate"]
+__all__ = ["FEWEST", "STEPS", "SURE", "Propagated", "expected_overlap", "overlap", "propagate", "worth_propagating"]
 
 STEPS = 400
 """Training steps of the segmenter, each of 16 images; its cross-validation takes as many again."""
 SURE = 0.5
 """Smallest expected overlap of a found mask that guides."""
-_FEWEST = 4  # marked images: two to learn from and two to be judged by, in turns
+FEWEST = 4
+"""Fewest marked images: two to learn from and two to be judged by, in turns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +116,8 @@ def propagate(
     own = tuple(split.marks.images) if split.marks is not None else ()
     if split.targets.ndim != 1:
         raise ValueError("propagate needs images of one class each; the masks of a multi-label image have several")
-    if len(own) < _FEWEST:
-        raise ValueError(f"propagate needs at least {_FEWEST} marked training images; got {len(own)}: mark more")
+    if len(own) < FEWEST:
+        raise ValueError(f"propagate needs at least {FEWEST} marked training images; got {len(own)}: mark more")
     if steps < 2:
         raise ValueError(f"steps must be at least 2; got {steps}")
     images, masks = marked_images(split, pixels, own, device, workers)
@@ -139,6 +140,12 @@ def propagate(
             bar.update(len(batch))
     grid = (images.shape[-2], images.shape[-1])
     return Propagated(np.concatenate(bits), grid, torch.cat(sure), own, overlaps)
+
+
+def worth_propagating(split: Split) -> bool:
+    """Return whether marks may be propagated (see `propagate`), and most images of the split have none."""
+    marked = len(split.marks.images) if split.marks is not None else 0
+    return split.targets.ndim == 1 and FEWEST <= marked < len(split) / 2
 
 
 def overlap(found: Tensor, marked: Tensor) -> Tensor:

@@ -135,7 +135,8 @@ class MarksConfig:
         if self.cues is None and ticked is not None:
             raise SettingError(f"{ticked} names groups of a file of regions: name it by cues")
         if self.marks is None:
-            of_cues = () if self.cues is None else ("marked_per_batch", "cues", "shortcut", "object")
+            of_cues = {"marked_per_batch", "cues", "shortcut", "object"} if self.cues is not None else set()
+            of_cues |= {"propagate", "propagate_without"} if self.object else set()
             other = next((name for name in given if name not in of_cues), None)
             if other is not None:
                 raise SettingError(f"{other} needs marks: name a file or folder of them by marks")
