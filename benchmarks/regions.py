@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import benchmarks.cue_sets  # noqa: F401 (runs may be of its data sets)
 from looksharp.attention.attend import attend
 from looksharp.attention.rerun import counting
 from looksharp.attention.stages import last_stages
