@@ -7,7 +7,7 @@ from looksharp.networks.backbones.build import build_network
 from looksharp.networks.backbones.memory_format import channels_last
 from looksharp.propagation.unet import SmallUNet
 
-NETWORKS = ["small", "small_deep", "clutter_cnn", "cifar_resnet8", "cifar_resnet11_bottleneck", "cifar_wrn10_2"]
+NETWORKS = ["small", "small_deep", "clutter_cnn", "cifar_resnet8", "cifar_resnet8_bottleneck", "cifar_wrn10_2"]
 
 
 def built(name):
