@@ -263,6 +263,18 @@ def test_without_proof_examples_or_curve(tmp_path):
     assert "Attention on the object" in page.text
 
 
+def test_a_verdict_by_marks_on_a_split_without_pieces(tmp_path):
+    """The proof by pieces is shown first, and the verdict may rest on marks of another split."""
+    columns = [_measured(number, name) for number, name in enumerate(NAMES)]
+    columns = tuple(replace(each, pieces={"test": each.interventions["test"]}) for each in columns)
+    verdicts = {name: Verdict("not", "Not cured: by marks.", "shifted") for name in NAMES[1:]}
+    path = write_cure(tmp_path, _findings(columns=columns, verdicts=verdicts))
+    page = path.read_text()
+    assert "Not cured: by marks." in page
+    assert "Interventions on test" in page
+    assert json.loads((tmp_path / "results.json").read_text())["verdicts"]["cure"]["split"] == "shifted"
+
+
 def test_charts_take_what_there_is():
     groups = [
         DotGroup("$1", "higher", {"a": (0.5, math.nan, math.nan), "b": (math.nan,) * 3}, 0.1),

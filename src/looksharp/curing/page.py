@@ -14,7 +14,7 @@ from looksharp.curing.charts import DotGroup, dots, steps
 from looksharp.curing.pictures import draw_examples, show_example
 from looksharp.curing.results import Findings, Measured
 from looksharp.curing.tables import ProofTable, budget_rows, cost_rows, main_metric, price, proof_table
-from looksharp.curing.verdict import RULE, RULE_OF_PIECES
+from looksharp.curing.verdict import RULE, RULE_OF_PIECES, deciding_split
 from looksharp.drawing.charts import bars, run_colors
 from looksharp.drawing.parts import Chart, draw_chart, environment, gradient, plain
 from looksharp.drawing.tables import metric_table, metrics_of
@@ -39,7 +39,9 @@ def write_cure(out: Path, findings: Findings) -> Path:
     verdict, main, present = findings.verdicts[findings.cure], main_metric(columns), metrics_of(values)
     names = [column.name for column in columns]
     light, dark = run_colors(names), run_colors(names, dark=True)
-    charts = _charts(findings, verdict.split, main)
+    # Of what the proof reads first; the verdict may be on another split, by marks.
+    split = deciding_split(findings.before.proof)
+    charts = _charts(findings, split, main)
     for name, chart in charts.items():
         with replacing(out / "figures" / f"{name}.svg") as temporary:
             temporary.write_bytes(chart.on_light)
@@ -47,7 +49,7 @@ def write_cure(out: Path, findings: Findings) -> Path:
     if findings.budget is not None:
         write_text(out / "budget.csv", findings.budget.table.csv("marked"))
     write_text(out / "results.json", json.dumps(plain(_facts(findings)), indent=2, ensure_ascii=False) + "\n")
-    proofs, others = _proof_tables(findings, verdict.split)
+    proofs, others = _proof_tables(findings, split)
     shown = [main, "worst_group", *(["attention_inside"] if findings.examples else [])]
     more = sorted((name for name in present if name not in shown), key=lambda name: name not in on_topic("attention"))
     page = (
