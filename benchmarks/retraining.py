@@ -50,7 +50,7 @@ def main() -> None:
     print("\n| network | method | epoch, s | of a plain one | whole, s | estimated, s |\n|---|---|---|---|---|---|")
     with (
         patch.object(history, "time", SimpleNamespace(perf_counter=time.process_time)),  # the clock of metrics.csv
-        patch.object(refusing, "FOLLOWED", 0.0),  # a network that has hardly learnt follows no piece
+        patch.object(refusing, "FOLLOWED", -math.inf),  # a network that has hardly learnt follows no piece
         patch.object(refusing, "ELSEWHERE", math.inf),
     ):
         for backbone in options.backbones:

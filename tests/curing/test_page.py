@@ -271,7 +271,7 @@ def test_a_verdict_by_marks_on_a_split_without_pieces(tmp_path):
     path = write_cure(tmp_path, _findings(columns=columns, verdicts=verdicts))
     page = path.read_text()
     assert "Not cured: by marks." in page
-    assert "Interventions on test" in page
+    assert (tmp_path / "figures" / "interventions.svg").is_file()
     assert json.loads((tmp_path / "results.json").read_text())["verdicts"]["cure"]["split"] == "shifted"
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 import looksharp
 from looksharp.curing import page as page_module
+from looksharp.curing import refusing
 from looksharp.curing.pieces import piece_splits
 from looksharp.curing.refusing import refusals
 from looksharp.curing.retraining import cure
@@ -85,7 +87,7 @@ def _lenient(monkeypatch):
 
 
 def _allow_all(patch):
-    patch.setattr("looksharp.curing.refusing.FOLLOWED", 0.0)
+    patch.setattr("looksharp.curing.refusing.FOLLOWED", -math.inf)
     patch.setattr("looksharp.curing.refusing.ELSEWHERE", math.inf)
 
 
@@ -236,7 +238,7 @@ class ReadsPatch(nn.Module):
     ("which", "everywhere", "reason"),
     [
         ("cues", False, None),
-        ("marks", False, "given another class's piece, the network answers with that class in 0% of its images, so"),
+        ("marks", False, "given another class's piece, the network answers with that class in 0% of its images ("),
         ("halves", True, "pieces from elsewhere in the images are followed in "),
     ],
 )
@@ -257,6 +259,57 @@ def test_what_is_not_read_at_one_place_is_refused(run, data, which, everywhere, 
     refused = refusals(before, data, {1: Group(1, found)})
     assert refused.keys() == ({1} if reason else set())
     assert refused.get(1, "").startswith(reason or "")
+
+
+@pytest.mark.parametrize(
+    ("classes", "follows", "within", "refused"),
+    [
+        (2, 0.42, 0.83, True),
+        (2, 0.95, 0.97, False),
+        (10, 0.42, 0.83, True),
+        (10, 0.66, 0.99, False),
+        (10, 0.59, 0.61, False),
+    ],
+)
+def test_of_few_classes_mistakes_are_not_taken_for_following(run, data, classes, follows, within, refused, monkeypatch):
+    """A network that is wrong where a piece was exchanged names the other of two classes, or one of nine others."""
+    monkeypatch.undo()
+    before = replace(load_run(run, device="cpu"), classes=tuple(map(str, range(classes))))
+
+    def exchanged(run, data, found):
+        images = torch.tensor([region.image for region in found])
+        shares = {"follows_surroundings": follows, "exchanged_within": within}
+        return SimpleNamespace(images=images, outcomes={k: torch.full((len(images),), v) for k, v in shares.items()})
+
+    monkeypatch.setattr(refusing, "_exchanged", exchanged)
+    monkeypatch.setattr(refusing, "ELSEWHERE", math.inf)
+    reason = refusals(before, data, {1: Group(1, regions(data, range(60), "cues"))}).get(1, "")
+    assert bool(reason) == refused
+    if refused:
+        assert f"in {follows:.0%} of its images ({(1 - within) / (classes - 1):.0%} would by mistake)" in reason
+
+
+@pytest.mark.parametrize(("follows", "others", "refused"), [(0.9, 0.1, False), (0.35, 0.0, True), (0.9, 0.6, True)])
+def test_of_one_class_the_tests_of_suspects_decide(run, data, follows, others, refused, monkeypatch):
+    """Nothing is there to exchange such pieces with, whether they are ticked alone or left over."""
+    monkeypatch.undo()
+    labels = data.splits["train"].targets
+    sevens = regions(data, (labels == 7).nonzero().flatten().tolist())
+    tests = {
+        name: Figure(share, (0.0, 1.0), 32) for name, share in {"follows": follows, "follows_random": others}.items()
+    }
+    before = load_run(run, device="cpu")
+    found = refusals(before, data, {1: Group(1, sevens, tests, "decides")})
+    if refused:
+        assert found[1].startswith(
+            "what is ticked is of one class, so that its pieces cannot be exchanged; pasted onto"
+        )
+        assert f"decide {follows:.0%} (random pieces: {others:.0%})" in found[1]
+    untested = refusals(before, data, {1: Group(1, sevens)})[1]
+    assert untested.endswith("cannot be exchanged, and suspects did not test them")
+    threes = regions(data, (labels == 3).nonzero().flatten().tolist(), "marks")
+    both = {1: Group(1, sevens, tests, "decides"), 2: Group(2, threes, tests, "unclear", "Nothing tells.")}
+    assert refusals(before, data, both).keys() == found.keys() | {2}
 
 
 def test_large_regions_are_refused_at_sight(run, data):

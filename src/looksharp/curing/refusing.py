@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["ELSEWHERE", "FOLLOWED", "LARGEST", "refusals"]
 
 FOLLOWED = 0.5
-"""Smallest share of a group's images that must be answered with the class of the piece that they are given, as a share
-of those that are answered right with another piece of their own class."""
+"""Smallest share of a group's images that must be answered with the class of the piece that they are given, beyond
+those that would be by mistake, as a share of those that are answered right with another piece of their own class."""
 LARGEST = 0.25
 """Largest share of the image that a group's regions may cover, in the median; larger ones take objects along."""
 ELSEWHERE = 0.25
@@ -39,7 +39,8 @@ def refusals(run: Run, data: Data, groups: Mapping[int, Group]) -> dict[int, str
     The pieces of the groups are exchanged across classes, and so are pieces of the same shapes elsewhere in the same
     images. Where a piece carries the shortcut, the network answers with the class of the piece, and does not follow
     pieces from elsewhere. Otherwise the regions are not, or not all, of what is read, and training against them takes
-    away what else they cover, such as the object.
+    away what else they cover, such as the object. Groups of a single class have nothing to be exchanged with; what
+    `suspects` found when it pasted their pieces onto images of other classes decides.
 
     Args:
         run: the run to cure.
@@ -49,16 +50,31 @@ def refusals(run: Run, data: Data, groups: Mapping[int, Group]) -> dict[int, str
     found = {number: _at_sight(group) for number, group in groups.items()}
     refused = {number: reason for number, reason in found.items() if reason}
     tried = {number: _drawn(group.regions) for number, group in groups.items() if number not in refused}
+    if _classes(tried) > 1:
+        refused |= _not_followed(run, data, tried)
+    left = {number: chosen for number, chosen in tried.items() if number not in refused}
+    if _classes(left) == 1:
+        refused |= {number: reason for number in left if (reason := _of_one_class(groups[number]))}
+    return refused
+
+
+def _classes(tried: Mapping[int, Sequence[Region]]) -> int:
+    return len({region.label for chosen in tried.values() for region in chosen})
+
+
+def _not_followed(run: Run, data: Data, tried: Mapping[int, Sequence[Region]]) -> dict[int, str]:
+    """Return which groups cannot be used by what the network answers once their pieces are exchanged."""
+    refused = {}
     regions = [region for chosen in tried.values() for region in chosen]
-    if len({region.label for region in regions}) < 2:
-        return refused  # nothing to exchange them with
     own, elsewhere = (_exchanged(run, data, each) for each in (regions, _moved(regions)))
     for number, chosen in tried.items():
         follows, within = (_share(own, chosen, measure) for measure in (_FOLLOWS, "exchanged_within"))
-        if follows < FOLLOWED * within:
+        # Wrong answers to pieces of an image's own class are the pictures' fault; of two classes they name the other.
+        mistaken = (1 - within) / (len(run.classes) - 1)
+        if follows - mistaken < FOLLOWED * within:
             refused[number] = (
-                f"given another class's piece, the network answers with that class in {follows:.0%} of its images, so "
-                f"that its regions are not what is read, or not all of it"
+                f"given another class's piece, the network answers with that class in {follows:.0%} of its images "
+                f"({mistaken:.0%} would by mistake), so that its regions are not what is read, or not all of it"
             )
     left = [region for number, chosen in tried.items() if number not in refused for region in chosen]
     follows, others = (_share(found, left, _FOLLOWS) for found in (own, elsewhere))
@@ -104,6 +120,20 @@ def _at_sight(group: Group) -> str:
         return f"suspects found no effect of its regions: {group.reason.rstrip('.')}"
     area = median(sum(region.runs[1::2]) / sum(region.runs) for region in group.regions)
     return f"its regions cover {area:.0%} of the image, and so objects too" if area > LARGEST else ""
+
+
+def _of_one_class(group: Group) -> str:
+    """Return why a group cannot be used whose regions have no other class's to be exchanged with; "" if it can."""
+    said = "what is ticked is of one class, so that its pieces cannot be exchanged"
+    if not {"follows", "follows_random"} <= group.tests.keys():
+        return f"{said}, and suspects did not test them"
+    follows, others = (group.tests[test].share for test in ("follows", "follows_random"))
+    if follows - others >= FOLLOWED:
+        return ""
+    return (
+        f"{said}; pasted onto images of other classes they decide {follows:.0%} (random pieces: {others:.0%}), so that "
+        f"its regions are not what is read, or not all of it"
+    )
 
 
 def _drawn(regions: Sequence[Region]) -> list[Region]:
