@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,14 @@ def test_a_trial_for_each_number_and_seed(tmp_path):
     assert [c.marks.marks for c in configs] == [None, None, "data", "data", "data", "data"]
     assert [c.training.seed for c in configs] == [5, 6] * 3
     assert [c.training.epochs for c in configs] == [10, 10, 3, 3, 3, 3]
+
+
+def test_so_few_that_no_segmenter_can_learn_them_are_not_propagated(tmp_path):
+    marks = replace(CURE.marks, propagate=True, propagate_without=["a.png"], marked_per_batch=0)
+    trials = plan_budget([3, 4, 16], [5], replace(CURE, marks=marks), PLAIN, 16, tmp_path)
+    chosen = [t.config.marks for t in trials]
+    assert [each.propagate for each in chosen] == [False, True, True]
+    assert [each.marked_per_batch for each in chosen] == [32, 0, 0]
 
 
 def test_the_table():

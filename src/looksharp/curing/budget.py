@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from looksharp.curing.plan import marked_places
 from looksharp.experiments.table import Table
 from looksharp.experiments.trial import Trial, plan
+from looksharp.propagation.propagate import FEWEST
 from looksharp.training.settings import RunConfig
 
 __all__ = ["Budget", "Point", "check_budget", "plan_budget"]
@@ -84,7 +86,8 @@ def plan_budget(
 ) -> list[Trial]:
     """Plan a training with every number of marked images and every seed.
 
-    A seed draws weights, order, and which of the images are the marked ones; more of them include the fewer. Without
+    A seed draws weights, order, and which of the images are the marked ones; more of them include the fewer. Where so
+    few are marked that no segmenter can learn them, they are not propagated, and take half of every batch. Without
     marks the numbers are of groups ticked as a shortcut, the first ones.
 
     Args:
@@ -104,5 +107,8 @@ def plan_budget(
             fewer = cure.marks if count == len(groups) else replace(cure.marks, shortcut=groups[:count])
         else:
             fewer = replace(cure.marks, marked=cure.marks.marked if count == marked else count)
+            if fewer.propagate and count < FEWEST:
+                places = fewer.marked_per_batch or marked_places(cure)
+                fewer = replace(fewer, propagate=False, propagate_without=None, marked_per_batch=places)
         variants[str(count)] = replace(cure, marks=fewer) if count else plain
     return plan(variants, seeds, out)
