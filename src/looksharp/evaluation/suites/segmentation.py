@@ -26,6 +26,7 @@ from looksharp.processes.place import own_places
 __all__ = ["measure_segmentation"]
 
 _BACKGROUND = 0.2  # share of a class map's maximum below which a classifier's positions are background
+_ALIKE = 1e-5  # maps in [0, 1] that differ by less are alike, and the first class wins
 
 
 def measure_segmentation(subject: Subject, advance: Callable[[float], object]) -> Evaluation:
@@ -94,6 +95,8 @@ def _attended(subject: Subject, batch: Batch) -> Tensor:
     (maps,) = found.maps.values()
     check_finite(maps, "the class maps")
     maps = normalize_maps(resize_maps(maps, (batch.image.shape[-2], batch.image.shape[-1])))
+    # Two maps that peak in one corner are equal beyond its cell's centre: rounding would tell which of them wins.
+    maps = (maps / _ALIKE).round() * _ALIKE
     values = maps.new_zeros(len(batch), 1 + found.logits.shape[1], *maps.shape[-2:])
     values[:, 0] = _BACKGROUND
     places = (1 + classes)[..., None, None].expand_as(maps)
