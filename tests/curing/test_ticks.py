@@ -270,6 +270,7 @@ def test_what_is_not_read_at_one_place_is_refused(run, data, which, everywhere, 
         (10, 0.35, 0.97, True),
         (10, 0.66, 0.99, False),
         (10, 0.59, 0.61, False),
+        (10, 0.16, 0.31, True),
     ],
 )
 def test_of_few_classes_mistakes_are_not_taken_for_following(run, data, classes, follows, within, refused, monkeypatch):
