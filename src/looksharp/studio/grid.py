@@ -64,7 +64,7 @@ class Grid:
         self.pairs: dict[tuple[int, int], Element] = {}  # buttons of confused pairs
         self.drawn = (-1, -1)  # numbers of answers and shares when the page was drawn
         self.places = np.arange(0)  # of the images of the present choice
-        self.cells: list[tuple[int, int, float]] = []  # what is drawn of them
+        self.cells: tuple[str, list[tuple[int, int, float]]] = ("", [])  # what is drawn of them
 
     @property
     def answers(self) -> Answers:
@@ -97,17 +97,14 @@ class Grid:
         steps = [known * _STEPS // len(self.answers) for known, _ in (before, self.drawn)]
         if self.answers.finished or self.answers.error or steps[0] != steps[1]:
             again(self.figures, self._draw_figures)
-        self._tell_shares()
-        if self.cells != self._cells():
-            self._draw_images()
+        self._draw_images()
 
-    def _cells(self) -> list[tuple[int, int, float]]:
-        """Return what the page of images shows: the number of all, and place, answer and share of each."""
-        places = chosen(self.answers, self.asked, self._values())
+    def _cells(self) -> tuple[str, list[tuple[int, int, float]]]:
+        """Return what the page of images shows: the split, and place, answer and share of each image."""
         shares = self._shares().values if self.asked.order == _CUE else None
-        return [(len(places), 0, 0.0)] + [
+        return self.split, [
             (place, int(self.answers.answer[place]), -1 if shares is None or np.isnan(shares[place]) else shares[place])
-            for place in self._page(places)
+            for place in self._page(self.places)
         ]
 
     def _page(self, places: npt.NDArray[np.int64]) -> list[int]:
@@ -154,7 +151,7 @@ class Grid:
                 put(html.span, f" {text}")
         said = f"{in_words(answers.accuracy, True)} right of {answers.known:,} images of {self.split}"
         put(html.p, said, "summary")
-        pairs = confusions(answers)
+        pairs, self.pairs = confusions(answers), {}
         if pairs:
             self._draw_pairs(pairs)
         if 1 < len(self.data.classes) <= _TABLE:
@@ -162,7 +159,6 @@ class Grid:
 
     def _draw_pairs(self, pairs: dict[tuple[int, int], int]) -> None:
         names = self.data.classes
-        self.pairs = {}
         put(html.h3, "Confusions")
         with put(html.ul, classes="pairs"):
             for (label, answer), count in list(pairs.items())[:_PAIRS]:
@@ -260,9 +256,12 @@ class Grid:
         return self.workspace.cue_shares.of(self.run, self.data, path, read_ticked(self.workspace.folder))
 
     def _draw_images(self) -> None:
-        self.places, self.cells = chosen(self.answers, self.asked, self._values()), self._cells()
+        self.places = chosen(self.answers, self.asked, self._values())
         self._tell_shares()
         self.paging.tell(len(self.places))
+        if self.cells == self._cells():
+            return  # an image that is drawn again loses the focus, and a click that is on its way
+        self.cells = self._cells()
         self.images.clear()
         with self.images:
             for place in self._page(self.places):
