@@ -74,7 +74,7 @@ def _run(command: str, folder: Path, count: int, workers: int) -> tuple[float, f
 
 
 def _spent(*arguments: str | Path) -> tuple[float, float]:
-    command, started = [sys.executable, "-m", "looksharp.cli", *map(str, arguments)], time.perf_counter()
+    command, started = [sys.executable, "-m", "looksharp", *map(str, arguments)], time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said = process.stderr.read()

@@ -74,7 +74,7 @@ def main() -> None:
 
 def _starts(runs: int) -> str:
     """Markdown: processor and elapsed seconds of each start."""
-    command = [sys.executable, "-m", "looksharp.cli"]
+    command = [sys.executable, "-m", "looksharp"]
     slowest = max(COMMANDS, key=lambda name: _cost([*command, name, "--help"], 1)[0])
     with tempfile.TemporaryDirectory() as folder:
         rows = {

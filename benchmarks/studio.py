@@ -63,7 +63,7 @@ def _run(root: Path) -> Path:
     command = [
         sys.executable,
         "-m",
-        "looksharp.cli",
+        "looksharp",
         "train",
         "--data",
         few,
@@ -79,7 +79,7 @@ def _run(root: Path) -> Path:
 
 def _start(run: Path, data: Path, *, opens: bool) -> dict[str, float]:
     """Return seconds from the command until things are there, and the server's memory."""
-    command = [sys.executable, "-m", "looksharp.cli", "studio", run, "--data", data, "--no_browser", "--device", "cpu"]
+    command = [sys.executable, "-m", "looksharp", "studio", run, "--data", data, "--no_browser", "--device", "cpu"]
     started = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

@@ -201,7 +201,7 @@ def test_help_of_train_names_every_choice(capsys):
 
 
 def test_as_a_program_of_its_own(folder, tmp_path):
-    call = [sys.executable, "-W", "default", "-m", "looksharp.cli", "train", "--data", str(folder), *QUICK]
+    call = [sys.executable, "-W", "default", "-m", "looksharp", "train", "--data", str(folder), *QUICK]
     done = subprocess.run([*call, "--out", str(tmp_path / "run")], capture_output=True, text=True, check=True)
     assert re.fullmatch(rf"{tmp_path}/run  epoch 1  val_top1 [\d.]+  val_loss [\d.]+  \d+ s\n", done.stdout)
     assert "Epoch 0: 100%" in done.stderr  # progress

@@ -26,7 +26,7 @@ def start(tmp_path):
     def begin(*flags):
         few = ("--digits.train", "64", "--digits.val", "32", "--digits.test", "32")
         given = (*few, "--device", "cpu", "--workers", "0", "--batch_size", "16", "--lr", "0.02")
-        command = [sys.executable, "-m", "looksharp.cli", "train", *given, "--out", str(tmp_path / "run"), *flags]
+        command = [sys.executable, "-m", "looksharp", "train", *given, "--out", str(tmp_path / "run"), *flags]
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -72,7 +72,7 @@ def test_a_killed_process_of_two_ends_the_training_in_one_line(start, tmp_path, 
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
     tasks = Path(f"/proc/{process.pid}/task").iterdir()
     children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    (second,) = [child for child in children if b"looksharp.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    (second,) = [child for child in children if b"looksharp.__main__" in Path(f"/proc/{child}/cmdline").read_bytes()]
     os.kill(second if rank else process.pid, signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode not in (0, 1)

@@ -63,6 +63,6 @@ def test_another_package_adds_an_architecture(plugin):
         "architecture='spotlight', options={'bias': 2.0})).__name__)"
     )
     assert python("-c", code) == "Spotlight\n"
-    assert "--spotlight.bias" in python("-m", "looksharp.cli", "train", "--architecture", "spotlight", "--help")
+    assert "--spotlight.bias" in python("-m", "looksharp", "train", "--architecture", "spotlight", "--help")
     report = python("-m", "pytest", "-v", str(CONTRACT), "-k", "spotlight")
     assert re.search("[1-9][0-9]* passed", report)

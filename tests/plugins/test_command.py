@@ -30,14 +30,12 @@ COMMANDS.add(
 
 def test_another_package_adds_a_command(plugin):
     looksharp = plugin(GREET)
-    commands = [
-        line.split()[0] for line in looksharp("-m", "looksharp.cli", "--help").splitlines() if line[:4] == "    "
-    ]
+    commands = [line.split()[0] for line in looksharp("-m", "looksharp", "--help").splitlines() if line[:4] == "    "]
     assert commands.index("greet") > commands.index("train")
-    shown = looksharp("-m", "looksharp.cli", "greet", "--help")
+    shown = looksharp("-m", "looksharp", "greet", "--help")
     assert "whom to greet." in shown
     assert "--times TIMES" in shown
-    assert looksharp("-m", "looksharp.cli", "greet", "you", "--times", "2") == "hello you hello you\n"
+    assert looksharp("-m", "looksharp", "greet", "you", "--times", "2") == "hello you hello you\n"
 
 
 def test_its_flags_are_validated(plugin):

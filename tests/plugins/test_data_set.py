@@ -57,7 +57,7 @@ def test_another_package_adds_a_data_set(plugin):
         "28",
         "'stripes.widht' is not a setting; did you mean 'stripes.width'?",
     ]
-    told = " ".join(python("-m", "looksharp.cli", "train", "--data", "stripes", "--help").split())
+    told = " ".join(python("-m", "looksharp", "train", "--data", "stripes", "--help").split())
     assert "stripes" in told
     assert "--stripes.width" in told
     assert "pixels of a stripe" in told

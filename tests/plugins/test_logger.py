@@ -25,7 +25,7 @@ class Quiet(RunLogger):
 
 def test_another_package_adds_a_logger(plugin):
     python = plugin(SOURCE)
-    told = " ".join(python("-m", "looksharp.cli", "train", "--help").split())
+    told = " ".join(python("-m", "looksharp", "train", "--help").split())
     assert re.search(r"--logger \{[^}]*quiet", told)
     report = python("-m", "pytest", "-p", "no:cacheprovider", "-v", str(CONTRACT), "-k", "quiet")
     assert re.search("[1-9][0-9]* passed", report)

@@ -58,7 +58,7 @@ def test_a_format_outside_the_package(plugin):
 
 
 def test_the_help_of_train_names_it(plugin):
-    told = plugin(SOURCE)("-m", "looksharp.cli", "train", "--help")
+    told = plugin(SOURCE)("-m", "looksharp", "train", "--help")
     assert "plain_boxes" in told
     assert "label_studio" in told
 

@@ -24,7 +24,7 @@ def test_another_package_adds_a_mechanism(plugin):
         "print(torch.equal(MECHANISMS['loud'](f, g), 2 * (g[0] * f).sum(1, keepdim=True).transpose(0, 1)))"
     )
     assert python("-c", code) == "True\n"
-    assert "loud" in python("-m", "looksharp.cli", "train", "--objective", "icasc", "--help")
+    assert "loud" in python("-m", "looksharp", "train", "--objective", "icasc", "--help")
     report = python("-m", "pytest", "-vv", *CONTRACT, "-k", "loud and not definition")
     for name in ("test_mechanisms", "test_mechanisms_on_networks"):
         assert re.search(rf"{name}.py::test_[^\n]*loud[^\n]*PASSED", report)
@@ -62,8 +62,8 @@ def test_another_package_adds_a_mechanism_that_runs_the_model(plugin):
         "print(torch.equal(found['image'][:, 1], 2 * x.mean(1)))"
     )
     assert python("-c", code) == "True\n"
-    shown = " ".join(python("-m", "looksharp.cli", "explain", "--help").split())
+    shown = " ".join(python("-m", "looksharp", "explain", "--help").split())
     assert "brightness: Show where the image is bright, whatever the class (the same for all classes)" in shown
-    assert "brightness" not in python("-m", "looksharp.cli", "train", "--objective", "icasc", "--help")
+    assert "brightness" not in python("-m", "looksharp", "train", "--objective", "icasc", "--help")
     report = python("-m", "pytest", "-v", CONTRACT[1], "-k", "brightness and CNN")
     assert re.search("[1-9][0-9]* passed", report)

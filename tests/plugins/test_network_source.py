@@ -24,8 +24,8 @@ NETWORK_SOURCES.add("zoo", Zoo())
 
 def test_another_package_adds_a_source(plugin, tmp_path):
     python = plugin(SOURCE)
-    out = python("-m", "looksharp.cli", "adopt", "zoo:8", "--out", str(tmp_path / "run"), "--device", "cpu")
+    out = python("-m", "looksharp", "adopt", "zoo:8", "--out", str(tmp_path / "run"), "--device", "cpu")
     assert "lion, zebra (by the zoo's card)" in out
-    assert "zoo" in python("-m", "looksharp.cli", "adopt", "--help")
+    assert "zoo" in python("-m", "looksharp", "adopt", "--help")
     code = f"from looksharp import load_run; print(load_run({str(tmp_path / 'run')!r}).model.fc)"
     assert python("-c", code) == "Linear(in_features=16, out_features=2, bias=True)\n"

@@ -56,7 +56,7 @@ def test_another_package_adds_a_part(plugin, source):
     python = plugin(source)
     code = "from looksharp.objectives.parsing import *; print(build_objective(parse_objective('gain+loud:2')).parts[1])"
     assert python("-c", code).startswith("Loud(weight=2.0, ")
-    assert "--loud.weight" in python("-m", "looksharp.cli", "train", "--objective", "classification+loud", "--help")
-    assert "loud" in python("-m", "looksharp.cli", "train", "--help")
+    assert "--loud.weight" in python("-m", "looksharp", "train", "--objective", "classification+loud", "--help")
+    assert "loud" in python("-m", "looksharp", "train", "--help")
     report = python("-m", "pytest", "-v", str(CONTRACT), "-k", "loud")
     assert re.search("[1-9][0-9]* passed", report)

@@ -33,7 +33,7 @@ def test_another_package_adds_a_suite(plugin):
     python = plugin(SOURCE)
     names = python("-c", "from looksharp.evaluation import SUITES; print(*SUITES)").split()
     assert {"classification", "uncertainty"} <= set(names)
-    told = " ".join(python("-m", "looksharp.cli", "evaluate", "--help").split())
+    told = " ".join(python("-m", "looksharp", "evaluate", "--help").split())
     assert "uncertainty: 1 forward, shared" in told
     report = python("-m", "pytest", "-p", "no:cacheprovider", "-v", str(CONTRACT), "-k", "uncertainty")
     assert re.search("[1-9][0-9]* passed", report)

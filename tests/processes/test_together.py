@@ -153,7 +153,7 @@ def test_a_killed_process_ends_the_others_and_the_work_goes_on_alone(run, tmp_pa
     flags = ["--device", "cpu", "--workers", "0", "--shard_size", "2", "--batch_size", "1", "--classes", "top2"]
     given = ["explain", str(run / "run"), str(run / "images"), *flags]
     dear = ["--mechanism", "rise:200"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "looksharp.cli"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "looksharp"]
     process = subprocess.Popen(
         [sys.executable, *launcher, *given, *dear, "--out", str(tmp_path / "out")],
         stdout=subprocess.PIPE,
