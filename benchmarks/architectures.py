@@ -1,9 +1,9 @@
 """What built-in attention brings on digits among clutter, over seeds, alone and with ICASC's terms.
 
-Trains a backbone, and around it an attention branch (ABN) and attention modules (WARN), each by classification and by
-ICASC, for equally many epochs, and prints accuracy on the test digits, the share of Grad-CAM inside their strokes, and
-training time: mean, standard deviation and the mean difference to the plain backbone. Every seed draws its own digits,
-weights and order. Finished runs are kept in --out and not trained again.
+Trains a backbone, and around it an attention branch (ABN) and attention modules (WARN), each by classification, by
+ICASC and by ICASC with the paper's weights, for equally many epochs, and prints accuracy on the test digits, the share
+of Grad-CAM inside their strokes, and training time: mean, standard deviation and the mean difference to the plain
+backbone. Every seed draws its own digits, weights and order. Finished runs are kept in --out and not trained again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from looksharp.training.folder import Run
 from looksharp.training.settings import NetworkConfig, RunConfig, TrainingConfig
 
 ARCHITECTURES: tuple[str, ...] = ("plain", "attention_branch", "attend_rectify")
-OBJECTIVES = ("classification", "icasc")
+OBJECTIVES = {"classification": "classification", "icasc": "icasc", "icasc, paper": [{"icasc": {"preset": "paper"}}]}
 _MEASURES = ("top1", "attention_inside", "pointing_game")
 
 
@@ -35,15 +35,15 @@ def main() -> None:
     add_study_flags(parser, Path("runs/architectures"), seeds=(0, 1, 2))
     options = parser.parse_args()
     variants = {
-        f"{architecture}, {objective}": _config(options, architecture, objective)
+        f"{architecture}, {name}": _config(options, architecture, objective)
         for architecture in ARCHITECTURES
-        for objective in OBJECTIVES
+        for name, objective in OBJECTIVES.items()
     }
     trials = plan(variants, options.seeds, options.out / options.backbone)
     print(printed_study(trials, lambda trial: _data(trial.seed), _measure, options).markdown())
 
 
-def _config(options: argparse.Namespace, architecture: str, objective: str) -> RunConfig:
+def _config(options: argparse.Namespace, architecture: str, objective: object) -> RunConfig:
     return RunConfig(
         objective=parse_objective(objective),
         data=DataConfig("digits"),

@@ -10,7 +10,7 @@ from torch import nn
 from looksharp import objectives
 from looksharp.batch import Batch, BatchMarks
 from looksharp.networks import AttendAndRectify, AttentionBranchNetwork, LargeFOV
-from looksharp.objectives import PARTS, Classification, GroupDRO, Part, Step
+from looksharp.objectives import ICASC, PARTS, Classification, GroupDRO, Part, Step
 from looksharp.objectives.base import Extension
 from looksharp.objectives.parsing import PartSettings, parse_objective
 from looksharp.settings import SettingError, checked_arguments, settings_of
@@ -136,7 +136,8 @@ def test_step(objective, part, batch, build):
         assert (maps.ndim, len(maps)) == (4, 3)
         assert not maps.requires_grad
     own = step.terms.keys() - {"classification"}
-    weights = dict.fromkeys(own, getattr(part, "weight", 1.0))  # every other default weight is 1
+    # Every other default weight is 1.
+    weights = dict.fromkeys(own, 0.1 if isinstance(part, ICASC) else getattr(part, "weight", 1.0))
     total = sum(weights.get(term, 1.0) * value for term, value in step.terms.items())
     torch.testing.assert_close(step.loss.detach(), total)
     assert all(parameter.grad is None for parameter in model.parameters())

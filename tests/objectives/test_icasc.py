@@ -125,7 +125,7 @@ def classification(logits, targets):
 def test_equals_the_papers_equations(model, images, mechanism, targets, detach_mask, normalize):
     model.head.weight.data *= 20  # so that raw maps are not far below 1 / omega
     other = copy.deepcopy(model)
-    objective = ICASC(mechanism, ("inner", "last"), detach_mask=detach_mask, normalize=normalize)
+    objective = ICASC(mechanism, ("inner", "last"), preset="paper", detach_mask=detach_mask, normalize=normalize)
     step = objective(model, (images, targets))
     terms = by_loop(other, images, targets, mechanism, detach_mask, normalize)
     plain = classification(other(images), targets)
@@ -146,10 +146,28 @@ def test_presets_choose_what_is_normalised(model, images):
     def terms(**options):
         return ICASC(layers=("inner", "last"), **options)(model, (images, SINGLE)).terms
 
-    torch.testing.assert_close(terms(), terms(normalize="each"))
+    for preset in ("light", "paper"):
+        torch.testing.assert_close(terms(preset=preset), terms(normalize="each"))
     torch.testing.assert_close(terms(preset="literal"), terms(normalize="none"))
     torch.testing.assert_close(terms(preset="literal", normalize="mask"), terms(normalize="mask"))
     assert terms()["separation_last"] != terms(preset="literal")["separation_last"]
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({}, (0.1, 0.1, 0.1)),
+        ({"preset": "light"}, (0.1, 0.1, 0.1)),
+        ({"preset": "paper"}, (1, 1, 1)),
+        ({"preset": "literal"}, (1, 1, 1)),
+        ({"preset": "literal", "separation_inner": 0.5}, (0.5, 1, 1)),
+        ({"separation_last": 2.0, "consistency": 0.0}, (0.1, 2, 0)),
+    ],
+)
+def test_presets_choose_the_weights_that_are_not_given(model, images, options, weights):
+    step = ICASC(layers=("inner", "last"), **options)(model, (images, SINGLE))
+    weighted = sum(weight * step.terms[name] for name, weight in zip(TERMS, weights, strict=True))
+    torch.testing.assert_close(step.loss.detach(), step.terms["classification"] + weighted)
 
 
 @pytest.mark.parametrize(("normalize", "factor"), [("none", 1e-3), ("mask", 1e-3), ("each", 1.0)])
@@ -184,7 +202,7 @@ class Deep(Net):
 def test_separation_at_further_layers(images):
     """Sec. 3.2, "any other layers": the terms of two layers as ever, and L_AS^in of each further one."""
     model = Deep().double()
-    step = ICASC("grad_cam", ("first", "inner", "last"), separation_inner=0.5)(model, (images, SINGLE))
+    step = ICASC("grad_cam", ("first", "inner", "last"), preset="paper", separation_inner=0.5)(model, (images, SINGLE))
     pairs = [ICASC("grad_cam", (layer, "last"))(model, (images, SINGLE)) for layer in ("first", "inner")]
     expected = pairs[1].terms | {"separation_first": pairs[0].terms["separation_inner"]}
     torch.testing.assert_close(step.terms, expected)
@@ -261,7 +279,7 @@ def test_detached_weights_leave_the_classifier_to_classification(model, images):
 
 
 def test_warm_up(model, images):
-    objective = ICASC(layers=("inner", "last"), warmup=4)
+    objective = ICASC(layers=("inner", "last"), preset="paper", warmup=4)
     factors = []
     for _ in range(6):
         step = objective(model, (images, SINGLE))
@@ -342,7 +360,7 @@ def test_all_maps_empty(model, images):
 
 
 def test_training_separates_attention(model, images):
-    objective = ICASC(layers=("inner", "last"))
+    objective = ICASC(layers=("inner", "last"), preset="paper")
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     first = objective(model, (images, SINGLE)).terms
     for _ in range(40):
@@ -398,7 +416,7 @@ def test_wrong_arguments(model, images):
         ICASC("gradcam")
     with pytest.raises(ValueError, match="warmup must be a number of steps >= 0; got -1"):
         ICASC(warmup=-1)
-    with pytest.raises(ValueError, match="preset must be one of paper, literal; got 'literally'"):
+    with pytest.raises(ValueError, match="preset must be one of light, paper, literal; got 'literally'"):
         ICASC(preset="literally")
     with pytest.raises(ValueError, match="normalize must be one of none, mask, each; got 'both'"):
         ICASC(normalize="both")

@@ -20,6 +20,7 @@ FINE = "warn/table3-*"
 SAID = [
     # ICASC
     ("icasc/*", "objective", "icasc", "The overall training objective of ICASC, L, is:"),
+    ("icasc/*", "icasc.preset", "paper", "L = L_C + L_AS^in + L_AS^la + L_AC (6)"),
     (MECHANISMS, "icasc.mechanism", "grad_cam", "to refer to our framework used with Grad-CAM [9]"),
     ("icasc/table4", "icasc.mechanism", "channel_weighted", "we propose channel-weighted attention"),
     ("icasc/table3", "icasc.separation_last", 0.0, "Table 3 shows an ablation study with the CUB-200-2011 dataset"),

@@ -37,10 +37,10 @@ def terms_of_image(by_loop, image, labels, mechanism, normalize, numbers):
 @pytest.mark.parametrize(
     ("options", "normalize"),
     [
-        ({}, "each"),
+        ({"preset": "paper"}, "each"),
         ({"preset": "literal"}, "none"),
-        ({"normalize": "mask"}, "mask"),
-        ({"normalize": "none", "omega": 20.0, "sigma": 0.3, "theta": 0.5}, "none"),
+        ({"preset": "paper", "normalize": "mask"}, "mask"),
+        ({"preset": "paper", "normalize": "none", "omega": 20.0, "sigma": 0.3, "theta": 0.5}, "none"),
     ],
 )
 def test_terms(network, by_loop, images, targets, mechanism, options, normalize):

@@ -102,7 +102,7 @@ def score(monkeypatch, *scores):
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    config = settings("icasc", {"consistency": 0.5}, epochs=2, lr=0.02)
+    config = settings("icasc", {"preset": "paper", "consistency": 0.5}, epochs=2, lr=0.02)
     return train(config, tmp_path_factory.mktemp("runs") / "icasc", data=data, progress=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,15 @@ from looksharp.objectives.warm_up import WarmUp
 
 __all__ = ["ICASC", "confused_classes"]
 
-_PRESETS: dict[str, Normalize] = {"paper": "each", "literal": "none"}
 _NORMALIZE = (None, *get_args(Normalize))
+
+
+class _Preset(NamedTuple):
+    weight: float
+    normalize: Normalize
+
+
+_PRESETS = {"light": _Preset(0.1, "each"), "paper": _Preset(1.0, "each"), "literal": _Preset(1.0, "none")}
 
 
 def confused_classes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,8 +75,9 @@ class ICASC(Part):
     resized bilinearly for the inner layer, serves all three terms. In multi-label images the terms average over an
     image's true classes. An image without a wrong class adds nothing to them.
 
-    The paper writes Eq. 3 to 5 for raw maps (preset "literal"); preset "paper" divides each map by its own maximum.
-    See `separation_and_consistency` for the difference.
+    The paper gives each term the weight 1 and writes Eq. 3 to 5 for raw maps (preset "literal"); preset "paper" divides
+    each map by its own maximum, see `separation_and_consistency` for the difference. Both cost accuracy where they were
+    measured; preset "light", with weights of 0.1, does not, and still separates the maps.
 
     L_AS can be added at further layers (Sec. 3.2, "any other layers"): name them all, the last one last. The term of
     a further layer is called separation_LAYER and has the weight of L_AS^in.
@@ -79,13 +87,13 @@ class ICASC(Part):
     Args:
         mechanism: mechanism that makes the maps; `channel_weighted` is the paper's A_ch.
         layers: (inner, last), further ones before them; found in the backbone if not given.
-        separation_inner: weight of L_AS^in.
-        separation_last: weight of L_AS^la.
-        consistency: weight of L_AC.
+        separation_inner: weight of L_AS^in; by preset if not given.
+        separation_last: weight of L_AS^la; by preset if not given.
+        consistency: weight of L_AC; by preset if not given.
         sigma: the mask's threshold as a share of the map's maximum (Eq. 4).
         omega: the mask's steepness (Eq. 4).
         theta: offset of L_AC (Eq. 5).
-        preset: "paper", or "literal", the equations as written, without normalising.
+        preset: "light", weights of 0.1; "paper", weights of 1; or "literal", that without normalising.
         normalize: maps to divide by their own maximum: "none", the "mask"'s alone, or "each"; by preset if not given.
         warmup: training steps over which the three weights rise from 0.
         detach_mask: stop the gradient through the mask.
@@ -106,13 +114,13 @@ class ICASC(Part):
     mechanism: MechanismChoice = "channel_weighted"
     layers: tuple[str, ...] | None = None
     _: KW_ONLY
-    separation_inner: float = 1.0
-    separation_last: float = 1.0
-    consistency: float = 1.0
+    separation_inner: float | None = None
+    separation_last: float | None = None
+    consistency: float | None = None
     sigma: float = 0.55
     omega: float = 100.0
     theta: float = 0.8
-    preset: Literal["paper", "literal"] = "paper"
+    preset: Literal["light", "paper", "literal"] = "light"
     normalize: Normalize | None = None
     warmup: int = 0
     detach_mask: bool = False
@@ -157,15 +165,17 @@ class ICASC(Part):
     def _values(self, maps: Sequence[Tensor], layers: Sequence[str]) -> dict[str, tuple[Tensor, float]]:
         """Return the terms' values (B, T) with their weights, for raw maps of every layer, the last one last."""
         *further, inner, last = maps
-        weights = {
-            "separation_inner": self.separation_inner,
-            "separation_last": self.separation_last,
-            "consistency": self.consistency,
-        }
-        values = {name: (value, weights[name]) for name, value in self._compared(inner, last).items()}
+        values = {name: (value, self._weight(name)) for name, value in self._compared(inner, last).items()}
         for layer, other in zip(layers[: len(further)], further, strict=True):
-            values[f"separation_{layer}"] = (self._compared(other, last)["separation_inner"], self.separation_inner)
+            values[f"separation_{layer}"] = (
+                self._compared(other, last)["separation_inner"],
+                self._weight("separation_inner"),
+            )
         return values
+
+    def _weight(self, name: str) -> float:
+        given: float | None = getattr(self, name)
+        return _PRESETS[self.preset].weight if given is None else given
 
     def _compared(self, inner: Tensor, last: Tensor) -> dict[str, Tensor]:
         return separation_and_consistency(
@@ -175,5 +185,5 @@ class ICASC(Part):
             omega=self.omega,
             theta=self.theta,
             detach_mask=self.detach_mask,
-            normalize=self.normalize or _PRESETS[self.preset],
+            normalize=self.normalize or _PRESETS[self.preset].normalize,
         )

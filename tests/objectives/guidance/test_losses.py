@@ -347,7 +347,10 @@ def test_other_mechanisms(model, batch):
 @pytest.mark.parametrize(
     ("build", "weights"),
     [
-        (lambda loss: ICASC(separation_last=0.5) + Guidance(loss, 3.0), {"separation_last": 0.5, "guidance": 3.0}),
+        (
+            lambda loss: ICASC(preset="paper", separation_last=0.5) + Guidance(loss, 3.0),
+            {"separation_last": 0.5, "guidance": 3.0},
+        ),
         (lambda loss: GAIN(alpha=0.25) + Guidance(loss, 10.0), {"mining": 0.25, "guidance": 10.0}),
     ],
     ids=["ICASC", "GAIN"],
