@@ -1,10 +1,11 @@
-"""A timm backbone with random weights in which every layer matters."""
+"""A backbone with random weights in which every layer matters."""
 
 from __future__ import annotations
 
-import timm
 import torch
 from torch import nn
+
+from looksharp.networks.backbones.build import build_network
 
 __all__ = ["random_network"]
 
@@ -16,7 +17,7 @@ def random_network(backbone: str, images: torch.Tensor, classes: int) -> nn.Modu
     an inner layer would hardly differ from the last layer's.
     """
     torch.manual_seed(0)
-    model: nn.Module = timm.create_model(backbone, num_classes=classes).to(images.device).train()
+    model: nn.Module = build_network(backbone, classes).to(images.device).train()
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.0)

@@ -18,7 +18,7 @@ __all__ = ["add_options", "chosen_device", "hardware", "measure", "table"]
 
 def add_options(parser: argparse.ArgumentParser, *, size: int, rounds: int) -> None:
     """The options that every timing shares."""
-    parser.add_argument("--backbones", nargs="+", default=["resnet18", "resnet50"], help="timm names")
+    parser.add_argument("--backbones", nargs="+", default=["resnet18", "resnet50"], help="as train takes them")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=size, help="pixels")
     parser.add_argument("--rounds", type=int, default=rounds, help="each runs every task once")
