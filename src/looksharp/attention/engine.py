@@ -1,4 +1,4 @@
-"""What autograd's engine computes in its present run."""
+"""Ask what autograd's engine computes in its present run."""
 
 from __future__ import annotations
 
