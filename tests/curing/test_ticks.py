@@ -198,6 +198,12 @@ def test_bad_ticks_are_refused_in_one_line(run, suspects, found, data, tmp_path,
         "^no ticked group can be used: group 5: suspects found no effect of its regions: Nothing tells; tick",
         shortcut="5",
     )
+    with monkeypatch.context() as patch:
+        patch.setattr(refusing, "LARGEST", 0)
+        fails(
+            "^no ticked group can be used: group 5: suspects .*Nothing tells; group 2: its regions cover .*; tick",
+            shortcut="5,2",
+        )
     fails("does not exist", cues=tmp_path / "nothing")
     fails("^cues needs the groups that show a shortcut or the object", shortcut=None)
     fails("^shortcut names groups of looksharp suspects: name its groups.json by cues$", cues=None)

@@ -139,8 +139,8 @@ def choose_ticks(
     refused = refusals(run, data, {number: ticked[number] for number in of_shortcut}) if of_shortcut else {}
     kept = tuple(number for number in known if number in of_shortcut and number not in refused)
     if of_shortcut and not kept:
-        number, reason = next(iter(refused.items()))
-        raise ValueError(f"no ticked group can be used: group {number}: {reason}; tick others, or mark images")
+        reasons = "; ".join(f"group {number}: {reason}" for number, reason in refused.items())
+        raise ValueError(f"no ticked group can be used: {reasons}; tick others, or mark images")
     regions = {number: _regions(ticked[number], data.classes) for number in (*kept, *of_object)}
     path, text = out / "cues.json", partial(ticks_text, train, groups.size)
     found = None
