@@ -6,10 +6,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from looksharp.batch import Batch, BatchMarks
-from looksharp.interventions.surroundings import exchange_surroundings
+from looksharp.interventions.surroundings import exchange_surroundings, surroundings_only
 from looksharp.objectives import GAIN, Agreement, BackgroundExchange, Classification, GroupDRO
 from looksharp.objectives import Guidance as GuidancePart
-from looksharp.objectives.exchange import disagreement, exchange_partners, marked_objects
+from looksharp.objectives.base import Forward
+from looksharp.objectives.exchange import disagreement, exchange_partners, marked_objects, surroundings_disagree
 
 SIZE = 12
 
@@ -166,7 +167,7 @@ def test_agreement_compares_each_copy_with_its_original(batch):
     torch.manual_seed(7)
     plain = (Classification() + BackgroundExchange())(model, batch)
     torch.manual_seed(7)
-    step = (Classification() + Agreement(0.5))(model, batch)
+    step = (Classification() + Agreement(0.5, surroundings=0))(model, batch)
     torch.manual_seed(7)
     extended = BackgroundExchange().extend(batch)
     logits = model(extended.image)
@@ -184,13 +185,14 @@ def test_a_network_blind_to_surroundings_agrees(batch):
     dark = Batch(batch.image * inside, batch.target, guidance)
     step = (Classification() + Agreement(1.0))(Net(), dark)
     assert float(step.terms["agreement"]) == pytest.approx(0, abs=1e-9)
+    assert float(step.terms["surroundings"]) == pytest.approx(0, abs=1e-9)
 
 
 def test_without_guidance_nothing_is_added(batch):
     model = Net()
     bare = Batch(batch.image, batch.target)
     step = (Classification() + Agreement(1.0))(model, bare)
-    assert step.terms["agreement"] == 0
+    assert step.terms["agreement"] == step.terms["surroundings"] == 0
     torch.testing.assert_close(step.loss, F.cross_entropy(model(bare.image), bare.target))
 
 
@@ -240,3 +242,107 @@ def test_training_with_agreement_makes_the_surroundings_matter_less(batch):
         apart(trained).backward()
         optimizer.step()
     assert apart(trained).item() < before / 2
+
+
+# Surroundings alone ----------------------------------------------------------------------------------------------
+
+
+class Normalised(Net):
+    def __init__(self):
+        super().__init__()
+        self.features.insert(1, nn.BatchNorm2d(4))
+
+
+def of(model, batch):
+    return Forward(model, batch, None, torch.zeros(len(batch), 3), None)
+
+
+def two(batch, places=(1, 2)):
+    """The same images, two of them marked."""
+    marks = BatchMarks(torch.tensor(places), batch.target[list(places)], torch.stack([box(2, 2), box(4, 4)]))
+    return Batch(batch.image, batch.target, marks)
+
+
+def divergence_both_ways(a, b):
+    p, q = (torch.distributions.Categorical(logits=logits) for logits in (a, b))
+    return torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
+
+
+def test_surroundings_alone_of_two_images_are_compared(batch):
+    model = Normalised().double()
+    batch = two(Batch(batch.image.double(), batch.target))
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    found = surroundings_disagree(of(model, batch), 16)
+    torch.testing.assert_close(dict(model.named_buffers()), buffers)
+    alone = [surroundings_only(batch.image[[1]], box(2, 2)[None]), surroundings_only(batch.image[[2]], box(4, 4)[None])]
+    first, second = model(torch.cat([*alone, batch.image[[1, 2]]]))[:2]
+    wanted = divergence_both_ways(first, second)
+    assert wanted > 0
+    torch.testing.assert_close(found, wanted)
+    weights = [model.head.weight, model.features[0].weight]
+    for grad, expected in zip(torch.autograd.grad(found, weights), torch.autograd.grad(wanted, weights), strict=True):
+        torch.testing.assert_close(grad, expected)
+
+
+def test_surroundings_alone_join_the_loss_by_their_weight(batch):
+    marked = two(batch)
+    model = Net()
+    for weight, share in ((1.0, 1.0), (0.5, 1.0), (0.5, 0.2)):
+        torch.manual_seed(7)
+        without = Agreement(weight, surroundings=0)(model, marked)
+        torch.manual_seed(7)
+        step = Agreement(weight, surroundings=share)(model, marked)
+        assert without.terms.keys() == {"agreement"}
+        torch.testing.assert_close(step.loss, without.loss + weight * share * step.terms["surroundings"])
+        torch.testing.assert_close(step.terms["surroundings"], surroundings_disagree(of(model, marked), 16))
+
+
+def test_of_many_surroundings_some_are_drawn(batch, monkeypatch):
+    seen = []
+
+    def counted(model, images):
+        seen.append(len(images))
+        return model(images)
+
+    monkeypatch.setattr("looksharp.objectives.exchange.second_pass", counted)
+    for most, images in ((2, 4), (3, 6), (16, 6)):
+        surroundings_disagree(of(Net(), batch), most)
+        assert seen[-1] == images  # as many whole images beside them
+    model = Net()
+    assert len({round(surroundings_disagree(of(model, batch), 2).item(), 9) for _ in range(20)}) == 3  # pairs of three
+
+
+def test_one_image_alone_has_no_other_surroundings(batch):
+    marks = BatchMarks(torch.tensor([1]), torch.tensor([0]), box(2, 2)[None])
+    assert surroundings_disagree(of(Net(), Batch(batch.image, batch.target, marks)), 16) == 0
+    assert surroundings_disagree(of(Net(), Batch(batch.image, batch.target)), 16) == 0
+
+
+def test_surroundings_of_several_labels_are_compared_by_what_was_removed(batch):
+    """Image 1 shows classes 0 and 1, image 2 classes 1 and 2; 0 is removed from the first, 2 from the second."""
+    target = torch.zeros(6, 3)
+    target[1], target[2] = torch.tensor([1.0, 1, 0]), torch.tensor([0, 1.0, 1])
+    marks = BatchMarks(torch.tensor([1, 2]), torch.tensor([0, 2]), torch.stack([box(2, 2), box(4, 4)]))
+    model = Net()
+    found = surroundings_disagree(of(model, Batch(batch.image, target, marks)), 16)
+    p, q = (
+        torch.distributions.Bernoulli(logits=model(surroundings_only(batch.image[[place]], mask[None]))[0])
+        for place, mask in ((1, box(2, 2)), (2, box(4, 4)))
+    )
+    both = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
+    torch.testing.assert_close(found, (both[0] + both[2]) / 2)
+    target[2, 0] = 1  # class 0 is still to be seen in the second
+    found = surroundings_disagree(of(model, Batch(batch.image, target, marks)), 16)
+    torch.testing.assert_close(found, both[2] / 2)  # nothing left to compare in the first
+
+
+def test_training_takes_the_surroundings_alone_away(batch):
+    """Descending on the term keeps which class is answered without an object, and from what surroundings not."""
+    model, marked = Net(), two(batch)
+    before = surroundings_disagree(of(model, marked), 16).item()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(50):
+        optimizer.zero_grad()
+        surroundings_disagree(of(model, marked), 16).backward()
+        optimizer.step()
+    assert surroundings_disagree(of(model, marked), 16).item() < before / 10

@@ -11,13 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from looksharp.batch import Batch
-from looksharp.interventions.surroundings import exchange_surroundings
+from looksharp.interventions.surroundings import exchange_surroundings, surroundings_only
 from looksharp.objectives.base import Extension, Forward
+from looksharp.objectives.second_pass import second_pass
 
 if TYPE_CHECKING:
     from looksharp.data.split import Pixels, Split
 
-__all__ = ["Exchange", "copies_disagree", "disagreement", "exchange_partners", "marked_objects"]
+__all__ = [
+    "Exchange",
+    "copies_disagree",
+    "disagreement",
+    "exchange_partners",
+    "marked_objects",
+    "surroundings_disagree",
+]
 
 
 def exchange_partners(labels: Tensor) -> Tensor:
@@ -103,6 +111,37 @@ def marked_objects(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     kept = torch.zeros_like(batch.target[samples])
     kept[place, marks.label[chosen]] = 1
     return samples, masks, kept
+
+
+def surroundings_disagree(forward: Forward, most: int) -> Tensor:
+    """Return the mean disagreement between the predictions for surroundings alone of different classes.
+
+    The objects of at most `most` marked images, drawn at random, are removed (see `surroundings_only`), and another
+    forward predicts what is left. Of multi-label images those classes are compared whose objects are removed from the
+    one and not to be seen in the other.
+
+    Args:
+        forward: the forward of a batch with marks.
+        most: images to compare.
+
+    Returns:
+        Scalar >= 0; 0 if there are fewer than two marked images.
+    """
+    batch = forward.batch
+    samples, masks, targets = marked_objects(batch) if batch.marks else (batch.target[:0],) * 3
+    if len(samples) < 2:
+        return forward.logits.new_zeros(())
+    drawn = torch.randperm(len(samples))[:most].to(samples.device)
+    samples, masks, targets = samples[drawn], masks[drawn].to(batch.image.dtype), targets[drawn]
+    images = batch.image[samples]
+    # Beside the images themselves, so that BatchNorm's statistics are not those of surroundings alone.
+    logits = second_pass(forward.model, torch.cat([surroundings_only(images, masks), images]))[: len(samples)]
+    partners = exchange_partners(targets.argmax(1) if batch.multilabel else targets)
+    present = None
+    if batch.multilabel:
+        removed = targets > 0
+        present = targets * (removed | (batch.target[samples] == 0))[partners]
+    return disagreement(logits, logits[partners], present).mean()
 
 
 @dataclass(eq=False)
