@@ -61,11 +61,16 @@ def _name(page):
     return page.locator(".said").inner_text().partition(": ")[2].partition(". ")[0]
 
 
+def _settled(page):
+    """What is proposed comes last, and moves what stands below it."""
+    page.get_by_text("Proposed: where").or_(page.get_by_text("No evidence for")).wait_for()
+
+
 def _next(page):
     before = _name(page)
     page.keyboard.press("n")
     page.wait_for_function("name => !document.querySelector('.said').innerText.includes(name)", arg=before)
-    page.get_by_text("Proposed: where").or_(page.get_by_text("No evidence for")).wait_for()
+    _settled(page)
 
 
 def _open(visit, address, page, width=1280):
@@ -163,6 +168,7 @@ def _marks_drawn(visit, address, store, count):
     """Draw a box on each of some images; return their names."""
     page = _open(visit, address, "mark")
     _said(page, "Not marked yet")
+    _settled(page)
     names = []
     for number in range(count):
         if number:
