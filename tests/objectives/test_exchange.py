@@ -337,7 +337,7 @@ def test_surroundings_of_several_labels_are_compared_by_what_was_removed(batch):
 
 
 def test_training_takes_the_surroundings_alone_away(batch):
-    """Descending on the term keeps which class is answered without an object, and from what surroundings not."""
+    """Descending on the term makes the predictions for surroundings alone agree."""
     model, marked = Net(), two(batch)
     before = surroundings_disagree(of(model, marked), 16).item()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)

@@ -117,8 +117,8 @@ def surroundings_disagree(forward: Forward, most: int) -> Tensor:
     """Return the mean disagreement between the predictions for surroundings alone of different classes.
 
     The objects of at most `most` marked images, drawn at random, are removed (see `surroundings_only`), and another
-    forward predicts what is left. Of multi-label images those classes are compared whose objects are removed from the
-    one and not to be seen in the other.
+    forward predicts what is left. For multi-label images it compares the classes whose objects are removed from the
+    one image and cannot be seen in the other.
 
     Args:
         forward: the forward of a batch with marks.
@@ -127,10 +127,12 @@ def surroundings_disagree(forward: Forward, most: int) -> Tensor:
     Returns:
         Scalar >= 0; 0 if there are fewer than two marked images.
     """
-    batch = forward.batch
-    samples, masks, targets = marked_objects(batch) if batch.marks else (batch.target[:0],) * 3
+    batch, nothing = forward.batch, forward.logits.new_zeros(())
+    if not batch.marks:
+        return nothing
+    samples, masks, targets = marked_objects(batch)
     if len(samples) < 2:
-        return forward.logits.new_zeros(())
+        return nothing
     drawn = torch.randperm(len(samples))[:most].to(samples.device)
     samples, masks, targets = samples[drawn], masks[drawn].to(batch.image.dtype), targets[drawn]
     images = batch.image[samples]

@@ -1,4 +1,4 @@
-"""Agreement: a marked object must mean the same to the network in any surroundings, and these alone nothing."""
+"""Agreement: predictions must not depend on the surroundings, with a marked object in them or without."""
 
 from __future__ import annotations
 
